@@ -1,0 +1,54 @@
+//! Encrypted memory: the only crate in which plaintext identity exists.
+//!
+//! A name or a number that a carrier sends is readable in one place only: inside a [`Region`], in pages that
+//! neither root, a debugger's memory read nor a core dump can reach. What leaves a region is ciphertext,
+//! keyed indexes, numbers and enums, and the compiler says so: [`Region::run`] returns only [`Leaves`] types.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`pages`] | secret pages: `memfd_secret`, else the ladder's next rung; says which it got |
+//! | [`heap`] | the global allocator: ordinary (wiped when freed) or scoped to a region |
+//! | [`leaves`] | which types may leave a region |
+//! | [`key`] | keys and index keys, made in place in secret pages; dropping one shreds what it sealed |
+//! | [`sealed`] | `Sealed<T>`, its context and the purposes that open it |
+//! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
+//! | [`harden`] | process settings and the panic hook |
+//!
+//! A module imports only from those above it.
+#![deny(unsafe_code)]
+
+pub mod harden;
+pub mod heap;
+pub mod key;
+pub mod leaves;
+pub mod pages;
+pub mod region;
+pub mod sealed;
+mod wipe;
+
+pub use harden::harden;
+pub use heap::Allocator;
+pub use key::{Index, IndexKey, Keyring, Vault, VaultError};
+pub use leaves::Leaves;
+pub use pages::{Policy, Protection};
+pub use region::{Fault, Inside, Region, Secrets};
+pub use sealed::{
+    CallerName, CallerNumber, Context, Field, Plain, Purpose, Sealed, Signalling, SignallingText, Tampered,
+};
+
+/// What the process holds and how well it is protected, as `/readyz` and the metrics report it.
+#[derive(Debug, Clone, Copy)]
+pub struct Status {
+    /// The rung of the ladder that was reached.
+    pub protection: Protection,
+    /// Bytes of secret or locked memory mapped now.
+    pub locked_bytes: usize,
+    /// True when the global allocator is [`Allocator`]; without it a region's heap is the ordinary one.
+    pub scoped_heap: bool,
+    /// Blocks of a region's heap that were still alive when the region was left. They stay in secret pages.
+    pub escapes: u64,
+    /// Allocations that did not fit a region's heap; the message concerned was refused.
+    pub spills: u64,
+    /// Panics caught inside regions.
+    pub panics: u64,
+}

@@ -1,0 +1,184 @@
+//! `Sealed<T>`: AES-256-GCM ciphertext of one value, bound to the place where it belongs, and the purposes
+//! for which it may be opened.
+
+use crate::key::Keyring;
+use crate::leaves::{Leaves, Leaving};
+use crate::wipe;
+use ring::aead::{Aad, MAX_TAG_LEN, Nonce};
+use std::marker::PhantomData;
+
+/// Headers that only building a SIP message needs: Via, From, To, Call-ID, Contact, routes.
+#[derive(Debug)]
+pub enum SignallingText {}
+/// A caller's display name.
+#[derive(Debug)]
+pub enum CallerName {}
+/// A caller's number or address.
+#[derive(Debug)]
+pub enum CallerNumber {}
+
+/// A reason to open a `Sealed<T>`. Without one there is no plaintext, and for a caller's name and number no
+/// purpose exists yet: nothing can open them.
+pub trait Purpose<T> {}
+
+/// Building or matching SIP messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Signalling;
+impl Purpose<SignallingText> for Signalling {}
+
+/// Which of a subject's values is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Field {
+    /// What a response echoes.
+    Echo = 1,
+    /// What a dialog's own requests need.
+    Dialog = 2,
+    /// Display name.
+    Name = 3,
+    /// Number or address.
+    Number = 4,
+    /// Bytes of a stream that could not be written yet.
+    Outbox = 5,
+}
+
+/// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The conference, or 0 for signalling.
+    pub scope: u64,
+    /// The call, dialog, transaction or participant.
+    pub subject: u64,
+    /// Which value of it.
+    pub field: Field,
+}
+
+impl Context {
+    fn bytes(self) -> [u8; 17] {
+        let mut out = [0; 17];
+        out[..8].copy_from_slice(&self.scope.to_be_bytes());
+        out[8..16].copy_from_slice(&self.subject.to_be_bytes());
+        out[16] = self.field as u8;
+        out
+    }
+}
+
+/// The value is not what was sealed here: other key, other place, or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed value does not open here")]
+pub struct Tampered;
+
+/// Ciphertext of one value of kind `T`.
+pub struct Sealed<T> {
+    nonce: u64,
+    text: Box<[u8]>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Sealed<T> {
+    /// Bytes of ciphertext and tag.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Never true: even an empty value has a tag.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    pub(crate) fn seal(ring: &Keyring, context: Context, mut value: Vec<u8>) -> Self {
+        let nonce = ring.next_nonce();
+        value.reserve_exact(MAX_TAG_LEN);
+        let result =
+            ring.key().seal_in_place_append_tag(nonce_of(nonce), Aad::from(context.bytes()), &mut value);
+        // AES-GCM refuses only above 2^36 bytes; a message has at most 2^16.
+        debug_assert!(result.is_ok());
+        if result.is_err() {
+            wipe::bytes(&mut value);
+        }
+        Self { nonce, text: value.into_boxed_slice(), kind: PhantomData }
+    }
+
+    pub(crate) fn open(&self, ring: &Keyring, context: Context) -> Result<Vec<u8>, Tampered> {
+        let mut text = self.text.to_vec();
+        let len = ring
+            .key()
+            .open_in_place(nonce_of(self.nonce), Aad::from(context.bytes()), &mut text)
+            .map_err(|_| Tampered)?
+            .len();
+        text.truncate(len);
+        Ok(text)
+    }
+
+    /// Opens and seals again under another key and place, on the vault's secret stack: how a caller's name
+    /// passes from the call that brought it to the conference that it joins.
+    ///
+    /// # Errors
+    /// [`Tampered`] when it does not open with `from` at `there`, or is longer than 1 KiB.
+    pub fn adopt(
+        &self,
+        from: &Keyring,
+        there: Context,
+        to: &Keyring,
+        here: Context,
+    ) -> Result<Self, Tampered> {
+        const MOST: usize = 1024 + MAX_TAG_LEN;
+        let mut text = vec![0u8; self.text.len()].into_boxed_slice();
+        let nonce = to.next_nonce();
+        to.vault().in_workshop(|| {
+            let mut bench = [0u8; MOST];
+            let bench = bench.get_mut(..self.text.len()).ok_or(Tampered)?;
+            bench.copy_from_slice(&self.text);
+            let result = (|| {
+                let plain = from
+                    .key()
+                    .open_in_place(nonce_of(self.nonce), Aad::from(there.bytes()), bench)
+                    .map_err(|_| Tampered)?;
+                let tag = to
+                    .key()
+                    .seal_in_place_separate_tag(nonce_of(nonce), Aad::from(here.bytes()), plain)
+                    .map_err(|_| Tampered)?;
+                let (body, end) = text.split_at_mut(plain.len());
+                body.copy_from_slice(plain);
+                end.copy_from_slice(tag.as_ref());
+                Ok(())
+            })();
+            wipe::bytes(bench);
+            result
+        })?;
+        Ok(Self { nonce, text, kind: PhantomData })
+    }
+}
+
+fn nonce_of(counter: u64) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&counter.to_be_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
+
+impl<T> std::fmt::Debug for Sealed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealed({} bytes)", self.text.len())
+    }
+}
+
+impl<T> Leaves for Sealed<T> {
+    fn leave(self, _: Leaving) -> Self {
+        Self { nonce: self.nonce, text: self.text.as_ref().into(), kind: PhantomData }
+    }
+}
+
+impl<T> crate::leaves::Composite for Sealed<T> {}
+
+/// An opened value. It cannot leave the region in which it was opened.
+pub struct Plain<'r, T> {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) inside: PhantomData<(&'r (), *mut (), fn() -> T)>,
+}
+
+impl<T> Plain<'_, T> {
+    /// The plaintext.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
