@@ -1,0 +1,253 @@
+//! The rest's handle on the shards: rooms and legs go in by rings, notices come out by rings.
+
+use crate::leg::{Leg, LegSetup};
+use crate::ports::{Pair, Ports, PortsError};
+use crate::room::Notice;
+use crate::shard::{
+    Bell, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
+};
+use crate::units::{LegId, RoomId, Ssrc};
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::io::unix::AsyncFd;
+
+/// Commands waiting for a shard at most.
+const COMMANDS: usize = 4096;
+/// Notices waiting for their reader at most, per shard.
+const NOTICES: usize = 16_384;
+/// Conferences per phase and shard at most.
+const ROOMS: usize = 512;
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No ports.
+    #[error(transparent)]
+    Ports(#[from] PortsError),
+    /// The operating system refused a thread, a socket option or an event descriptor.
+    #[error("media engine: {0}")]
+    Io(#[from] std::io::Error),
+    /// A shard does not take commands: it is overloaded or has ended.
+    #[error("the media shard takes no commands")]
+    Busy,
+    /// No such room.
+    #[error("no such media room")]
+    NoRoom,
+}
+
+/// What the shards tell, to be read by one task per shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    /// The conference.
+    pub room: RoomId,
+    /// The leg.
+    pub leg: LegId,
+    /// What happened.
+    pub notice: Notice,
+}
+
+/// All shards. Dropping it stops them.
+#[derive(Debug)]
+pub struct Engine {
+    ports: Ports,
+    shards: Vec<Handle>,
+    rooms: Mutex<HashMap<RoomId, (usize, usize)>>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    commands: Mutex<Producer<Command>>,
+    bell: Arc<Bell>,
+    counters: Arc<Counters>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    fn tell(&self, command: Command) -> Result<(), EngineError> {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.push(command).map_err(|_| EngineError::Busy)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+struct RingOnDrop(Arc<Bell>);
+
+impl Drop for RingOnDrop {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
+/// One shard's notices.
+#[derive(Debug)]
+pub struct Events {
+    told: Consumer<Told>,
+    bell: AsyncFd<Arc<Bell>>,
+}
+
+impl Events {
+    /// The next notice; `None` once the shard has ended. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Ok(told) = self.told.pop() {
+                match told {
+                    Told::Notice(room, leg, notice) => return Some(Event { room, leg, notice }),
+                    // Freed here, where freeing is allowed.
+                    Told::Member(_, member) => drop(member),
+                    Told::Room(room) => drop(room),
+                }
+            }
+            if self.told.is_abandoned() {
+                return None;
+            }
+            let mut ready = self.bell.readable().await.ok()?;
+            if !ready.get_inner().clear() {
+                ready.clear_ready();
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Starts `shards` real-time threads. Must be called inside a tokio runtime, whose reactor wakes the readers.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`].
+    pub fn start(ports: Ports, shards: usize) -> Result<(Self, Vec<Events>), EngineError> {
+        let mut handles = Vec::new();
+        let mut events = Vec::new();
+        for index in 0..shards.max(1) {
+            let (commands, commands_out) = RingBuffer::new(COMMANDS);
+            let (told_in, told) = RingBuffer::new(NOTICES);
+            let (bell, reader) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
+            let counters = Arc::new(Counters::default());
+            let shard =
+                Shard::new(commands_out, bell.clone(), told_in, reader.clone(), counters.clone(), ROOMS);
+            let readers_bell = Bell::listen(reader.clone())?;
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+                // However the shard ends, its reader must notice that the ring is abandoned.
+                let _last = RingOnDrop(reader);
+                shard.run();
+            })?;
+            events.push(Events { told, bell: readers_bell });
+            handles.push(Handle { commands: Mutex::new(commands), bell, counters, thread: Some(thread) });
+        }
+        Ok((Self { ports, shards: handles, rooms: Mutex::default() }, events))
+    }
+
+    /// Reserves sockets for a leg; to be named in the SDP.
+    ///
+    /// # Errors
+    /// [`EngineError::Ports`] when all are in use.
+    pub fn reserve(&self) -> Result<Pair, EngineError> {
+        let pair = self.ports.bind()?;
+        enable_timestamps(&pair.rtp)?;
+        Ok(pair)
+    }
+
+    /// Opens a conference for `capacity` legs on the shard with the fewest.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`].
+    pub fn open(&self, room: RoomId, capacity: usize) -> Result<(), EngineError> {
+        let mut rooms = self.rooms();
+        let load =
+            |shard| rooms.values().filter(|(s, _)| *s == shard).map(|(_, legs)| legs + 1).sum::<usize>();
+        let shard = (0..self.shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
+        self.shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity))))?;
+        rooms.insert(room, (shard, 0));
+        Ok(())
+    }
+
+    /// Closes a conference and frees its legs.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn close(&self, room: RoomId) -> Result<(), EngineError> {
+        let mut rooms = self.rooms();
+        let (shard, _) = rooms.get(&room).ok_or(EngineError::NoRoom)?;
+        self.shards[*shard].tell(Command::Close(room))?;
+        rooms.remove(&room);
+        Ok(())
+    }
+
+    /// Puts a leg into a conference and returns the SSRC with which it is sent.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn add(&self, room: RoomId, setup: LegSetup, socket: UdpSocket) -> Result<Ssrc, EngineError> {
+        let leg = Leg::new(setup, wall_clock());
+        let ssrc = leg.ssrc();
+        let member = Box::new(LiveMember::new(leg, Socket::new(socket)));
+        let mut rooms = self.rooms();
+        let (shard, legs) = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        self.shards[*shard].tell(Command::Add(room, member))?;
+        *legs += 1;
+        Ok(ssrc)
+    }
+
+    /// Takes a leg out of its conference.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn remove(&self, room: RoomId, leg: LegId) -> Result<(), EngineError> {
+        let mut rooms = self.rooms();
+        let (shard, legs) = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        self.shards[*shard].tell(Command::Remove(room, leg))?;
+        *legs = legs.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Applies new signalling to a leg.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn change(&self, room: RoomId, setup: LegSetup) -> Result<(), EngineError> {
+        self.tell(room, Command::Change(room, setup))
+    }
+
+    /// Mutes or unmutes what a leg says.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn mute(&self, room: RoomId, leg: LegId, muted: bool) -> Result<(), EngineError> {
+        self.tell(room, Command::Mute(room, leg, muted))
+    }
+
+    /// Each shard's counters.
+    pub fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.shards.iter().map(|s| &*s.counters)
+    }
+
+    fn tell(&self, room: RoomId, command: Command) -> Result<(), EngineError> {
+        let (shard, _) = *self.rooms().get(&room).ok_or(EngineError::NoRoom)?;
+        self.shards[shard].tell(command)
+    }
+
+    fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<RoomId, (usize, usize)>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            // A full ring has nobody left to read it; the abandoned ring then ends the thread.
+            let _ = shard.tell(Command::Stop);
+        }
+        for shard in &mut self.shards {
+            let (abandoned, _) = RingBuffer::new(1);
+            *shard.commands.lock().unwrap_or_else(PoisonError::into_inner) = abandoned;
+            shard.bell.ring();
+            if let Some(thread) = shard.thread.take() {
+                // A panic of the shard was printed by the hook; there is nothing more to do about it here.
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One leg's media: what arrives is checked, counted and laid down; what goes out is cut into packets.
+
+use crate::codec::{Codec, FRAME, Frame};
+use crate::dtmf::{Digit, EventReceiver};
+use crate::jitter::{self, JitterBuffer, LONGEST, Playout, Put};
+use crate::latch::{Latch, Verdict};
+use crate::level::{Level, SpeechDetector};
+use crate::reception::{Block, Reception};
+use crate::rtp::{HEADER, Packet, RtpFault, Stream};
+use crate::units::{LegId, Nanos, PayloadType, RtpTime, Ssrc};
+use std::net::SocketAddr;
+
+/// Which way audio flows, seen from the bridge (RFC 3264 §6.1, our side of it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direction {
+    /// What the leg sends is heard.
+    pub receive: bool,
+    /// The leg is sent the mix.
+    pub send: bool,
+}
+
+impl Direction {
+    /// `sendrecv`.
+    pub const BOTH: Self = Self { receive: true, send: true };
+}
+
+/// What signalling agreed on for one leg; also how it changes it.
+#[derive(Debug, Clone, Copy)]
+pub struct LegSetup {
+    /// The leg.
+    pub id: LegId,
+    /// The codec sent, and its payload type.
+    pub codec: (Codec, PayloadType),
+    /// Payload types that may be received, by codec.
+    pub receives: [Option<(Codec, PayloadType)>; Codec::ALL.len()],
+    /// Payload type of telephone events, if agreed.
+    pub events: Option<PayloadType>,
+    /// Packet length sent, samples: a multiple of 80, 80..=480 (10–60 ms).
+    pub packet: usize,
+    /// Directions.
+    pub direction: Direction,
+    /// The peer's address from its SDP.
+    pub remote: SocketAddr,
+}
+
+/// What a received datagram was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// Audio, laid down (or dropped by the jitter buffer, which counts it).
+    Audio,
+    /// Audio, and the source is locked from now on.
+    Locked(SocketAddr),
+    /// A new key press.
+    Digit(Digit),
+    /// A telephone-event packet that says nothing new.
+    Event,
+    /// Dropped and counted.
+    Dropped,
+}
+
+/// Datagrams dropped before the jitter buffer, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Not RTP: too short, wrong version, extension or padding beyond the end.
+    pub malformed: u64,
+    /// A payload type that was not agreed on.
+    pub payload_type: u64,
+    /// From another source than the one locked on.
+    pub foreign: u64,
+    /// Longer than the receive buffer or than 80 ms of audio.
+    pub oversized: u64,
+}
+
+/// A leg's figures, once a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// When it was made.
+    pub at: Nanos,
+    /// Our stream.
+    pub ssrc: Ssrc,
+    /// Our stream's timestamp at `at`.
+    pub time: RtpTime,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Payload octets sent.
+    pub octets_sent: u64,
+    /// What arrived, once something has.
+    pub block: Option<Block>,
+    /// The jitter buffer's counters.
+    pub jitter: jitter::Counters,
+    /// Dropped datagrams.
+    pub drops: Drops,
+    /// Smoothed level of what the leg says.
+    pub level: Level,
+    /// The source locked on.
+    pub locked: Option<SocketAddr>,
+    /// Time since the last accepted packet.
+    pub silent_for: Nanos,
+}
+
+/// See the module's text. Everything is allocated when it is made, nothing afterwards.
+#[derive(Debug)]
+pub struct Leg {
+    setup: LegSetup,
+    latch: Latch,
+    jitter: JitterBuffer,
+    reception: Reception,
+    events: EventReceiver,
+    detector: SpeechDetector,
+    frame: Frame,
+    speaks: bool,
+    muted: bool,
+    stream: Stream,
+    /// Header and payload of the packet being filled.
+    outgoing: [u8; HEADER + 480],
+    filled: usize,
+    packets_sent: u64,
+    octets_sent: u64,
+    drops: Drops,
+    last_packet: Nanos,
+    scratch: [i16; LONGEST],
+}
+
+impl Leg {
+    /// A new leg at time `now`.
+    pub fn new(setup: LegSetup, now: Nanos) -> Self {
+        Self {
+            setup,
+            latch: Latch::new(setup.remote),
+            jitter: JitterBuffer::default(),
+            reception: Reception::default(),
+            events: EventReceiver::default(),
+            detector: SpeechDetector::default(),
+            frame: [0; FRAME],
+            speaks: false,
+            muted: false,
+            stream: Stream::new(setup.codec.1),
+            outgoing: [0; HEADER + 480],
+            filled: 0,
+            packets_sent: 0,
+            octets_sent: 0,
+            drops: Drops::default(),
+            last_packet: now,
+            scratch: [0; LONGEST],
+        }
+    }
+
+    /// The leg's id.
+    pub fn id(&self) -> LegId {
+        self.setup.id
+    }
+
+    /// Our stream's SSRC.
+    pub fn ssrc(&self) -> Ssrc {
+        self.stream.ssrc()
+    }
+
+    /// Where to send.
+    pub fn target(&self) -> SocketAddr {
+        self.latch.target()
+    }
+
+    /// The codec in which it hears.
+    pub fn codec(&self) -> Codec {
+        self.setup.codec.0
+    }
+
+    /// Whether it is sent the mix.
+    pub fn hears(&self) -> bool {
+        self.setup.direction.send
+    }
+
+    /// What it says in this tick.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Its smoothed level.
+    pub fn level(&self) -> Level {
+        self.detector.smooth()
+    }
+
+    /// Whether it speaks and may be heard.
+    pub fn speaks(&self) -> bool {
+        self.speaks
+    }
+
+    /// Mutes or unmutes what it says.
+    pub fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// Applies new signalling. True when the peer's address changed, so that the lock is open again.
+    pub fn change(&mut self, setup: LegSetup) -> bool {
+        let id = self.setup.id;
+        self.setup = LegSetup { id, ..setup };
+        self.stream.set_payload_type(setup.codec.1);
+        self.filled = 0;
+        self.latch.signal(setup.remote)
+    }
+
+    /// Counts a datagram that did not fit the receive buffer.
+    pub fn oversized(&mut self) {
+        self.drops.oversized += 1;
+    }
+
+    /// Takes a datagram from `from` that the kernel received at `arrival` and that is read at tick `now`.
+    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8], arrival: Nanos, now: Nanos) -> Received {
+        let packet = match Packet::parse(datagram) {
+            Ok(packet) => packet,
+            Err(RtpFault::Short | RtpFault::Version | RtpFault::Extension | RtpFault::Padding) => {
+                self.drops.malformed += 1;
+                return Received::Dropped;
+            }
+        };
+        let codec = self.setup.receives.iter().flatten().find(|(_, pt)| *pt == packet.payload_type);
+        let is_event = self.setup.events == Some(packet.payload_type);
+        if codec.is_none() && !is_event {
+            self.drops.payload_type += 1;
+            return Received::Dropped;
+        }
+        let locked = match self.latch.admit(from, packet.ssrc, packet.seq) {
+            Verdict::Known => false,
+            Verdict::Locked => true,
+            Verdict::Wait => return Received::Dropped,
+            Verdict::Foreign => {
+                self.drops.foreign += 1;
+                return Received::Dropped;
+            }
+        };
+        self.last_packet = now;
+        let done = |other| if locked { Received::Locked(from) } else { other };
+        let Some((codec, _)) = codec else {
+            self.reception.packet(packet.ssrc, packet.seq, None, arrival);
+            self.jitter.mute_concealment();
+            let digit = self.events.push(packet.time, packet.payload);
+            // A lock that comes with a digit is reported with the next packet's figures; the digit may not be lost.
+            return digit.map_or(done(Received::Event), Received::Digit);
+        };
+        let len = packet.payload.len();
+        if len > LONGEST {
+            self.drops.oversized += 1;
+            return done(Received::Dropped);
+        }
+        self.reception.packet(packet.ssrc, packet.seq, Some(packet.time), arrival);
+        codec.decode(packet.payload, &mut self.scratch);
+        let samples = &self.scratch[..len];
+        let put = self.jitter.put(packet.ssrc, packet.seq, packet.time, samples, arrival, now);
+        if put == Put::Restarted {
+            self.events.reset();
+        }
+        done(Received::Audio)
+    }
+
+    /// Takes the tick's frame from the jitter buffer and judges it.
+    pub fn playout(&mut self, now: Nanos) {
+        let playout = self.jitter.pull(now, &mut self.frame);
+        let level = if playout == Playout::Idle { Level::SILENCE } else { Level::of(&self.frame) };
+        let speech = self.detector.push(level);
+        self.speaks = speech && !self.muted && self.setup.direction.receive;
+    }
+
+    /// Takes an encoded frame and hands every packet that it completes, with the leg's target, to `send`.
+    pub fn packetise(&mut self, encoded: &[u8; FRAME], mut send: impl FnMut(SocketAddr, &[u8])) {
+        let mut rest = &encoded[..];
+        while !rest.is_empty() {
+            let n = rest.len().min(self.setup.packet - self.filled);
+            let at = HEADER + self.filled;
+            self.outgoing[at..at + n].copy_from_slice(&rest[..n]);
+            self.filled += n;
+            rest = &rest[n..];
+            if self.filled == self.setup.packet {
+                self.stream.write(&mut self.outgoing, self.filled as u32);
+                send(self.latch.target(), &self.outgoing[..HEADER + self.filled]);
+                self.packets_sent += 1;
+                self.octets_sent += self.filled as u64;
+                self.filled = 0;
+            }
+        }
+    }
+
+    /// A tick in which it is sent nothing.
+    pub fn pause(&mut self) {
+        self.stream.pause((FRAME + self.filled) as u32);
+        self.filled = 0;
+    }
+
+    /// The figures at `now`.
+    pub fn report(&self, now: Nanos) -> Report {
+        Report {
+            at: now,
+            ssrc: self.stream.ssrc(),
+            time: self.stream.time(),
+            packets_sent: self.packets_sent,
+            octets_sent: self.octets_sent,
+            block: self.reception.block(),
+            jitter: self.jitter.counters(),
+            drops: self.drops,
+            level: self.level(),
+            locked: self.latch.locked(),
+            silent_for: Nanos(now.since(self.last_packet).max(0) as u64),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What arrived of one stream: loss, reordering and jitter as RFC 3550 appendix A counts them.
+
+use crate::units::{Nanos, RtpTime, SeqNo, Ssrc};
+
+/// Sequence numbers farther ahead than this are a restart, not a gap (RFC 3550 A.1).
+const MAX_DROPOUT: i16 = 3000;
+/// The clock of all G.711 and telephone-event streams here, Hz.
+const CLOCK: i64 = 8000;
+
+/// Reception statistics of one leg. A new SSRC starts them again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reception {
+    source: Option<Source>,
+    prior: (u64, u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    ssrc: Ssrc,
+    base: SeqNo,
+    highest: SeqNo,
+    cycles: u16,
+    received: u64,
+    transit: Option<i64>,
+    /// Interarrival jitter × 16, in clock units (RFC 3550 A.8).
+    jitter16: i64,
+}
+
+/// One reception report block's figures (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The stream reported on.
+    pub ssrc: Ssrc,
+    /// Packets expected since the stream began.
+    pub expected: u64,
+    /// Packets received, duplicates included.
+    pub received: u64,
+    /// Extended highest sequence number.
+    pub highest: u32,
+    /// Interarrival jitter, clock units.
+    pub jitter: u32,
+}
+
+impl Block {
+    /// Packets lost since the stream began; never below zero here.
+    pub fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.received)
+    }
+}
+
+impl Reception {
+    /// Counts a valid packet. `time` is `None` for packets whose timestamp does not advance (telephone events):
+    /// they count for loss, not for jitter.
+    pub fn packet(&mut self, ssrc: Ssrc, seq: SeqNo, time: Option<RtpTime>, arrival: Nanos) {
+        let source = match &mut self.source {
+            Some(source) if source.ssrc == ssrc => source,
+            source => {
+                self.prior = (0, 0);
+                source.insert(Source {
+                    ssrc,
+                    base: seq,
+                    highest: seq,
+                    cycles: 0,
+                    received: 0,
+                    transit: None,
+                    jitter16: 0,
+                })
+            }
+        };
+        let ahead = seq.ahead_of(source.highest);
+        if !(-MAX_DROPOUT..=MAX_DROPOUT).contains(&ahead) {
+            // The talker's equipment started again without changing its SSRC.
+            *source = Source { base: seq, highest: seq, cycles: 0, received: 0, ..*source };
+            self.prior = (0, 0);
+        } else if ahead > 0 {
+            if seq.0 < source.highest.0 {
+                source.cycles = source.cycles.wrapping_add(1);
+            }
+            source.highest = seq;
+        }
+        source.received += 1;
+        if let Some(time) = time {
+            let units = (arrival.0 / 1000) as i64 * CLOCK / 1_000_000;
+            let transit = i64::from((units as u32).wrapping_sub(time.0) as i32);
+            if let Some(before) = source.transit {
+                let d = i64::from((transit as i32).wrapping_sub(before as i32)).abs();
+                // A jump of the timeline is not jitter.
+                if d < CLOCK {
+                    source.jitter16 += d - ((source.jitter16 + 8) >> 4);
+                }
+            }
+            source.transit = Some(transit);
+        }
+    }
+
+    /// The figures so far; `None` before the first packet.
+    pub fn block(&self) -> Option<Block> {
+        let source = self.source?;
+        let highest = u32::from(source.cycles) << 16 | u32::from(source.highest.0);
+        Some(Block {
+            ssrc: source.ssrc,
+            expected: u64::from(highest.wrapping_sub(u32::from(source.base.0))) + 1,
+            received: source.received,
+            highest,
+            jitter: (source.jitter16 >> 4).max(0) as u32,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_is_counted_across_the_wrap() {
+        let mut reception = Reception::default();
+        for n in 0..100u16 {
+            if n % 10 != 3 {
+                let time = RtpTime(u32::from(n) * 160);
+                reception.packet(
+                    Ssrc(1),
+                    SeqNo(n.wrapping_add(65_500)),
+                    Some(time),
+                    Nanos::millis(u64::from(n) * 20),
+                );
+            }
+        }
+        let block = reception.block().unwrap();
+        assert_eq!((block.expected, block.received, block.lost()), (100, 90, 10));
+        assert_eq!(block.highest, (1 << 16) + (65_599 - 65_536));
+        assert!(block.jitter <= 1);
+    }
+
+    #[test]
+    fn jitter_approaches_the_mean_deviation() {
+        let mut reception = Reception::default();
+        for n in 0..1000u64 {
+            // Every other packet is 10 ms late: each difference is 10 ms, 80 units.
+            let arrival = Nanos::millis(n * 20 + 10 * (n % 2));
+            reception.packet(Ssrc(1), SeqNo(n as u16), Some(RtpTime(n as u32 * 160)), arrival);
+        }
+        assert!((75..=85).contains(&reception.block().unwrap().jitter));
+    }
+
+    #[test]
+    fn a_new_ssrc_and_a_sequence_jump_start_again() {
+        let mut reception = Reception::default();
+        reception.packet(Ssrc(1), SeqNo(5), None, Nanos(0));
+        reception.packet(Ssrc(1), SeqNo(20_000), None, Nanos(0));
+        assert_eq!(reception.block().unwrap().lost(), 0);
+        reception.packet(Ssrc(2), SeqNo(1), None, Nanos(0));
+        assert_eq!(reception.block().unwrap().expected, 1);
+    }
+}

@@ -1,0 +1,175 @@
+//! One conference's legs and their tick. Packets come in by [`Room::legs_mut`], time comes in by the tick, packets
+//! and notices go out to a [`Sink`]: no socket and no clock here.
+
+use crate::codec::{Codec, FRAME};
+use crate::dtmf::Digit;
+use crate::leg::{Leg, LegSetup, Report};
+use crate::level::Level;
+use crate::mixer::{Input, Mix};
+use crate::units::{LegId, Nanos, RoomId};
+use std::net::SocketAddr;
+
+/// Ticks between two level notices of a talker (100 ms).
+const LEVEL_EVERY: u64 = 5;
+/// Ticks between two reports of a leg (1 s).
+const REPORT_EVERY: u64 = 50;
+
+/// What a tick tells the rest of the house.
+#[derive(Debug, Clone, Copy)]
+pub enum Notice {
+    /// A talker began or stopped.
+    Speaking(bool),
+    /// How loud a talker is now.
+    Level(Level),
+    /// A leg's figures.
+    Report(Report),
+    /// A key was pressed.
+    Digit(Digit),
+}
+
+/// Where a tick's results go.
+pub trait Sink<S> {
+    /// Sends a packet by a leg's socket; `to` is where, unless the socket is connected.
+    fn packet(&mut self, socket: &mut S, to: SocketAddr, packet: &[u8]);
+    /// Takes a notice; false when there is no room for it now.
+    fn notice(&mut self, room: RoomId, leg: LegId, notice: Notice) -> bool;
+}
+
+/// A leg in a room, with what it needs to send and receive.
+#[derive(Debug)]
+pub struct Member<S> {
+    /// Its media.
+    pub leg: Leg,
+    /// Its socket.
+    pub socket: S,
+    announced: bool,
+}
+
+impl<S> Member<S> {
+    /// A leg and its socket.
+    pub fn new(leg: Leg, socket: S) -> Self {
+        Self { leg, socket, announced: false }
+    }
+}
+
+/// One conference on its shard.
+#[derive(Debug)]
+pub struct Room<S> {
+    id: RoomId,
+    members: Vec<Box<Member<S>>>,
+    mix: Mix,
+    ticks: u64,
+    encoded: [u8; FRAME],
+}
+
+impl<S> Room<S> {
+    /// An empty room that can take `capacity` legs without allocating.
+    pub fn new(id: RoomId, capacity: usize) -> Self {
+        Self { id, members: Vec::with_capacity(capacity), mix: Mix::default(), ticks: 0, encoded: [0; FRAME] }
+    }
+
+    /// The room's id.
+    pub fn id(&self) -> RoomId {
+        self.id
+    }
+
+    /// Its members, to be given what arrived for them.
+    pub fn members_mut(&mut self) -> &mut [Box<Member<S>>] {
+        &mut self.members
+    }
+
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Adds a leg.
+    ///
+    /// # Errors
+    /// Gives it back when the room is full.
+    pub fn add(&mut self, member: Box<Member<S>>) -> Result<(), Box<Member<S>>> {
+        if self.members.len() == self.members.capacity() {
+            return Err(member);
+        }
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// Takes a leg out.
+    pub fn remove(&mut self, leg: LegId) -> Option<Box<Member<S>>> {
+        let index = self.members.iter().position(|m| m.leg.id() == leg)?;
+        let last = self.members.len() - 1;
+        self.mix.reindex(|i| match i {
+            i if i == index => None,
+            i if i == last => Some(index),
+            i => Some(i),
+        });
+        Some(self.members.swap_remove(index))
+    }
+
+    /// Takes any leg out: for closing the room.
+    pub fn pop(&mut self) -> Option<Box<Member<S>>> {
+        self.members.pop()
+    }
+
+    /// Mutes or unmutes a leg.
+    pub fn mute(&mut self, leg: LegId, muted: bool) {
+        if let Some(member) = self.find(leg) {
+            member.leg.set_muted(muted);
+        }
+    }
+
+    /// Applies new signalling to a leg; its member is returned when the peer's address changed.
+    pub fn change(&mut self, setup: LegSetup) -> Option<&mut Member<S>> {
+        let member = self.find(setup.id)?;
+        member.leg.change(setup).then_some(&mut **member)
+    }
+
+    fn find(&mut self, leg: LegId) -> Option<&mut Box<Member<S>>> {
+        self.members.iter_mut().find(|m| m.leg.id() == leg)
+    }
+
+    /// One tick: pull, judge, mix, encode, send, tell.
+    pub fn tick(&mut self, now: Nanos, sink: &mut impl Sink<S>) {
+        self.ticks += 1;
+        for member in &mut self.members {
+            member.leg.playout(now);
+        }
+        let members = &self.members;
+        self.mix.tick(members.len(), |i| {
+            let leg = &members[i].leg;
+            Input { frame: leg.frame(), level: leg.level(), speaks: leg.speaks() }
+        });
+        // One encode per codec for all who only listen, made when the first of them needs it.
+        let mut shared: [Option<[u8; FRAME]>; Codec::ALL.len()] = [None; Codec::ALL.len()];
+        for (index, member) in self.members.iter_mut().enumerate() {
+            let Member { leg, socket, announced } = &mut **member;
+            let codec = leg.codec();
+            if !leg.hears() {
+                leg.pause();
+            } else if self.mix.speakers().contains(&index) {
+                codec.encode(self.mix.for_leg(index), &mut self.encoded);
+                leg.packetise(&self.encoded, |to, packet| sink.packet(socket, to, packet));
+            } else {
+                let encoded = shared[codec as usize].get_or_insert_with(|| {
+                    let mut encoded = [0; FRAME];
+                    codec.encode(&self.mix.common, &mut encoded);
+                    encoded
+                });
+                leg.packetise(encoded, |to, packet| sink.packet(socket, to, packet));
+            }
+            let (id, speaks) = (leg.id(), leg.speaks());
+            if speaks != *announced && sink.notice(self.id, id, Notice::Speaking(speaks)) {
+                *announced = speaks;
+            }
+            // Each leg has its own turn, so that a large room's figures do not come all in one tick.
+            let turn = self.ticks.wrapping_add(id.0);
+            if speaks && turn.is_multiple_of(LEVEL_EVERY) {
+                sink.notice(self.id, id, Notice::Level(leg.level()));
+            }
+            if turn.is_multiple_of(REPORT_EVERY) {
+                sink.notice(self.id, id, Notice::Report(leg.report(now)));
+            }
+        }
+    }
+}

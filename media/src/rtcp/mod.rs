@@ -1,0 +1,277 @@
+//! RTCP (RFC 3550 §6): sender and receiver reports, both ways, with a CNAME that says nothing (RFC 7022).
+//!
+//! Reports are no work for the real-time thread: each leg's port has a task of its own, fed with the figures that the shard gives
+//! out once a second.
+
+mod session;
+
+pub use session::{Remote, Session};
+
+use crate::leg::Report;
+use crate::reception::Block;
+use crate::units::{Nanos, RtpTime, Ssrc};
+use bytes::Bytes;
+use rtc_rtcp::goodbye::Goodbye;
+use rtc_rtcp::packet::Packet;
+use rtc_rtcp::receiver_report::ReceiverReport;
+use rtc_rtcp::reception_report::ReceptionReport;
+use rtc_rtcp::sender_report::SenderReport;
+use rtc_rtcp::source_description::{
+    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
+};
+use shared::marshal::Unmarshal;
+
+/// Why a datagram is no acceptable compound packet (RFC 3550 A.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("not an RTCP compound packet")]
+pub struct RtcpFault;
+
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+const GOODBYE: u8 = 203;
+/// The largest compound packet that is read, bytes.
+pub const LARGEST: usize = 1500;
+
+/// What a peer's compound packet says about our stream and its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Middle 32 bits of the NTP time of its sender report, for our next LSR.
+    pub sender_report: Option<u32>,
+    /// Its view of our stream.
+    pub about_us: Option<AboutUs>,
+    /// It leaves.
+    pub goodbye: bool,
+}
+
+/// A reception report block about our stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AboutUs {
+    /// Loss since its last report, 256ths.
+    pub fraction_lost: u8,
+    /// Interarrival jitter, clock units.
+    pub jitter: u32,
+    /// Middle 32 bits of the NTP time of our last sender report that it has, 0 if none.
+    pub lsr: u32,
+    /// Time since it got that, 1/65536 s.
+    pub dlsr: u32,
+}
+
+/// Reads a compound packet; blocks about other streams than `ours` are passed over.
+///
+/// # Errors
+/// [`RtcpFault`] for whatever RFC 3550 A.2 tells to drop.
+pub fn read(datagram: &[u8], ours: Ssrc) -> Result<Heard, RtcpFault> {
+    if datagram.len() > LARGEST {
+        return Err(RtcpFault);
+    }
+    let mut heard = Heard::default();
+    let mut rest = datagram;
+    let mut first = true;
+    while !rest.is_empty() {
+        let (head, _) = rest.split_first_chunk::<4>().ok_or(RtcpFault)?;
+        let len = 4 * (usize::from(u16::from_be_bytes([head[2], head[3]])) + 1);
+        let (packet, next) = rest.split_at_checked(len).ok_or(RtcpFault)?;
+        // Version 2; the first is a report without padding; padding only in the last.
+        let padding = head[0] & 0x20 != 0;
+        let is_report = matches!(head[1], SENDER_REPORT | RECEIVER_REPORT);
+        if head[0] >> 6 != 2 || (first && (padding || !is_report)) || (padding && !next.is_empty()) {
+            return Err(RtcpFault);
+        }
+        let mut reader = packet;
+        match head[1] {
+            SENDER_REPORT => {
+                let report = SenderReport::unmarshal(&mut reader).map_err(|_| RtcpFault)?;
+                heard.sender_report = Some((report.ntp_time >> 16) as u32);
+                heard.about_us = about(&report.reports, ours).or(heard.about_us);
+            }
+            RECEIVER_REPORT => {
+                let report = ReceiverReport::unmarshal(&mut reader).map_err(|_| RtcpFault)?;
+                heard.about_us = about(&report.reports, ours).or(heard.about_us);
+            }
+            GOODBYE => heard.goodbye = true,
+            _ => {}
+        }
+        first = false;
+        rest = next;
+    }
+    if first { Err(RtcpFault) } else { Ok(heard) }
+}
+
+fn about(blocks: &[ReceptionReport], ours: Ssrc) -> Option<AboutUs> {
+    let block = blocks.iter().find(|b| b.ssrc == ours.0)?;
+    Some(AboutUs {
+        fraction_lost: block.fraction_lost,
+        jitter: block.jitter,
+        lsr: block.last_sender_report,
+        dlsr: block.delay,
+    })
+}
+
+/// NTP time (RFC 3550 §4) of a time since the Unix epoch.
+pub fn ntp(at: Nanos) -> u64 {
+    const EPOCHS: u64 = 2_208_988_800;
+    let (seconds, nanos) = (at.0 / 1_000_000_000 + EPOCHS, at.0 % 1_000_000_000);
+    seconds << 32 | (nanos << 32) / 1_000_000_000
+}
+
+/// What writing a report needs besides the leg's figures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    /// Expected and received packets of the previous report.
+    prior: (u64, u64),
+    /// The peer's last sender report and when it came.
+    last_sr: Option<(u32, Nanos)>,
+}
+
+impl Memory {
+    /// Remembers a sender report of the peer.
+    pub fn sender_report(&mut self, middle: u32, at: Nanos) {
+        self.last_sr = Some((middle, at));
+    }
+
+    fn block(&mut self, block: &Block, now: Nanos) -> ReceptionReport {
+        let (expected, received) = (block.expected, block.received);
+        let new = expected.saturating_sub(self.prior.0);
+        let lost = new.saturating_sub(received.saturating_sub(self.prior.1));
+        self.prior = (expected, received);
+        let since = |at| (now.since(at).max(0) as u64 * 65_536 / 1_000_000_000) as u32;
+        ReceptionReport {
+            ssrc: block.ssrc.0,
+            fraction_lost: (lost * 256).checked_div(new).unwrap_or(0).min(255) as u8,
+            total_lost: block.lost().min(0x7f_ffff) as u32,
+            last_sequence_number: block.highest,
+            jitter: block.jitter,
+            last_sender_report: self.last_sr.map_or(0, |(middle, _)| middle),
+            delay: self.last_sr.map_or(0, |(_, at)| since(at)),
+        }
+    }
+}
+
+/// Writes a compound packet from a leg's figures: SR when we sent since the last one, else RR; SDES with the
+/// CNAME; BYE when the leg ends. `now` is wall-clock time.
+pub fn write(
+    report: &Report,
+    sender: bool,
+    memory: &mut Memory,
+    cname: &str,
+    now: Nanos,
+    bye: bool,
+) -> Bytes {
+    let reports: Vec<_> = report.block.iter().map(|b| memory.block(b, now)).collect();
+    let ssrc = report.ssrc.0;
+    // The timestamp that belongs to `now`, from the one that belonged to the report's moment.
+    let elapsed = RtpTime(report.time.0).plus((now.since(report.at).max(0) / 125_000) as u32);
+    let head: Box<dyn Packet> = if sender {
+        Box::new(SenderReport {
+            ssrc,
+            ntp_time: ntp(now),
+            rtp_time: elapsed.0,
+            packet_count: report.packets_sent as u32,
+            octet_count: report.octets_sent as u32,
+            reports,
+            profile_extensions: Bytes::new(),
+        })
+    } else {
+        Box::new(ReceiverReport { ssrc, reports, profile_extensions: Bytes::new() })
+    };
+    let item = SourceDescriptionItem {
+        sdes_type: SdesType::SdesCname,
+        text: Bytes::copy_from_slice(cname.as_bytes()),
+    };
+    let chunk = SourceDescriptionChunk { source: ssrc, items: vec![item] };
+    let mut packets = vec![head, Box::new(SourceDescription { chunks: vec![chunk] })];
+    if bye {
+        packets.push(Box::new(Goodbye { sources: vec![ssrc], reason: Bytes::new() }));
+    }
+    // Every part is of our own making and far below the size limits, so this cannot fail.
+    rtc_rtcp::packet::marshal(&packets).map(bytes::BytesMut::freeze).unwrap_or_default()
+}
+
+/// A random CNAME of 96 bits (RFC 7022 §4.2): new for each session, and of no use to anybody.
+pub fn random_cname() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits: u128 = rand::random();
+    (0..16)
+        .map(|_| {
+            let c = ALPHABET[(bits & 63) as usize];
+            bits >>= 6;
+            char::from(c)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leg::Drops;
+    use crate::level::Level;
+
+    fn report(at: Nanos, block: Option<Block>) -> Report {
+        Report {
+            at,
+            ssrc: Ssrc(11),
+            time: RtpTime(8000),
+            packets_sent: 50,
+            octets_sent: 8000,
+            block,
+            jitter: crate::jitter::Counters::default(),
+            drops: Drops::default(),
+            level: Level::SILENCE,
+            locked: None,
+            silent_for: Nanos(0),
+        }
+    }
+
+    #[test]
+    fn a_sender_report_is_read_back_with_its_block_and_times() {
+        let block = Block { ssrc: Ssrc(22), expected: 200, received: 150, highest: 70_000, jitter: 9 };
+        let mut memory = Memory::default();
+        memory.sender_report(0x1234_5678, Nanos::millis(4_000));
+        let bytes = write(
+            &report(Nanos::millis(4_900), Some(block)),
+            true,
+            &mut memory,
+            "abc",
+            Nanos::millis(5_000),
+            false,
+        );
+        let heard = read(&bytes, Ssrc(22)).unwrap();
+        let about = heard.about_us.unwrap();
+        assert_eq!((about.fraction_lost, about.jitter), (64, 9));
+        assert_eq!((about.lsr, about.dlsr), (0x1234_5678, 65_536));
+        assert_eq!(heard.sender_report, Some((ntp(Nanos::millis(5_000)) >> 16) as u32));
+        let sr = SenderReport::unmarshal(&mut &bytes[..]).unwrap();
+        assert_eq!(sr.rtp_time, 8800, "100 ms after the report's moment");
+    }
+
+    #[test]
+    fn a_receiver_report_and_a_goodbye() {
+        let mut memory = Memory::default();
+        let bytes = write(&report(Nanos(0), None), false, &mut memory, &random_cname(), Nanos(0), true);
+        assert_eq!(read(&bytes, Ssrc(1)).unwrap(), Heard { goodbye: true, ..Heard::default() });
+    }
+
+    #[test]
+    fn cnames_are_random_and_as_long_as_rfc_7022_wants() {
+        assert_eq!(random_cname().len(), 16);
+        assert_ne!(random_cname(), random_cname());
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let mut memory = Memory::default();
+        let good = write(&report(Nanos(0), None), true, &mut memory, "x", Nanos(0), false);
+        assert!(read(&good, Ssrc(1)).is_ok());
+        for cut in 0..good.len() {
+            // Cut at a packet's end it is a shorter compound packet; elsewhere it is garbage.
+            let whole = cut == 28;
+            assert_eq!(read(&good[..cut], Ssrc(1)).is_ok(), whole, "cut at {cut}");
+        }
+        for (at, value) in [(0, 0x40), (0, 0xa0), (1, 202), (3, 0xff), (0, 0x9f)] {
+            let mut bad = good.to_vec();
+            bad[at] = value;
+            assert_eq!(read(&bad, Ssrc(1)), Err(RtcpFault), "byte {at} = {value:#x}");
+        }
+        assert_eq!(read(&[0x80; LARGEST + 1], Ssrc(1)), Err(RtcpFault));
+    }
+}

@@ -1,0 +1,210 @@
+//! The task that sends and reads one leg's RTCP.
+
+use super::{Heard, LARGEST, Memory, ntp, random_cname, read, write};
+use crate::leg::Report;
+use crate::units::Nanos;
+use rand::RngExt;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The mean time between two reports (RFC 3550 §6.2: at least 5 s).
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The first one comes after half of that, so that round-trip time is known early.
+const FIRST: Duration = Duration::from_millis(2500);
+
+/// What the peer's reports say.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Remote {
+    /// Loss of our stream as the peer sees it, 256ths.
+    pub fraction_lost: u8,
+    /// Jitter of our stream as the peer sees it, clock units.
+    pub jitter: u32,
+    /// Round-trip time.
+    pub round_trip: Option<Duration>,
+    /// Datagrams that were no RTCP or came from elsewhere.
+    pub dropped: u64,
+}
+
+/// One leg's RTCP. Dropping it says goodbye.
+#[derive(Debug)]
+pub struct Session {
+    reports: watch::Sender<Option<Report>>,
+    remotes: watch::Sender<SocketAddr>,
+    heard: watch::Receiver<Remote>,
+}
+
+impl Session {
+    /// Starts the task on the current tokio runtime. `remote` is the peer's RTCP address from its SDP.
+    pub fn spawn(socket: UdpSocket, remote: SocketAddr) -> Self {
+        let (reports, reports_in) = watch::channel(None);
+        let (remotes, remotes_in) = watch::channel(remote);
+        let (heard_out, heard) = watch::channel(Remote::default());
+        tokio::spawn(run(socket, remotes_in, reports_in, heard_out));
+        Self { reports, remotes, heard }
+    }
+
+    /// Gives the leg's newest figures.
+    pub fn report(&self, report: Report) {
+        self.reports.send_replace(Some(report));
+    }
+
+    /// New signalling changed the peer's address.
+    pub fn set_remote(&self, remote: SocketAddr) {
+        self.remotes.send_if_modified(|r| std::mem::replace(r, remote) != remote);
+    }
+
+    /// What the peer's reports said last.
+    pub fn remote(&self) -> Remote {
+        *self.heard.borrow()
+    }
+}
+
+fn wall_clock() -> Nanos {
+    Nanos(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
+}
+
+async fn run(
+    socket: UdpSocket,
+    mut remotes: watch::Receiver<SocketAddr>,
+    mut reports: watch::Receiver<Option<Report>>,
+    heard: watch::Sender<Remote>,
+) {
+    let cname = random_cname();
+    let mut memory = Memory::default();
+    let mut sent = 0;
+    let mut target = *remotes.borrow_and_update();
+    let mut symmetric = false;
+    let mut remote = Remote::default();
+    let mut next = Instant::now() + FIRST;
+    let mut buffer = [0u8; LARGEST + 1];
+    loop {
+        tokio::select! {
+            changed = reports.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+            }
+            changed = remotes.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                target = *remotes.borrow_and_update();
+                symmetric = false;
+            }
+            () = tokio::time::sleep_until(next) => {
+                // RFC 3550 §6.3.1: randomised over half to one and a half of the interval.
+                next = Instant::now() + INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
+                let report = *reports.borrow();
+                if let Some(report) = report {
+                    let bytes = write(&report, report.packets_sent > sent, &mut memory, &cname, wall_clock(), false);
+                    sent = report.packets_sent;
+                    // A peer without RTCP answers with ICMP; that is its right.
+                    let _ = socket.send_to(&bytes, target).await;
+                }
+            }
+            received = socket.recv_from(&mut buffer) => {
+                let Ok((len, from)) = received else { continue };
+                let report = *reports.borrow();
+                // Only from the host that is signalled or that the leg's audio comes from.
+                let known = from.ip() == target.ip()
+                    || report.and_then(|r| r.locked).is_some_and(|l| l.ip() == from.ip());
+                let ours = report.map(|r| r.ssrc).unwrap_or_default();
+                match read(&buffer[..len], ours) {
+                    Ok(said) if known => {
+                        if !symmetric {
+                            (target, symmetric) = (from, true);
+                        }
+                        take(said, &mut memory, &mut remote);
+                    }
+                    _ => remote.dropped += 1,
+                }
+                heard.send_replace(remote);
+            }
+        }
+    }
+    let report = *reports.borrow();
+    if let Some(report) = report {
+        let _ = socket.send_to(&write(&report, true, &mut memory, &cname, wall_clock(), true), target).await;
+    }
+}
+
+fn take(said: Heard, memory: &mut Memory, remote: &mut Remote) {
+    let now = wall_clock();
+    if let Some(middle) = said.sender_report {
+        memory.sender_report(middle, now);
+    }
+    if let Some(about) = said.about_us {
+        remote.fraction_lost = about.fraction_lost;
+        remote.jitter = about.jitter;
+        if about.lsr != 0 {
+            // RFC 3550 §6.4.1: now − LSR − DLSR, in 1/65536 s; nonsense comes out as more than a minute.
+            let units = ((ntp(now) >> 16) as u32).wrapping_sub(about.lsr).wrapping_sub(about.dlsr);
+            if units < 60 << 16 {
+                remote.round_trip = Some(Duration::from_micros(u64::from(units) * 1_000_000 / 65_536));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+    use crate::leg::{Direction, Leg, LegSetup};
+    use crate::units::{LegId, PayloadType, Ssrc};
+
+    fn leg_report() -> Report {
+        let setup = LegSetup {
+            id: LegId(1),
+            codec: (Codec::Pcmu, PayloadType(0)),
+            receives: [None; 2],
+            events: None,
+            packet: 160,
+            direction: Direction::BOTH,
+            remote: ([127, 0, 0, 1], 9).into(),
+        };
+        let mut leg = Leg::new(setup, wall_clock());
+        leg.packetise(&[0xff; 160], |_, _| {});
+        leg.report(wall_clock())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_sessions_report_to_each_other_and_measure_the_round_trip() {
+        let (a, b) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let (at_a, at_b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
+        let (report_a, mut report_b) = (leg_report(), leg_report());
+        report_b.block = Some(crate::reception::Block {
+            ssrc: report_a.ssrc,
+            expected: 4,
+            received: 3,
+            highest: 4,
+            jitter: 1,
+        });
+        let (a, b) = (Session::spawn(a, at_b), Session::spawn(b, at_a));
+        a.report(report_a);
+        b.report(report_b);
+        let mut heard = a.heard.clone();
+        heard.wait_for(|r| r.jitter == 1 && r.round_trip.is_some()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_not_heard_and_the_end_says_goodbye() {
+        let own = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = own.local_addr().unwrap();
+        let session = Session::spawn(own, peer.local_addr().unwrap());
+        let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+        session.report(leg_report());
+        let report = write(&leg_report(), true, &mut Memory::default(), "x", wall_clock(), false);
+        stranger.send_to(&report, at).await.unwrap();
+        session.heard.clone().wait_for(|r| r.dropped == 1).await.unwrap();
+        drop(session);
+        let mut buffer = [0; LARGEST];
+        let len = peer.recv(&mut buffer).await.unwrap();
+        assert!(read(&buffer[..len], Ssrc(0)).unwrap().goodbye);
+    }
+}

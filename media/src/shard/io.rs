@@ -1,0 +1,251 @@
+//! The shard's system calls: read a socket empty with the kernel's receive times, send, sleep until a time or a
+//! command. Nothing here allocates after it is made.
+#![allow(unsafe_code)]
+
+use crate::units::Nanos;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
+
+/// Datagrams read by one call.
+const BATCH: usize = 4;
+/// The largest datagram read whole, bytes.
+const SIZE: usize = 2048;
+/// A socket is left alone for this tick after so many datagrams: a flood on one leg may not cost the others.
+const MOST: usize = 64;
+const CONTROL: usize = 64;
+
+/// Buffers of `recvmmsg`, wired to each other once.
+pub(super) struct Receiver {
+    packets: Box<[[u8; SIZE]; BATCH]>,
+    names: Box<[libc::sockaddr_storage; BATCH]>,
+    controls: Box<[[u64; CONTROL / 8]; BATCH]>,
+    vectors: Box<[libc::iovec; BATCH]>,
+    headers: Box<[libc::mmsghdr; BATCH]>,
+}
+
+// SAFETY: the raw pointers point into the boxes that travel with them.
+unsafe impl Send for Receiver {}
+
+impl Receiver {
+    pub(super) fn new() -> Self {
+        // SAFETY: all-zero is valid for these plain C structs.
+        let (names, vectors, headers) = unsafe {
+            (
+                Box::new(std::mem::zeroed::<[libc::sockaddr_storage; BATCH]>()),
+                Box::new(std::mem::zeroed::<[libc::iovec; BATCH]>()),
+                Box::new(std::mem::zeroed::<[libc::mmsghdr; BATCH]>()),
+            )
+        };
+        let mut receiver = Self {
+            packets: Box::new([[0; SIZE]; BATCH]),
+            names,
+            controls: Box::new([[0; CONTROL / 8]; BATCH]),
+            vectors,
+            headers,
+        };
+        for i in 0..BATCH {
+            receiver.vectors[i] =
+                libc::iovec { iov_base: receiver.packets[i].as_mut_ptr().cast(), iov_len: SIZE };
+            let header = &mut receiver.headers[i].msg_hdr;
+            header.msg_name = std::ptr::from_mut(&mut receiver.names[i]).cast();
+            header.msg_iov = &mut receiver.vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_control = receiver.controls[i].as_mut_ptr().cast();
+        }
+        receiver
+    }
+
+    /// Reads `socket` until it is empty. `each` gets the source (`None` when the socket is connected), the bytes
+    /// (`None` when they were too many) and the time at which the kernel got them (`now` if it does not say).
+    pub(super) fn drain(
+        &mut self,
+        socket: &UdpSocket,
+        connected: bool,
+        now: Nanos,
+        mut each: impl FnMut(Option<SocketAddr>, Option<&[u8]>, Nanos),
+    ) {
+        let mut total = 0;
+        while total < MOST {
+            for header in self.headers.iter_mut() {
+                header.msg_hdr.msg_namelen =
+                    if connected { 0 } else { size_of::<libc::sockaddr_storage>() as u32 };
+                header.msg_hdr.msg_controllen = CONTROL;
+                header.msg_hdr.msg_flags = 0;
+            }
+            // SAFETY: headers, vectors, names and controls are wired to living boxes with these sizes.
+            let got = unsafe {
+                libc::recvmmsg(
+                    socket.as_raw_fd(),
+                    self.headers.as_mut_ptr(),
+                    BATCH as u32,
+                    libc::MSG_DONTWAIT,
+                    std::ptr::null_mut(),
+                )
+            };
+            // An error is either "empty" or an ICMP report about what we sent; neither stops the call.
+            let Ok(got) = usize::try_from(got) else { return };
+            for i in 0..got {
+                let header = &self.headers[i];
+                let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+                let bytes = whole.then(|| &self.packets[i][..(header.msg_len as usize).min(SIZE)]);
+                let from = if connected { None } else { address(&self.names[i]) };
+                each(from, bytes, timestamp(&header.msg_hdr).unwrap_or(now));
+            }
+            if got < BATCH {
+                return;
+            }
+            total += got;
+        }
+    }
+}
+
+fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the kernel wrote an IPv4 address, as the family says; storage is large and aligned enough.
+            let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, IPv6.
+            let v6 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+fn timestamp(header: &libc::msghdr) -> Option<Nanos> {
+    // SAFETY: the kernel filled the control buffer and its length; the macros stay inside it.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while !control.is_null() {
+            if (*control).cmsg_level == libc::SOL_SOCKET && (*control).cmsg_type == libc::SCM_TIMESTAMPNS {
+                let time = std::ptr::read_unaligned(libc::CMSG_DATA(control).cast::<libc::timespec>());
+                return Some(nanos(&time));
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    None
+}
+
+fn nanos(time: &libc::timespec) -> Nanos {
+    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Asks the kernel for receive times. Done once per socket, outside the shard.
+pub fn enable_timestamps(socket: &UdpSocket) -> std::io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: an integer option on our own socket.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            std::ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as u32,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Connects a UDP socket to `to`, or (with `None`) lets it receive from everywhere again.
+pub(super) fn connect(socket: &UdpSocket, to: Option<SocketAddr>) -> bool {
+    match to {
+        Some(to) => socket.connect(to).is_ok(),
+        None => {
+            // SAFETY: an all-zero address is AF_UNSPEC, which dissolves the association (connect(2)).
+            unsafe {
+                let none: libc::sockaddr = std::mem::zeroed();
+                libc::connect(socket.as_raw_fd(), &none, size_of::<libc::sockaddr>() as u32) == 0
+            }
+        }
+    }
+}
+
+/// Now, by the clock in which the kernel stamps packets.
+pub fn wall_clock() -> Nanos {
+    clock(libc::CLOCK_REALTIME)
+}
+
+/// Now, by the clock that never jumps.
+pub(super) fn monotonic() -> Nanos {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+fn clock(id: libc::clockid_t) -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid out pointer.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    nanos(&time)
+}
+
+/// Lets this thread's sleeps end on time instead of up to 50 µs later.
+pub(super) fn precise_sleep() {
+    // SAFETY: a plain system call.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+}
+
+/// A counter that wakes a sleeper: `eventfd(2)`.
+#[derive(Debug)]
+pub struct Bell(OwnedFd);
+
+impl Bell {
+    /// A new bell.
+    pub fn new() -> std::io::Result<Self> {
+        // SAFETY: a plain system call; the descriptor is ours alone.
+        unsafe {
+            let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+            if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(Self(OwnedFd::from_raw_fd(fd))) }
+        }
+    }
+
+    /// Wakes the sleeper.
+    pub fn ring(&self) {
+        let one = 1u64;
+        // SAFETY: eight bytes, as eventfd wants. It fails only when the bell rings already.
+        unsafe { libc::write(self.0.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
+    }
+
+    /// The bell for an asynchronous sleeper, on the current tokio runtime's reactor.
+    pub fn listen(bell: Arc<Self>) -> std::io::Result<AsyncFd<Arc<Self>>> {
+        // SAFETY: the descriptor is owned by the bell inside the Arc, never changes, and is open until the last
+        // Arc (one of which the AsyncFd holds) is dropped.
+        unsafe { AsyncFd::register(bell) }.map_err(std::io::Error::from)
+    }
+
+    /// Silences it; true when it was ringing.
+    pub fn clear(&self) -> bool {
+        let mut count = 0u64;
+        // SAFETY: eight bytes, as eventfd wants.
+        unsafe { libc::read(self.0.as_raw_fd(), std::ptr::from_mut(&mut count).cast(), 8) == 8 }
+    }
+
+    /// Sleeps until it rings or for `at_most`.
+    pub(super) fn wait(&self, at_most: Nanos) {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let time = libc::timespec {
+            tv_sec: (at_most.0 / 1_000_000_000) as i64,
+            tv_nsec: (at_most.0 % 1_000_000_000) as i64,
+        };
+        // SAFETY: one valid pollfd and a valid timeout.
+        unsafe { libc::ppoll(&mut poll, 1, &time, std::ptr::null()) };
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}

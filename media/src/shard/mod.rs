@@ -1,0 +1,354 @@
+//! The real-time thread: sockets → legs → tick → sockets, at each conference's own phase.
+//!
+//! No lock, no allocation, no logging in its loop; it makes no system call but socket I/O, clocks, its sleep, and one
+//! wake-up of the reader when a pass left notices. What it is given it was given whole, and what it is done with
+//! it gives back whole, so that others allocate and free.
+
+mod io;
+
+pub use io::{Bell, enable_timestamps, wall_clock};
+
+use crate::leg::{LegSetup, Received};
+use crate::room::{Member, Notice, Room, Sink};
+use crate::units::{LegId, Nanos, RoomId};
+use rtrb::{Consumer, Producer};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The tick, ns (20 ms).
+const TICK: u64 = 20_000_000;
+/// Phases in a tick: one each millisecond.
+const PHASES: u64 = 20;
+const PHASE: u64 = TICK / PHASES;
+/// With nothing to do it sleeps until a command comes; this bounds the sleep.
+const IDLE: Nanos = Nanos::millis(10_000);
+/// After a longer stall the missed ticks are left out and counted instead of made up for.
+const MOST_CATCH_UP: u64 = 5;
+
+/// A leg's socket, and whether the kernel filters its source.
+#[derive(Debug)]
+pub struct Socket {
+    socket: UdpSocket,
+    connected: bool,
+}
+
+impl Socket {
+    /// Wraps a bound, non-blocking socket.
+    pub fn new(socket: UdpSocket) -> Self {
+        Self { socket, connected: false }
+    }
+}
+
+/// A member whose socket is a real one.
+pub type LiveMember = Member<Socket>;
+/// A room whose sockets are real ones.
+pub type LiveRoom = Room<Socket>;
+
+/// What a shard is told. Memory comes and goes whole.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes a conference.
+    Open(Box<LiveRoom>),
+    /// Ends a conference; its legs come back first.
+    Close(RoomId),
+    /// Takes a leg.
+    Add(RoomId, Box<LiveMember>),
+    /// Gives a leg back.
+    Remove(RoomId, LegId),
+    /// Applies new signalling.
+    Change(RoomId, LegSetup),
+    /// Mutes or unmutes.
+    Mute(RoomId, LegId, bool),
+    /// Ends the thread.
+    Stop,
+}
+
+/// What a shard tells.
+#[derive(Debug)]
+pub enum Told {
+    /// A notice of a tick.
+    Notice(RoomId, LegId, Notice),
+    /// A leg that was removed or could not be added, to be freed.
+    Member(RoomId, Box<LiveMember>),
+    /// A conference that was closed, to be freed.
+    Room(Box<LiveRoom>),
+}
+
+/// Counters that anybody may read at any time.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Ticks made.
+    pub ticks: AtomicU64,
+    /// Ticks that began more than 5 ms after their time.
+    pub late_ticks: AtomicU64,
+    /// Ticks left out after a stall.
+    pub missed_ticks: AtomicU64,
+    /// Packets received.
+    pub received: AtomicU64,
+    /// Packets sent.
+    pub sent: AtomicU64,
+    /// Packets that the kernel did not take.
+    pub send_errors: AtomicU64,
+    /// Notices for which there was no room.
+    pub lost_notices: AtomicU64,
+}
+
+/// A shard, to be run on a thread of its own.
+pub struct Shard {
+    commands: Consumer<Command>,
+    bell: Arc<Bell>,
+    out: Outlet,
+    phases: [Vec<Box<LiveRoom>>; PHASES as usize],
+    receiver: io::Receiver,
+    /// Something that could not be told yet; nothing else is taken until it is.
+    owed: Option<Told>,
+    /// A room being closed, legs first.
+    closing: Option<Box<LiveRoom>>,
+}
+
+/// The way out: the ring to the rest of the house.
+struct Outlet {
+    told: Producer<Told>,
+    reader: Arc<Bell>,
+    counters: Arc<Counters>,
+    fresh: bool,
+    sent: u64,
+    send_errors: u64,
+}
+
+impl Sink<Socket> for Outlet {
+    fn packet(&mut self, socket: &mut Socket, to: SocketAddr, packet: &[u8]) {
+        let result =
+            if socket.connected { socket.socket.send(packet) } else { socket.socket.send_to(packet, to) };
+        self.sent += 1;
+        // A full socket buffer or an ICMP report: the packet is lost as it would be on the wire.
+        self.send_errors += u64::from(result.is_err());
+    }
+
+    fn notice(&mut self, room: RoomId, leg: LegId, notice: Notice) -> bool {
+        let told = self.told.push(Told::Notice(room, leg, notice)).is_ok();
+        self.fresh |= told;
+        if !told {
+            self.counters.lost_notices.fetch_add(1, Ordering::Relaxed);
+        }
+        told
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shard(..)")
+    }
+}
+
+impl Shard {
+    /// A shard with `rooms` conferences at most.
+    pub fn new(
+        commands: Consumer<Command>,
+        bell: Arc<Bell>,
+        told: Producer<Told>,
+        reader: Arc<Bell>,
+        counters: Arc<Counters>,
+        rooms: usize,
+    ) -> Self {
+        Self {
+            commands,
+            bell,
+            out: Outlet { told, reader, counters, fresh: false, sent: 0, send_errors: 0 },
+            phases: std::array::from_fn(|_| Vec::with_capacity(rooms)),
+            receiver: io::Receiver::new(),
+            owed: None,
+            closing: None,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub fn run(mut self) {
+        io::precise_sleep();
+        let mut at = io::monotonic().0 / PHASE;
+        loop {
+            if !self.obey() {
+                return;
+            }
+            self.out.wake_reader();
+            let now = io::monotonic().0;
+            match self.next_phase(at) {
+                None => {
+                    if self.pending() {
+                        self.bell.wait(Nanos(PHASE));
+                    } else {
+                        self.bell.wait(IDLE);
+                    }
+                    at = io::monotonic().0 / PHASE;
+                }
+                Some(due) if due * PHASE > now => self.bell.wait(Nanos(due * PHASE - now)),
+                Some(due) => {
+                    let behind = (now - due * PHASE) / TICK;
+                    if behind > MOST_CATCH_UP {
+                        let rooms: usize = self.phases.iter().map(Vec::len).sum();
+                        self.out.counters.missed_ticks.fetch_add(behind * rooms as u64, Ordering::Relaxed);
+                        at = now / PHASE;
+                        continue;
+                    }
+                    if now - due * PHASE > 5_000_000 {
+                        self.out.counters.late_ticks.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.pass((due % PHASES) as usize);
+                    at = due + 1;
+                }
+            }
+        }
+    }
+
+    /// The first phase, from `at` on, in which there is work.
+    fn next_phase(&self, at: u64) -> Option<u64> {
+        (at..at + PHASES).find(|p| !self.phases[(p % PHASES) as usize].is_empty())
+    }
+
+    fn pending(&self) -> bool {
+        self.owed.is_some() || self.closing.is_some()
+    }
+
+    /// One pass over the rooms of a phase: drain, tick.
+    fn pass(&mut self, phase: usize) {
+        let now = io::wall_clock();
+        let mut received = 0;
+        let Self { phases, receiver, out, .. } = self;
+        for room in &mut phases[phase] {
+            let id = room.id();
+            for member in room.members_mut() {
+                received += drain(receiver, member, id, now, out);
+            }
+            room.tick(now, out);
+        }
+        let counters = &out.counters;
+        counters.ticks.fetch_add(phases[phase].len() as u64, Ordering::Relaxed);
+        counters.received.fetch_add(received, Ordering::Relaxed);
+        counters.sent.fetch_add(std::mem::take(&mut out.sent), Ordering::Relaxed);
+        counters.send_errors.fetch_add(std::mem::take(&mut out.send_errors), Ordering::Relaxed);
+    }
+
+    /// Takes commands while there are any and nothing is owed. False: stop.
+    fn obey(&mut self) -> bool {
+        self.bell.clear();
+        loop {
+            if !self.settle() {
+                return true;
+            }
+            match self.commands.pop() {
+                Err(_) => return !self.commands.is_abandoned(),
+                Ok(Command::Stop) => return false,
+                Ok(Command::Open(room)) => self.open(room),
+                Ok(Command::Close(room)) => self.close(room),
+                Ok(Command::Add(room, member)) => self.add(room, member),
+                Ok(Command::Remove(room, leg)) => {
+                    let gone = self.room(room).and_then(|r| r.remove(leg));
+                    self.owed = gone.map(|member| Told::Member(room, member));
+                }
+                Ok(Command::Change(room, setup)) => {
+                    if let Some(member) = self.room(room).and_then(|r| r.change(setup)) {
+                        member.socket.connected =
+                            !io::connect(&member.socket.socket, None) && member.socket.connected;
+                    }
+                }
+                Ok(Command::Mute(room, leg, muted)) => {
+                    if let Some(room) = self.room(room) {
+                        room.mute(leg, muted);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives back what is owed. False when the ring is full: to be tried again after the next pass.
+    fn settle(&mut self) -> bool {
+        loop {
+            if let Some(told) = self.owed.take() {
+                if let Err(rtrb::PushError::Full(told)) = self.out.told.push(told) {
+                    self.owed = Some(told);
+                    return false;
+                }
+                self.out.fresh = true;
+            }
+            let Some(mut room) = self.closing.take() else { return true };
+            if let Some(member) = room.pop() {
+                self.owed = Some(Told::Member(room.id(), member));
+                self.closing = Some(room);
+            } else {
+                self.owed = Some(Told::Room(room));
+            }
+        }
+    }
+
+    /// A new room goes where there are fewest, so that the load spreads over the tick.
+    fn open(&mut self, room: Box<LiveRoom>) {
+        let emptiest = (0..PHASES as usize).min_by_key(|p| self.phases[*p].len()).unwrap_or(0);
+        let rooms = &mut self.phases[emptiest];
+        if rooms.len() == rooms.capacity() {
+            self.closing = Some(room);
+        } else {
+            rooms.push(room);
+        }
+    }
+
+    fn close(&mut self, id: RoomId) {
+        for rooms in &mut self.phases {
+            if let Some(index) = rooms.iter().position(|r| r.id() == id) {
+                self.closing = Some(rooms.swap_remove(index));
+                return;
+            }
+        }
+    }
+
+    fn add(&mut self, id: RoomId, member: Box<LiveMember>) {
+        let refused = match self.room(id) {
+            Some(room) => room.add(member).err(),
+            None => Some(member),
+        };
+        self.owed = refused.map(|member| Told::Member(id, member));
+    }
+
+    fn room(&mut self, id: RoomId) -> Option<&mut Box<LiveRoom>> {
+        self.phases.iter_mut().flatten().find(|r| r.id() == id)
+    }
+}
+
+impl Outlet {
+    /// One wake-up for all that a pass told.
+    fn wake_reader(&mut self) {
+        if std::mem::take(&mut self.fresh) {
+            self.reader.ring();
+        }
+    }
+}
+
+/// Reads one leg's socket empty.
+fn drain(
+    receiver: &mut io::Receiver,
+    member: &mut LiveMember,
+    room: RoomId,
+    now: Nanos,
+    out: &mut Outlet,
+) -> u64 {
+    let Member { leg, socket, .. } = member;
+    let mut count = 0;
+    let mut lock = None;
+    let known = leg.target();
+    receiver.drain(&socket.socket, socket.connected, now, |from, bytes, arrival| {
+        count += 1;
+        let Some(bytes) = bytes else { return leg.oversized() };
+        match leg.receive(from.unwrap_or(known), bytes, arrival, now) {
+            Received::Locked(source) => lock = Some(source),
+            Received::Digit(digit) => {
+                out.notice(room, leg.id(), Notice::Digit(digit));
+            }
+            Received::Audio | Received::Event | Received::Dropped => {}
+        }
+    });
+    if let Some(source) = lock {
+        // From here on the kernel drops everybody else's packets. What it queued before has just been read.
+        socket.connected = io::connect(&socket.socket, Some(source));
+    }
+    count
+}
