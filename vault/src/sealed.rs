@@ -40,6 +40,8 @@ pub enum Field {
     Number = 4,
     /// Bytes of a stream that could not be written yet.
     Outbox = 5,
+    /// Lines of an answer that reject streams of the offer.
+    Rejects = 6,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.

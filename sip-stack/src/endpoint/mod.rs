@@ -1,0 +1,459 @@
+//! The sans-IO core: what was read goes in with the time, what is to be sent and what the user should know comes out.
+//!
+//! [`Endpoint::receive`], [`Endpoint::poll_transmit`], [`Endpoint::poll_event`], [`Endpoint::poll_timeout`]; the rest are the user's wishes. It
+//! owns no socket, no task and no clock, and no readable text.
+
+mod timers;
+mod uac;
+mod uas;
+
+use crate::dialog::{Call, Flow, State};
+use crate::message::{Caller, Incoming, Method, Reply, ReplyExtras, Target, Wire, WireRequest};
+use crate::sdp::Session;
+use crate::transaction::{Actions, ClientInvite, ClientOther, Input, ServerInvite, ServerOther, Times};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use timers::{Key, Timers};
+use vault::{Index, Sealed, SignallingText};
+
+pub use uac::Outgoing;
+
+/// A call of this endpoint. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// What the user should know.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody calls. Answer with [`Endpoint::progress`], [`Endpoint::accept`] or [`Endpoint::reject`].
+    Invite(Box<Invite>),
+    /// The peer wants to change the session. Answer with [`Endpoint::accept`] or [`Endpoint::reject`].
+    Reinvite {
+        /// The call.
+        call: CallId,
+        /// Its offer; `None` when ours is wanted.
+        offer: Option<Session>,
+    },
+    /// The ACK of our 2xx came; with the answer, if the offer was ours.
+    Acked {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Option<Session>,
+    },
+    /// A call of ours rings or progresses.
+    Progress {
+        /// The call.
+        call: CallId,
+        /// Status, 180..=199.
+        status: u16,
+    },
+    /// A call of ours was answered.
+    Answered {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Session,
+    },
+    /// The call is over.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// A new call.
+#[derive(Debug)]
+pub struct Invite {
+    /// The call.
+    pub call: CallId,
+    /// The packet's source.
+    pub source: SocketAddr,
+    /// Our address that was called.
+    pub local: SocketAddr,
+    /// Who is called.
+    pub target: Target,
+    /// The offer; `None` when ours is wanted.
+    pub offer: Option<Session>,
+    /// Number under which the caller's values are sealed.
+    pub subject: u64,
+    /// Who calls.
+    pub caller: Option<Caller>,
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The peer said BYE.
+    Bye,
+    /// The caller gave up before the answer.
+    Cancelled,
+    /// The ACK never came.
+    NoAck,
+    /// The peer refused, with this status.
+    Refused(u16),
+    /// No answer to what we sent.
+    TimedOut,
+    /// The answer could not be used.
+    NotAcceptable,
+}
+
+/// Bounds on what peers can make an endpoint keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Calls at once; beyond, 503.
+    pub calls: usize,
+    /// Server transactions at once; beyond, 503 without state.
+    pub transactions: usize,
+    /// Seconds in Retry-After.
+    pub retry_after: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 20_000, transactions: 200_000, retry_after: 5 }
+    }
+}
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where.
+    pub flow: Flow,
+    /// What.
+    pub wire: Wire,
+}
+
+/// Counters over the endpoint's life.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Requests read.
+    pub requests: u64,
+    /// Responses read.
+    pub responses: u64,
+    /// Requests that matched a transaction and were repeats.
+    pub repeats: u64,
+    /// Requests answered with 4xx to 6xx.
+    pub refused: u64,
+    /// Responses that matched nothing.
+    pub strays: u64,
+}
+
+#[derive(Debug)]
+enum ServerMachine {
+    Invite(ServerInvite),
+    Other(ServerOther),
+}
+
+#[derive(Debug)]
+struct ServerTransaction {
+    machine: ServerMachine,
+    flow: Flow,
+    echo: Arc<Sealed<SignallingText>>,
+    subject: u64,
+    /// Our tag in its responses, when the request had none.
+    tag: Option<u64>,
+    merge: Index,
+    cseq: u32,
+    call: Option<CallId>,
+    reply: Option<Reply>,
+}
+
+#[derive(Debug)]
+enum ClientMachine {
+    Invite(ClientInvite),
+    Other(ClientOther),
+}
+
+#[derive(Debug)]
+struct ClientTransaction {
+    machine: ClientMachine,
+    flow: Flow,
+    request: WireRequest,
+    call: CallId,
+    ack: Option<WireRequest>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Endpoint {
+    times: Times,
+    limits: Limits,
+    available: bool,
+    next_call: u64,
+    calls: HashMap<CallId, Call>,
+    tags: HashMap<u64, CallId>,
+    server: HashMap<Index, ServerTransaction>,
+    merges: HashMap<Index, Index>,
+    client: HashMap<(u64, bool), ClientTransaction>,
+    timers: Timers,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    counts: Counts,
+}
+
+impl Endpoint {
+    /// An endpoint.
+    pub fn new(times: Times, limits: Limits) -> Self {
+        Self {
+            times,
+            limits,
+            available: true,
+            next_call: 1,
+            calls: HashMap::new(),
+            tags: HashMap::new(),
+            server: HashMap::new(),
+            merges: HashMap::new(),
+            client: HashMap::new(),
+            timers: Timers::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what was read from a packet or frame.
+    pub fn receive(&mut self, now: Instant, flow: Flow, incoming: Incoming) {
+        match incoming {
+            Incoming::Request(request) => {
+                self.counts.requests += 1;
+                self.request(now, flow, *request);
+            }
+            Incoming::Response(response) => {
+                self.counts.responses += 1;
+                self.response(now, flow, *response);
+            }
+            // RFC 5626 §4.4.1: only on streams.
+            Incoming::KeepAlive if flow.reliable => {
+                self.transmits.push_back(Transmit { flow, wire: Wire::Pong });
+            }
+            Incoming::KeepAlive => {}
+        }
+    }
+
+    /// The next message to be sent.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing that the user should know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Fires what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.due(now) {
+            match key {
+                Key::Server(index, timer) => self.drive_server(now, index, Input::Fired(timer)),
+                Key::Client(branch, cancel, timer) => {
+                    self.drive_client(now, (branch, cancel), Input::Fired(timer));
+                }
+                Key::Repeat(call) => self.repeat(now, call),
+            }
+        }
+        self.shrink();
+    }
+
+    /// Whether OPTIONS and new calls are welcome; otherwise they get 503 (draining).
+    pub fn set_available(&mut self, available: bool) {
+        self.available = available;
+    }
+
+    /// Counters so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Calls, server and client transactions, and timers that are kept now.
+    pub fn kept(&self) -> [usize; 4] {
+        [self.calls.len(), self.server.len(), self.client.len(), self.timers.len()]
+    }
+
+    /// A stream broke or could not be made: what waits for an answer on it has failed.
+    pub fn transport_failed(&mut self, now: Instant, flow: Flow) {
+        let same = |f: &Flow| f.connection == flow.connection && f.remote == flow.remote;
+        let keys: Vec<_> = self.client.iter().filter(|(_, t)| same(&t.flow)).map(|(k, _)| *k).collect();
+        for key in keys {
+            self.drive_client(now, key, Input::TransportFailed);
+        }
+    }
+
+    /// Memory that a burst of calls took goes back when the burst is over.
+    fn shrink(&mut self) {
+        fn map<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
+            if map.capacity() > 4 * map.len() + 1024 {
+                map.shrink_to(2 * map.len());
+            }
+        }
+        map(&mut self.calls);
+        map(&mut self.tags);
+        map(&mut self.server);
+        map(&mut self.merges);
+        map(&mut self.client);
+        self.timers.shrink();
+    }
+
+    fn drive_server(&mut self, now: Instant, index: Index, input: Input) {
+        let Some(transaction) = self.server.get_mut(&index) else { return };
+        let actions = match &mut transaction.machine {
+            ServerMachine::Invite(m) => m.on(input, &self.times),
+            ServerMachine::Other(m) => m.on(input, &self.times),
+        };
+        if actions.send
+            && let Some(reply) = &transaction.reply
+        {
+            self.transmits.push_back(Transmit { flow: transaction.flow, wire: Wire::Reply(reply.clone()) });
+        }
+        for (timer, after) in actions.start.into_iter().flatten() {
+            self.timers.add(now + after, Key::Server(index, timer));
+        }
+        if actions.done
+            && let Some(gone) = self.server.remove(&index)
+        {
+            if self.merges.get(&gone.merge) == Some(&index) {
+                self.merges.remove(&gone.merge);
+            }
+            // A failure that was never acknowledged: the call is gone already (RFC 3261 §17.2.1).
+            if let (true, Some(call)) = (actions.timed_out, gone.call) {
+                self.forget(call);
+            }
+        }
+    }
+
+    fn drive_client(&mut self, now: Instant, key: (u64, bool), input: Input) -> Actions {
+        let Some(transaction) = self.client.get_mut(&key) else { return Actions::default() };
+        let actions = match &mut transaction.machine {
+            ClientMachine::Invite(m) => m.on(input, &self.times),
+            ClientMachine::Other(m) => m.on(input, &self.times),
+        };
+        let call = transaction.call;
+        let method = transaction.request.method;
+        let wires = [
+            actions.send.then(|| transaction.request.clone()),
+            actions.ack.then(|| transaction.ack.clone()).flatten(),
+        ];
+        for request in wires.into_iter().flatten() {
+            self.transmits.push_back(Transmit { flow: transaction.flow, wire: Wire::Request(request) });
+        }
+        for (timer, after) in actions.start.into_iter().flatten() {
+            self.timers.add(now + after, Key::client(key.0, method, timer));
+        }
+        if actions.done {
+            self.client.remove(&key);
+            if actions.timed_out {
+                self.request_timed_out(call, method);
+            }
+        }
+        actions
+    }
+
+    /// Sends a response in a server transaction.
+    fn respond(&mut self, now: Instant, index: Index, status: u16, extras: ReplyExtras) {
+        self.respond_with(now, index, status, extras, None, None);
+    }
+
+    fn respond_with(
+        &mut self,
+        now: Instant,
+        index: Index,
+        status: u16,
+        extras: ReplyExtras,
+        contact: Option<SocketAddr>,
+        body: Option<(crate::sdp::Local, Option<Arc<Sealed<SignallingText>>>)>,
+    ) {
+        let Some(transaction) = self.server.get_mut(&index) else { return };
+        if status >= 400 {
+            self.counts.refused += 1;
+        }
+        transaction.reply = Some(Reply {
+            subject: transaction.subject,
+            echo: transaction.echo.clone(),
+            status,
+            // RFC 3261 §8.2.6.1: 100 has no tag.
+            to_tag: transaction.tag.filter(|_| status > 100),
+            contact,
+            body,
+            extras,
+        });
+        self.drive_server(now, index, Input::Status(status));
+    }
+
+    fn new_call(&mut self, call: Call) -> CallId {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        self.tags.insert(call.local_tag, id);
+        self.calls.insert(id, call);
+        id
+    }
+
+    fn forget(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        self.tags.remove(&call.local_tag);
+        Some(call)
+    }
+
+    fn end(&mut self, id: CallId, cause: Cause) -> Option<Call> {
+        let call = self.forget(id)?;
+        self.events.push_back(Event::Ended { call: id, cause });
+        Some(call)
+    }
+
+    /// Ends a call on the user's wish: BYE, CANCEL or a refusal, whatever its state needs. No event follows, except
+    /// for a call of ours that is cancelled: its end comes with the peer's answer.
+    pub fn hangup(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match (call.role, call.state) {
+            (crate::dialog::Role::Client, State::Early) => self.cancel(now, id),
+            (_, State::Early) => self.reject(now, id, 480, ReplyExtras::default()),
+            (_, State::Answered) => call.bye_when_acked = true,
+            (_, State::Confirmed) => {
+                if let Some(call) = self.forget(id) {
+                    self.abandon_pending(now, &call);
+                    self.bye(now, id, call);
+                }
+            }
+        }
+    }
+
+    /// A re-INVITE that waits when the call ends gets its final response.
+    fn abandon_pending(&mut self, now: Instant, call: &Call) {
+        if let Some(index) = call.pending {
+            self.respond(now, index, 487, ReplyExtras::default());
+        }
+    }
+
+    /// Sends BYE for a call that is forgotten already.
+    fn bye(&mut self, now: Instant, id: CallId, mut call: Call) {
+        let Some(text) = call.text.take() else { return };
+        let flow = call.next_flow();
+        let request = WireRequest {
+            subject: text.subject,
+            dialog: text.text,
+            method: Method::Bye,
+            cseq: call.local_cseq + 1,
+            branch: rand::random(),
+            local_tag: text.tag,
+            remote: None,
+            body: None,
+            privacy_id: false,
+        };
+        let machine = ClientMachine::Other(ClientOther::new(flow.reliable));
+        let key = (request.branch, false);
+        self.client.insert(key, ClientTransaction { machine, flow, request, call: id, ack: None });
+        self.drive_client(now, key, Input::Start);
+    }
+}
+
+#[cfg(test)]
+mod tests;

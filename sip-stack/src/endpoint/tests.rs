@@ -1,0 +1,563 @@
+//! The endpoint on virtual time: real wire text in and out, no sockets. Numbers are of the fictional 555-01xx range.
+
+use super::*;
+use crate::dialog::Flow;
+use crate::message::compose::{LocalAddress, seal_call};
+use crate::message::read::{AddressBook, Origin, Reader};
+use crate::sdp::{self, Capabilities, Direction};
+use std::time::Duration;
+use vault::{Policy, Region, Vault};
+
+const MEDIA: &str = "127.0.0.1:30000";
+const SDP: &str =
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+/// An endpoint with its region and the text that it sends.
+struct Side {
+    endpoint: Endpoint,
+    reader: Reader,
+    region: Region,
+    flow: Flow,
+}
+
+impl Side {
+    fn new(reliable: bool) -> Self {
+        let vault = Vault::open(Policy::AllowWeaker).unwrap();
+        let book = AddressBook { numbers: vec!["12025550199".into()], adhoc_prefix: Some("conf".into()) };
+        Self {
+            endpoint: Endpoint::new(Times::default(), Limits::default()),
+            reader: Reader::new(&vault, book).unwrap(),
+            region: vault.region().unwrap(),
+            flow: Flow {
+                remote: "192.0.2.1:5060".parse().unwrap(),
+                local: "192.0.2.9:5060".parse().unwrap(),
+                connection: 0,
+                reliable,
+            },
+        }
+    }
+
+    fn receive(&mut self, now: Instant, text: &[u8]) {
+        self.region
+            .receive(|buffer| {
+                buffer[..text.len()].copy_from_slice(text);
+                Ok((text.len(), ()))
+            })
+            .unwrap();
+        let origin = Origin { source: self.flow.remote, reliable: self.flow.reliable, trusted: true };
+        let reader = &self.reader;
+        let read = self.region.run(|i| reader.read(i.secrets, i.rx, origin)).unwrap();
+        if let Ok(incoming) = read {
+            self.endpoint.receive(now, self.flow, incoming);
+        }
+    }
+
+    fn sent(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            let local = LocalAddress { address: transmit.flow.local, reliable: transmit.flow.reliable };
+            let reader = &self.reader;
+            let len =
+                self.region.run(|i| transmit.wire.write(i.secrets, reader, local, i.tx)).unwrap().unwrap();
+            self.region.composed(len);
+            out.push(self.region.transmit(|b| String::from_utf8(b.to_vec()).unwrap()));
+        }
+        out
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.endpoint.poll_event()).collect()
+    }
+
+    /// Runs timers up to `end` and collects what is sent, with its time after `start`.
+    fn run(&mut self, start: Instant, end: Duration) -> Vec<(u128, String)> {
+        let mut out: Vec<_> = self.sent().into_iter().map(|t| (0, t)).collect();
+        while let Some(at) = self.endpoint.poll_timeout().filter(|at| *at <= start + end) {
+            self.endpoint.handle_timeout(at);
+            out.extend(self.sent().into_iter().map(|t| ((at - start).as_millis(), t)));
+        }
+        out
+    }
+
+    /// The one new call among the events.
+    fn invited(&mut self) -> Box<Invite> {
+        let invite = self.events().into_iter().find_map(|e| match e {
+            Event::Invite(invite) => Some(invite),
+            _ => None,
+        });
+        invite.expect("an INVITE event")
+    }
+
+    fn accept(&mut self, now: Instant, call: CallId, offer: &Option<sdp::Session>) {
+        let can = Capabilities::default();
+        let audio = match offer {
+            Some(offer) => sdp::answer(offer, &can, false).unwrap().0,
+            None => sdp::offer(&can),
+        };
+        self.endpoint.accept(now, call, MEDIA.parse().unwrap(), audio);
+    }
+}
+
+fn request(method: &str, to_tag: &str, branch: &str, cseq: u32, body: &str) -> Vec<u8> {
+    let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "{method} sip:conf1@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch={branch};rport\r\n\
+         Record-Route: <sip:192.0.2.7;lr>\r\nMax-Forwards: 70\r\nFrom: \"Anna Example\" <sip:+12025550100@example.com>;tag=f1\r\n\
+         To: <sip:conf1@example.com>{tag}\r\nCall-ID: c1@example.com\r\nCSeq: {cseq} {method}\r\n\
+         Contact: <sip:12025550100@192.0.2.1:5060>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn status(text: &str) -> u16 {
+    text[8..11].parse().unwrap()
+}
+
+fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn to_tag(text: &str) -> String {
+    header(text, "To").unwrap().split(";tag=").nth(1).expect("a To tag").to_owned()
+}
+
+/// Runs an INVITE up to its 200 and returns the call and our tag.
+fn answered(side: &mut Side, now: Instant) -> (CallId, String) {
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    assert_eq!(status(&side.sent()[0]), 100);
+    let invite = side.invited();
+    side.accept(now, invite.call, &invite.offer);
+    let sent = side.sent();
+    assert_eq!((sent.len(), status(&sent[0])), (1, 200));
+    (invite.call, to_tag(&sent[0]))
+}
+
+/// A call that is up.
+fn confirmed(side: &mut Side, now: Instant) -> (CallId, String) {
+    let (call, tag) = answered(side, now);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    assert!(matches!(side.events()[..], [Event::Acked { answer: None, .. }]));
+    (call, tag)
+}
+
+#[test]
+fn a_call_from_invite_to_bye() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    let trying = side.sent();
+    assert_eq!(status(&trying[0]), 100, "at once");
+    assert!(!header(&trying[0], "To").unwrap().contains("tag="));
+    assert_eq!(
+        header(&trying[0], "Via").unwrap(),
+        "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKi1;received=192.0.2.1;rport=5060"
+    );
+    let invite = side.invited();
+    assert_eq!(format!("{:?}", invite.target), "AdHoc(conf1)");
+    assert!(!format!("{invite:?}").contains("Anna"), "no name in Debug");
+    side.endpoint.progress(now, invite.call, 180);
+    side.accept(now, invite.call, &invite.offer);
+    let sent = side.sent();
+    assert_eq!(sent.iter().map(|t| status(t)).collect::<Vec<_>>(), [180, 200]);
+    let tag = to_tag(&sent[1]);
+    assert_eq!(tag, to_tag(&sent[0]), "one tag for the whole dialog");
+    assert_eq!(header(&sent[1], "Record-Route"), Some("<sip:192.0.2.7;lr>"));
+    assert_eq!(header(&sent[1], "Contact"), Some("<sip:192.0.2.9:5060>"));
+    assert!(sent[1].contains("m=audio 30000 RTP/AVP 0\r\n") && sent[1].contains("a=sendrecv"));
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    assert!(matches!(side.events()[..], [Event::Acked { .. }]));
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb1", 2, ""));
+    assert_eq!(status(&side.sent()[0]), 200);
+    assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::Bye, .. }]));
+    side.run(now, Duration::from_secs(60));
+    assert_eq!(side.endpoint.kept(), [0; 4], "nothing is kept");
+}
+
+#[test]
+fn invite_2xx_is_retransmitted_until_ack() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = answered(&mut side, now);
+    let times: Vec<_> = side.run(now, Duration::from_millis(8000)).into_iter().map(|(t, _)| t).collect();
+    assert_eq!(times, [500, 1500, 3500, 7500]);
+    side.receive(now + Duration::from_secs(8), &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    assert_eq!(side.run(now, Duration::from_secs(40)), []);
+}
+
+#[test]
+fn a_2xx_that_is_never_acked_ends_with_bye() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    answered(&mut side, now);
+    let sent = side.run(now, Duration::from_secs(33));
+    let (at, bye) = sent.iter().find(|(_, t)| t.starts_with("BYE")).expect("a BYE");
+    assert_eq!(*at, 32_000);
+    // To the Record-Route's hop, for the Contact, with the caller's From as To.
+    assert!(bye.starts_with("BYE sip:12025550100@192.0.2.1:5060 SIP/2.0\r\n"));
+    assert_eq!(header(bye, "Route"), Some("<sip:192.0.2.7;lr>"));
+    assert!(header(bye, "To").unwrap().ends_with(";tag=f1"));
+    assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::NoAck, .. }]));
+    side.run(now, Duration::from_secs(120));
+    assert_eq!(side.endpoint.kept(), [0; 4]);
+}
+
+#[test]
+fn an_in_dialog_request_of_ours_goes_to_the_first_route() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, _) = confirmed(&mut side, now);
+    side.endpoint.hangup(now, call);
+    let transmit = side.endpoint.poll_transmit().unwrap();
+    assert_eq!(transmit.flow.remote, "192.0.2.7:5060".parse().unwrap());
+}
+
+#[test]
+fn a_retransmitted_invite_gets_the_same_response_and_no_second_call() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let invite = request("INVITE", "", "z9hG4bKi1", 1, SDP);
+    side.receive(now, &invite);
+    let first = side.sent();
+    side.receive(now, &invite);
+    side.receive(now, &invite);
+    assert_eq!(side.sent(), [first[0].clone(), first[0].clone()]);
+    assert_eq!(side.events().len(), 1);
+}
+
+#[test]
+fn the_same_request_over_another_way_is_482() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    side.sent();
+    side.receive(now, &request("INVITE", "", "z9hG4bKi2", 1, SDP));
+    assert_eq!(status(&side.sent()[0]), 482);
+    assert_eq!(side.events().len(), 1);
+}
+
+#[test]
+fn cancel_before_the_answer_gets_200_and_the_invite_487() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    side.sent();
+    side.receive(now, &request("CANCEL", "", "z9hG4bKi1", 1, ""));
+    let sent = side.sent();
+    assert_eq!(sent.iter().map(|t| status(t)).collect::<Vec<_>>(), [200, 487]);
+    assert!(header(&sent[0], "CSeq").unwrap().ends_with("CANCEL"));
+    assert!(side.events().iter().any(|e| matches!(e, Event::Ended { cause: Cause::Cancelled, .. })));
+    side.receive(now, &request("ACK", &to_tag(&sent[1]), "z9hG4bKi1", 1, ""));
+    side.run(now, Duration::from_secs(60));
+    assert_eq!(side.endpoint.kept(), [0; 4]);
+}
+
+#[test]
+fn cancel_after_the_answer_changes_nothing_and_of_nothing_is_481() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = answered(&mut side, now);
+    side.receive(now, &request("CANCEL", "", "z9hG4bKi1", 1, ""));
+    assert_eq!(side.sent().iter().map(|t| status(t)).collect::<Vec<_>>(), [200]);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    assert!(matches!(side.events()[..], [Event::Acked { .. }]));
+    side.receive(now, &request("CANCEL", "", "z9hG4bKother", 1, ""));
+    assert_eq!(status(&side.sent()[0]), 481);
+}
+
+#[test]
+fn hold_and_resume_by_reinvite() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = confirmed(&mut side, now);
+    let versions: Vec<u64> = ["sendonly", "sendonly", "sendrecv"]
+        .iter()
+        .enumerate()
+        .map(|(i, direction)| {
+            let n = i as u32 + 2;
+            let offer = format!("{SDP}a={direction}\r\n");
+            side.receive(now, &request("INVITE", &tag, &format!("z9hG4bKr{n}"), n, &offer));
+            assert_eq!(status(&side.sent()[0]), 100);
+            let Some(Event::Reinvite { offer, .. }) = side.events().pop() else { panic!("no re-INVITE") };
+            side.accept(now, call, &offer);
+            let sent = side.sent();
+            let expected = if *direction == "sendrecv" { "a=sendrecv" } else { "a=recvonly" };
+            assert!(sent[0].contains(expected), "{direction}");
+            side.receive(now, &request("ACK", &tag, &format!("z9hG4bKra{n}"), n, ""));
+            side.events();
+            let origin = sent[0].lines().find(|l| l.starts_with("o=")).unwrap();
+            origin.split(' ').nth(2).unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(
+        [versions[1] - versions[0], versions[2] - versions[1]],
+        [0, 1],
+        "o= version grows with a change"
+    );
+    // The refreshed target's text has our tag in it already.
+    side.endpoint.hangup(now, call);
+    let bye = side.sent().pop().unwrap();
+    assert_eq!(header(&bye, "From").unwrap().matches("tag=").count(), 1);
+}
+
+#[test]
+fn a_refused_reinvite_leaves_the_call_as_it_was() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = confirmed(&mut side, now);
+    side.receive(now, &request("INVITE", &tag, "z9hG4bKr2", 2, SDP));
+    side.sent();
+    side.receive(now, &request("INVITE", &tag, "z9hG4bKr3", 3, SDP));
+    let busy = side.sent().pop().unwrap();
+    assert_eq!(status(&busy), 500);
+    assert!(header(&busy, "Retry-After").is_some());
+    side.endpoint.reject(now, call, 488, ReplyExtras { warning: Some(305), retry_after: None });
+    let refused = side.sent().pop().unwrap();
+    assert_eq!(status(&refused), 488);
+    assert!(header(&refused, "Warning").unwrap().starts_with("305 192.0.2.9 "));
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb", 4, ""));
+    assert_eq!(status(&side.sent().pop().unwrap()), 200);
+}
+
+#[test]
+fn a_delayed_offer_is_answered_in_the_ack() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, ""));
+    side.sent();
+    let invite = side.invited();
+    assert!(invite.offer.is_none());
+    side.accept(now, invite.call, &None);
+    let ok = side.sent().pop().unwrap();
+    assert!(ok.contains("m=audio 30000 RTP/AVP 0 8 101\r\n"));
+    side.receive(now, &request("ACK", &to_tag(&ok), "z9hG4bKa1", 1, SDP));
+    let [Event::Acked { answer: Some(answer), .. }] = &side.events()[..] else { panic!("no answer") };
+    let ours = sdp::offer(&Capabilities::default());
+    let (agreed, audio) = sdp::accept_answer(&ours, answer, &Capabilities::default()).unwrap();
+    assert_eq!((agreed.direction, audio.port), (Direction::SendRecv, 4000));
+}
+
+#[test]
+fn a_delayed_offer_without_an_answer_ends_the_call() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, ""));
+    side.sent();
+    let invite = side.invited();
+    side.accept(now, invite.call, &None);
+    let ok = side.sent().pop().unwrap();
+    side.receive(now, &request("ACK", &to_tag(&ok), "z9hG4bKa1", 1, ""));
+    assert!(side.sent().pop().unwrap().starts_with("BYE"));
+    assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::NotAcceptable, .. }]));
+}
+
+#[test]
+fn requests_of_unknown_dialogs_are_481_and_old_ones_500() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = confirmed(&mut side, now);
+    let wrong = if tag.starts_with('0') { "1111111111111111" } else { "0111111111111111" };
+    for (n, (method, tag)) in [("BYE", wrong), ("INVITE", "xyz"), ("BYE", "")].iter().enumerate() {
+        side.receive(now, &request(method, tag, &format!("z9hG4bKw{n}"), 5, ""));
+        assert_eq!(status(&side.sent().pop().unwrap()), 481, "{method} {tag}");
+    }
+    side.receive(now, &request("OPTIONS", &tag, "z9hG4bKo", 0, ""));
+    assert_eq!(status(&side.sent().pop().unwrap()), 500);
+    // Our tag, but another Call-ID.
+    let other = String::from_utf8(request("BYE", &tag, "z9hG4bKz", 9, "")).unwrap().replace("c1@", "c2@");
+    side.receive(now, other.as_bytes());
+    assert_eq!(status(&side.sent().pop().unwrap()), 481);
+    assert!(side.events().is_empty());
+}
+
+#[test]
+fn methods_and_extensions_that_we_do_not_have() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    for (method, expected) in [("OPTIONS", 200), ("SUBSCRIBE", 405), ("REGISTER", 405), ("FANCY", 501)] {
+        side.receive(now, &request(method, "", &format!("z9hG4bK{method}"), 1, ""));
+        let sent = side.sent().pop().unwrap();
+        assert_eq!(status(&sent), expected, "{method}");
+        assert!(header(&sent, "Allow").unwrap().contains("INVITE"), "{method}");
+    }
+    let required = String::from_utf8(request("INVITE", "", "z9hG4bKq", 2, SDP))
+        .unwrap()
+        .replace("Max-Forwards: 70", "Require: 100rel, x-new");
+    side.receive(now, required.as_bytes());
+    let sent = side.sent().pop().unwrap();
+    assert_eq!((status(&sent), header(&sent, "Unsupported")), (420, Some("100rel, x-new")));
+}
+
+#[test]
+fn draining_and_full_endpoints_say_503_with_retry_after() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.endpoint.set_available(false);
+    for (method, branch) in [("INVITE", "z9hG4bK1"), ("OPTIONS", "z9hG4bK2")] {
+        side.receive(now, &request(method, "", branch, 1, ""));
+        let sent = side.sent().pop().unwrap();
+        assert_eq!((status(&sent), header(&sent, "Retry-After")), (503, Some("5")), "{method}");
+    }
+    assert!(side.events().is_empty());
+}
+
+#[test]
+fn an_early_hangup_refuses_and_one_before_the_ack_waits_for_it() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = answered(&mut side, now);
+    side.endpoint.hangup(now, call);
+    assert!(side.sent().is_empty(), "RFC 3261 section 15: no BYE before the ACK");
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    assert!(side.sent().pop().unwrap().starts_with("BYE"));
+    let mut side = Side::new(false);
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    side.sent();
+    let call = side.invited().call;
+    side.endpoint.hangup(now, call);
+    assert_eq!(status(&side.sent().pop().unwrap()), 480);
+}
+
+#[test]
+fn responses_go_to_the_source_with_rport_and_to_the_vias_port_without() {
+    let now = Instant::now();
+    for (via, expected) in [
+        ("SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKx;rport", "192.0.2.1:5060"),
+        ("SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKx", "192.0.2.1:5062"),
+        ("SIP/2.0/UDP host.example.com;branch=z9hG4bKx", "192.0.2.1:5060"),
+        ("SIP/2.0/UDP [2001:db8::1]:5064;branch=z9hG4bKx", "192.0.2.1:5064"),
+    ] {
+        let mut side = Side::new(false);
+        let text = String::from_utf8(request("OPTIONS", "", "z9hG4bKx", 1, "")).unwrap();
+        let text = text.replace("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport", via);
+        side.receive(now, text.as_bytes());
+        let transmit = side.endpoint.poll_transmit().unwrap();
+        assert_eq!(transmit.flow.remote, expected.parse().unwrap(), "{via}");
+        side.endpoint.transmits.push_front(transmit);
+        let sent = side.sent().pop().unwrap();
+        assert!(header(&sent, "Via").unwrap().contains(";received=192.0.2.1"), "{via}");
+    }
+}
+
+#[test]
+fn a_keepalive_is_answered_on_streams_only() {
+    let now = Instant::now();
+    let mut side = Side::new(true);
+    side.receive(now, b"\r\n\r\n");
+    assert_eq!(side.sent(), ["\r\n"]);
+    let mut side = Side::new(false);
+    side.receive(now, b"\r\n\r\n");
+    assert!(side.sent().is_empty());
+}
+
+/// Two endpoints and a lossy network between them.
+struct Pair {
+    caller: Side,
+    callee: Side,
+    now: Instant,
+    lost: fn(usize) -> bool,
+    count: usize,
+}
+
+impl Pair {
+    fn new(lost: fn(usize) -> bool) -> Self {
+        let (mut caller, callee) = (Side::new(false), Side::new(false));
+        caller.flow = Flow { remote: callee.flow.local, local: callee.flow.remote, ..callee.flow };
+        Self { caller, callee, now: Instant::now(), lost, count: 0 }
+    }
+
+    fn call(&mut self) -> CallId {
+        let (reader, subject) = (&self.caller.reader, self.caller.reader.next_subject());
+        let text = self
+            .caller
+            .region
+            .run(|i| {
+                let from = "\"Test\" <sip:+12025550101@example.com>";
+                seal_call(i.secrets, reader, subject, "sip:+1-202-555-0199@192.0.2.9", from, "id1")
+            })
+            .unwrap();
+        let outgoing = Outgoing {
+            flow: self.caller.flow,
+            subject,
+            text,
+            rtp: "127.0.0.1:40000".parse().unwrap(),
+            audio: sdp::offer(&Capabilities::default()),
+            privacy_id: true,
+        };
+        self.caller.endpoint.invite(self.now, outgoing)
+    }
+
+    /// Delivers everything and fires timers until nothing happens before `end`.
+    fn run(&mut self, end: Duration) {
+        let end = self.now + end;
+        loop {
+            let mut moved = false;
+            for (to_callee, texts) in [(true, self.caller.sent()), (false, self.callee.sent())] {
+                for text in texts {
+                    moved = true;
+                    self.count += 1;
+                    if (self.lost)(self.count) {
+                        continue;
+                    }
+                    let side = if to_callee { &mut self.callee } else { &mut self.caller };
+                    side.receive(self.now, text.as_bytes());
+                }
+            }
+            if moved {
+                continue;
+            }
+            let next = [self.caller.endpoint.poll_timeout(), self.callee.endpoint.poll_timeout()];
+            let Some(at) = next.into_iter().flatten().min().filter(|at| *at <= end) else { break };
+            self.now = at;
+            self.caller.endpoint.handle_timeout(at);
+            self.callee.endpoint.handle_timeout(at);
+        }
+        self.now = end;
+    }
+}
+
+#[test]
+fn two_endpoints_call_answer_and_hang_up_over_a_lossy_network() {
+    for (name, lost) in [
+        ("no loss", (|_| false) as fn(usize) -> bool),
+        ("every third", |n| n % 3 == 0),
+        ("the first four", |n| n <= 4),
+        ("a third, in no order", |n| (n * 2_654_435_761 >> 9) % 3 == 0),
+    ] {
+        let mut pair = Pair::new(lost);
+        let call = pair.call();
+        pair.run(Duration::from_secs(10));
+        let invite = pair.callee.invited();
+        assert_eq!(invite.target, Target::Number(0), "{name}");
+        let caller = invite.caller.as_ref().unwrap();
+        assert_eq!(caller.number_status, crate::message::Shown::Withheld, "Privacy: id");
+        pair.callee.accept(pair.now, invite.call, &invite.offer);
+        pair.run(Duration::from_secs(20));
+        let events = pair.caller.events();
+        assert!(events.iter().any(|e| matches!(e, Event::Answered { .. })), "{name}: {events:?}");
+        assert!(pair.callee.events().iter().any(|e| matches!(e, Event::Acked { .. })), "{name}");
+        pair.caller.endpoint.hangup(pair.now, call);
+        pair.run(Duration::from_secs(100));
+        assert!(matches!(pair.callee.events()[..], [Event::Ended { cause: Cause::Bye, .. }]), "{name}");
+        assert_eq!(pair.caller.endpoint.kept(), [0; 4], "{name}");
+        assert_eq!(pair.callee.endpoint.kept(), [0; 4], "{name}");
+    }
+}
+
+#[test]
+fn a_refused_call_is_acked_and_told() {
+    let mut pair = Pair::new(|_| false);
+    pair.call();
+    pair.run(Duration::from_secs(1));
+    let invite = pair.callee.invited();
+    pair.callee.endpoint.reject(pair.now, invite.call, 486, ReplyExtras::default());
+    pair.run(Duration::from_secs(100));
+    assert!(matches!(pair.caller.events()[..], [Event::Ended { cause: Cause::Refused(486), .. }]));
+    assert_eq!(pair.callee.endpoint.kept(), [0; 4], "the ACK found its transaction");
+}
+
+#[test]
+fn a_call_given_up_before_the_answer_is_cancelled() {
+    let mut pair = Pair::new(|_| false);
+    let call = pair.call();
+    pair.run(Duration::from_secs(1));
+    pair.caller.endpoint.hangup(pair.now, call);
+    pair.run(Duration::from_secs(100));
+    assert!(pair.callee.events().iter().any(|e| matches!(e, Event::Ended { cause: Cause::Cancelled, .. })));
+    assert!(matches!(pair.caller.events()[..], [Event::Ended { cause: Cause::Refused(487), .. }]));
+    assert_eq!(pair.caller.endpoint.kept(), [0; 4]);
+}
+
+#[test]
+fn nobody_answers_is_a_timeout() {
+    let mut pair = Pair::new(|_| true);
+    pair.call();
+    pair.run(Duration::from_secs(40));
+    assert!(matches!(pair.caller.events()[..], [Event::Ended { cause: Cause::TimedOut, .. }]));
+    assert_eq!(pair.caller.endpoint.kept()[..3], [0; 3]);
+}

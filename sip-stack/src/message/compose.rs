@@ -1,0 +1,300 @@
+//! Facts to wire text, inside a region: what was sealed is opened, written into the send buffer, and gone when
+//! the region is left.
+
+use super::lexer::Method;
+use super::read::{
+    DIALOG_CALL_ID, DIALOG_LOCAL, DIALOG_REMOTE, DIALOG_ROUTES, DIALOG_TARGET, ECHO_LINES, ECHO_ROUTES,
+    ECHO_TO, ECHO_UNSUPPORTED, Fields, Reader, context,
+};
+use crate::sdp::Local;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use vault::{Field, Sealed, Secrets, Signalling, SignallingText, Tampered};
+
+/// What this product calls itself: a word without version, so that scanners learn nothing.
+pub const PRODUCT: &str = "Sotto";
+/// The methods that are answered with more than 405 or 501.
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
+
+/// A response to be sent, and sent again.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Number of the request that it answers.
+    pub subject: u64,
+    /// What it echoes.
+    pub echo: Arc<Sealed<SignallingText>>,
+    /// Status code, 100..=699.
+    pub status: u16,
+    /// Our tag, where To had none.
+    pub to_tag: Option<u64>,
+    /// Our contact, and Record-Route: in what makes a dialog.
+    pub contact: Option<SocketAddr>,
+    /// The description, with the offer's rejected lines.
+    pub body: Option<(Local, Option<Arc<Sealed<SignallingText>>>)>,
+    /// More headers.
+    pub extras: ReplyExtras,
+}
+
+/// Headers that some responses need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplyExtras {
+    /// Retry-After, s (RFC 3261 §20.33).
+    pub retry_after: Option<u32>,
+    /// Warning code (RFC 3261 §20.43).
+    pub warning: Option<u16>,
+}
+
+/// A request of ours.
+#[derive(Debug, Clone)]
+pub struct WireRequest {
+    /// Number under which the dialog's text was sealed.
+    pub subject: u64,
+    /// The dialog's text.
+    pub dialog: Arc<Sealed<SignallingText>>,
+    /// Method.
+    pub method: Method,
+    /// Sequence number.
+    pub cseq: u32,
+    /// Branch.
+    pub branch: u64,
+    /// Our tag; appended when the local side's text has none.
+    pub local_tag: Option<u64>,
+    /// Where to take the remote side's text from instead: the ACK of a refusal has the refusal's To.
+    pub remote: Option<(u64, Arc<Sealed<SignallingText>>)>,
+    /// The description.
+    pub body: Option<Local>,
+    /// Privacy to ask for (RFC 3323), for INVITE.
+    pub privacy_id: bool,
+}
+
+/// A message to be written.
+#[derive(Debug, Clone)]
+pub enum Wire {
+    /// A response.
+    Reply(Reply),
+    /// A request.
+    Request(WireRequest),
+    /// An answer to a keep-alive (RFC 5626 §4.4.1).
+    Pong,
+}
+
+/// Why a message could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComposeFault {
+    /// Its sealed text does not open.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// It does not fit the send buffer.
+    #[error("the message is larger than the send buffer")]
+    TooLarge,
+}
+
+impl vault::Leaves for ComposeFault {
+    fn leave(self, _: vault::leaves::Leaving) -> Self {
+        self
+    }
+}
+
+/// The address and transport that we name in Via and Contact.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalAddress {
+    /// Address.
+    pub address: SocketAddr,
+    /// Whether it is a stream.
+    pub reliable: bool,
+}
+
+impl Wire {
+    /// Writes the message into `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`ComposeFault`].
+    pub fn write(
+        &self,
+        secrets: Secrets<'_>,
+        reader: &Reader,
+        local: LocalAddress,
+        out: &mut [u8],
+    ) -> Result<usize, ComposeFault> {
+        let mut text = Vec::with_capacity(1400);
+        match self {
+            Self::Reply(reply) => reply.write(secrets, reader, local, &mut text)?,
+            Self::Request(request) => request.write(secrets, reader, local, &mut text)?,
+            Self::Pong => text.extend_from_slice(b"\r\n"),
+        }
+        out.get_mut(..text.len()).ok_or(ComposeFault::TooLarge)?.copy_from_slice(&text);
+        Ok(text.len())
+    }
+}
+
+fn contact(text: &mut Vec<u8>, address: SocketAddr, reliable: bool) {
+    let transport = if reliable { ";transport=tcp" } else { "" };
+    // Writing into memory does not fail; here and below.
+    let _ = write!(text, "Contact: <sip:{address}{transport}>\r\n");
+}
+
+fn finish(text: &mut Vec<u8>, body: &[u8]) {
+    if !body.is_empty() {
+        text.extend_from_slice(b"Content-Type: application/sdp\r\n");
+    }
+    let _ = write!(text, "Content-Length: {}\r\n\r\n", body.len());
+    text.extend_from_slice(body);
+}
+
+impl Reply {
+    fn write(
+        &self,
+        secrets: Secrets<'_>,
+        reader: &Reader,
+        local: LocalAddress,
+        text: &mut Vec<u8>,
+    ) -> Result<(), ComposeFault> {
+        let echo = secrets.open(reader.ring(), context(self.subject, Field::Echo), &self.echo, Signalling)?;
+        let echo = echo.bytes();
+        let _ = write!(text, "SIP/2.0 {} {}\r\n", self.status, reason(self.status));
+        text.extend_from_slice(Fields::get(echo, ECHO_LINES));
+        text.extend_from_slice(b"To: ");
+        text.extend_from_slice(Fields::get(echo, ECHO_TO));
+        if let Some(tag) = self.to_tag {
+            let _ = write!(text, ";tag={tag:016x}");
+        }
+        text.extend_from_slice(b"\r\n");
+        if let Some(address) = self.contact {
+            text.extend_from_slice(Fields::get(echo, ECHO_ROUTES));
+            contact(text, address, local.reliable);
+        }
+        match self.status {
+            200 | 405 | 501 => {
+                let _ = write!(text, "Allow: {ALLOW}\r\nSupported:\r\nAccept: application/sdp\r\n");
+            }
+            406 | 415 => text.extend_from_slice(b"Accept: application/sdp\r\nAccept-Encoding: identity\r\n"),
+            420 => {
+                text.extend_from_slice(b"Unsupported: ");
+                text.extend_from_slice(Fields::get(echo, ECHO_UNSUPPORTED));
+                text.extend_from_slice(b"\r\n");
+            }
+            _ => {}
+        }
+        if let Some(seconds) = self.extras.retry_after {
+            let _ = write!(text, "Retry-After: {seconds}\r\n");
+        }
+        if let Some(code) = self.extras.warning {
+            let words = match code {
+                304 => "Media type not available",
+                305 => "Incompatible media format",
+                _ => "Miscellaneous warning",
+            };
+            let _ = write!(text, "Warning: {code} {} \"{words}\"\r\n", local.address.ip());
+        }
+        let _ = write!(text, "Server: {PRODUCT}\r\n");
+        let mut body = Vec::new();
+        if let Some((description, rejects)) = &self.body {
+            let rejects = match rejects {
+                Some(sealed) => Some(secrets.open(
+                    reader.ring(),
+                    context(self.subject, Field::Rejects),
+                    sealed,
+                    Signalling,
+                )?),
+                None => None,
+            };
+            description.write(&mut body, |index, out| {
+                if let Some(lines) = &rejects {
+                    out.extend_from_slice(Fields::get(lines.bytes(), index));
+                }
+            });
+        }
+        finish(text, &body);
+        Ok(())
+    }
+}
+
+impl WireRequest {
+    fn write(
+        &self,
+        secrets: Secrets<'_>,
+        reader: &Reader,
+        local: LocalAddress,
+        text: &mut Vec<u8>,
+    ) -> Result<(), ComposeFault> {
+        let dialog =
+            secrets.open(reader.ring(), context(self.subject, Field::Dialog), &self.dialog, Signalling)?;
+        let field = |index| Fields::get(dialog.bytes(), index);
+        let transport = if local.reliable { "TCP" } else { "UDP" };
+        text.extend_from_slice(self.method.as_str().as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(field(DIALOG_TARGET));
+        let _ = write!(
+            text,
+            " SIP/2.0\r\nVia: SIP/2.0/{transport} {};branch=z9hG4bKs{:016x};rport\r\nMax-Forwards: 70\r\nFrom: ",
+            local.address, self.branch
+        );
+        text.extend_from_slice(field(DIALOG_LOCAL));
+        if let Some(tag) = self.local_tag {
+            let _ = write!(text, ";tag={tag:016x}");
+        }
+        text.extend_from_slice(b"\r\nTo: ");
+        match &self.remote {
+            None => text.extend_from_slice(field(DIALOG_REMOTE)),
+            Some((subject, sealed)) => {
+                let other = context(*subject, Field::Dialog);
+                let other = secrets.open(reader.ring(), other, sealed, Signalling)?;
+                text.extend_from_slice(Fields::get(other.bytes(), DIALOG_REMOTE));
+            }
+        }
+        text.extend_from_slice(b"\r\nCall-ID: ");
+        text.extend_from_slice(field(DIALOG_CALL_ID));
+        let _ = write!(text, "\r\nCSeq: {} {}\r\n", self.cseq, self.method.as_str());
+        text.extend_from_slice(field(DIALOG_ROUTES));
+        if self.method == Method::Invite {
+            contact(text, local.address, local.reliable);
+            let _ = write!(text, "Allow: {ALLOW}\r\n");
+            if self.privacy_id {
+                text.extend_from_slice(b"Privacy: id\r\n");
+            }
+        }
+        let _ = write!(text, "User-Agent: {PRODUCT}\r\n");
+        let mut body = Vec::new();
+        if let Some(description) = &self.body {
+            description.write(&mut body, |_, _| {});
+        }
+        finish(text, &body);
+        Ok(())
+    }
+}
+
+/// Seals the text of a call that we begin.
+///
+/// `target` is the Request-URI and To, `from` our own address with display name, `call_id` the Call-ID.
+pub fn seal_call(
+    secrets: Secrets<'_>,
+    reader: &Reader,
+    subject: u64,
+    target: &str,
+    from: &str,
+    call_id: &str,
+) -> Sealed<SignallingText> {
+    let mut fields = Fields::default();
+    let to = format!("<{target}>");
+    for field in [from, &to, call_id, target, ""] {
+        fields.push(field.as_bytes());
+    }
+    secrets.seal(reader.ring(), context(subject, Field::Dialog), &fields.0)
+}
+
+/// The reason phrase (RFC 3261 §21), from rsip's table.
+fn reason(status: u16) -> String {
+    let name = rsip::StatusCode::from(status).to_string();
+    let name = name.split_once(' ').map_or("", |(_, name)| name);
+    // The table's names are written together: "BusyHere".
+    let mut phrase = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && phrase.ends_with(|p: char| p.is_ascii_lowercase()) {
+            phrase.push(' ');
+        }
+        phrase.push(c);
+    }
+    phrase
+}

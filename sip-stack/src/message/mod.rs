@@ -1,0 +1,19 @@
+//! Wire text to facts, and facts to wire text. Everything here runs inside a region.
+//!
+//! [`lexer`] cuts a message into borrowed parts; [`uri`] and [`values`] read typed values; [`read`] turns the whole into an
+//! [`Incoming`], from which only numbers, indexes and ciphertext can leave; [`compose`] writes messages from those.
+
+pub mod compose;
+pub mod fault;
+pub mod lexer;
+mod multipart;
+pub mod read;
+pub mod uri;
+pub mod values;
+
+pub use compose::{Reply, ReplyExtras, Wire, WireRequest};
+pub use fault::{Fault, Malformed};
+pub use lexer::{Message, Method, Name, Start};
+pub use read::{
+    AddressBook, Body, Caller, Dialled, Hop, Incoming, Origin, Reader, Request, Response, Shown, Target,
+};

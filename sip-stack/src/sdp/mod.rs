@@ -1,0 +1,143 @@
+//! SDP (RFC 8866) as far as a telephone call needs it, and offer/answer (RFC 3264) on numbers.
+//!
+//! A parsed description holds addresses, ports and codecs, no text: `o=`, `s=` and unknown attributes are read over
+//! and dropped.
+
+mod answer;
+mod parse;
+
+pub use answer::{Capabilities, Local, LocalAudio, NotAcceptable, accept_answer, answer, offer};
+pub use parse::{MOST_LINES, SdpFault, parse, rejected_line};
+
+use std::net::{IpAddr, SocketAddr};
+
+vault::leaves! {
+    /// A session description.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Session {
+        /// Number of m-lines.
+        pub lines: usize,
+        /// The first usable audio line.
+        pub audio: Option<Audio>,
+    }
+
+    /// An audio line.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Audio {
+        /// Its place among the m-lines, from 0.
+        pub index: usize,
+        /// Where its sender wants packets; `None` for a host name.
+        pub address: Option<IpAddr>,
+        /// Port.
+        pub port: u16,
+        /// Where RTCP goes, when it is not the next port (RFC 3605).
+        pub rtcp_port: Option<u16>,
+        /// Formats in the order of preference.
+        pub formats: Vec<Format>,
+        /// Packet length wanted, ms.
+        pub ptime: Option<u32>,
+        /// Longest packet accepted, ms.
+        pub maxptime: Option<u32>,
+        /// Direction, as its sender sees it.
+        pub direction: Direction,
+    }
+
+    /// One payload format.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Format {
+        /// RTP payload type.
+        pub payload_type: u8,
+        /// Encoding.
+        pub encoding: Encoding,
+        /// Clock rate, Hz.
+        pub clock: u32,
+    }
+
+    /// An encoding name.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Encoding {
+        /// G.711 µ-law.
+        Pcmu,
+        /// G.711 A-law.
+        Pcma,
+        /// RFC 4733.
+        TelephoneEvent,
+        /// RFC 3389.
+        ComfortNoise,
+        /// Any other.
+        Other,
+    }
+
+    /// Direction of a stream (RFC 3264 §6.1).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Direction {
+        /// `sendrecv`
+        SendRecv,
+        /// `sendonly`
+        SendOnly,
+        /// `recvonly`
+        RecvOnly,
+        /// `inactive`
+        Inactive,
+    }
+}
+
+impl Direction {
+    /// The attribute's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// The same stream as the other side sees it.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            same => same,
+        }
+    }
+
+    /// Whether its owner sends.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether its owner receives.
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+}
+
+impl Encoding {
+    /// Its name in an rtpmap.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+            Self::TelephoneEvent => "telephone-event",
+            Self::ComfortNoise => "CN",
+            Self::Other => "",
+        }
+    }
+}
+
+impl Audio {
+    /// Where RTP goes; `None` while there is nowhere to send (a host name, or the old hold's 0.0.0.0).
+    pub fn rtp(&self) -> Option<SocketAddr> {
+        self.address.filter(|a| !a.is_unspecified()).map(|a| SocketAddr::new(a, self.port))
+    }
+
+    /// Where RTCP goes.
+    pub fn rtcp(&self) -> Option<SocketAddr> {
+        self.rtp().map(|mut rtp| {
+            rtp.set_port(self.rtcp_port.unwrap_or(self.port.wrapping_add(1)));
+            rtp
+        })
+    }
+}

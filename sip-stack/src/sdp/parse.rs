@@ -1,0 +1,194 @@
+//! Reading a description: lenient in what does not matter, strict where a number would be wrong.
+
+use super::{Audio, Direction, Encoding, Format, Session};
+use crate::message::lexer::{decimal, trim};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The most m-lines in a description.
+pub const MOST_LINES: usize = 16;
+/// The most formats that are looked at in a line.
+const MOST_FORMATS: usize = 32;
+
+/// A description that cannot be used. The text is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a usable session description")]
+pub struct SdpFault;
+
+/// Formats with a fixed payload type (RFC 3551 §6).
+fn fixed(payload_type: u8) -> (Encoding, u32) {
+    match payload_type {
+        0 => (Encoding::Pcmu, 8000),
+        8 => (Encoding::Pcma, 8000),
+        13 => (Encoding::ComfortNoise, 8000),
+        _ => (Encoding::Other, 0),
+    }
+}
+
+/// Reads a description.
+///
+/// # Errors
+/// [`SdpFault`] for what is not SDP, has no or too many m-lines, or numbers out of range.
+pub fn parse(text: &[u8]) -> Result<Session, SdpFault> {
+    let mut lines = text.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
+    if lines.next() != Some(b"v=0") {
+        return Err(SdpFault);
+    }
+    let mut session = Session { lines: 0, audio: None };
+    let mut address = None;
+    let mut direction = Direction::SendRecv;
+    // Whether attributes now belong to the audio line, to another line, or to the session.
+    let mut place = Place::Session;
+    for line in lines {
+        if line.is_empty() {
+            continue;
+        }
+        let [kind, b'=', value @ ..] = line else { return Err(SdpFault) };
+        match (kind, place) {
+            (b'm', _) => {
+                if session.lines == MOST_LINES {
+                    return Err(SdpFault);
+                }
+                let audio = audio_line(value, session.lines, address, direction)?;
+                place = Place::Elsewhere;
+                if session.audio.is_none() && audio.is_some() {
+                    session.audio = audio;
+                    place = Place::Audio;
+                }
+                session.lines += 1;
+            }
+            (b'c', Place::Session) => address = connection(value)?,
+            (b'c', Place::Audio) => {
+                let here = connection(value)?;
+                if let Some(audio) = &mut session.audio {
+                    audio.address = here;
+                }
+            }
+            (b'a', Place::Session) => direction = direction_of(value).unwrap_or(direction),
+            (b'a', Place::Audio) => {
+                if let Some(audio) = &mut session.audio {
+                    attribute(audio, value)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if session.lines == 0 {
+        return Err(SdpFault);
+    }
+    Ok(session)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Session,
+    Audio,
+    Elsewhere,
+}
+
+/// An m-line: audio over plain RTP with a port, or `None` for one that is to be rejected.
+fn audio_line(
+    value: &[u8],
+    index: usize,
+    address: Option<IpAddr>,
+    direction: Direction,
+) -> Result<Option<Audio>, SdpFault> {
+    let mut words = value.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    let (media, port, proto) = match (words.next(), words.next(), words.next()) {
+        (Some(media), Some(port), Some(proto)) => (media, port, proto),
+        _ => return Err(SdpFault),
+    };
+    // `port/count` is for layered codings.
+    let port = port.split(|b| *b == b'/').next().and_then(decimal).ok_or(SdpFault)?;
+    let port = u16::try_from(port).map_err(|_| SdpFault)?;
+    if media != b"audio" || proto != b"RTP/AVP" || port == 0 {
+        return Ok(None);
+    }
+    let mut formats = Vec::new();
+    for word in words.take(MOST_FORMATS) {
+        let payload_type = decimal(word).filter(|p| *p < 128).ok_or(SdpFault)? as u8;
+        let (encoding, clock) = fixed(payload_type);
+        formats.push(Format { payload_type, encoding, clock });
+    }
+    if formats.is_empty() {
+        return Err(SdpFault);
+    }
+    Ok(Some(Audio { index, address, port, rtcp_port: None, formats, ptime: None, maxptime: None, direction }))
+}
+
+/// `IN IP4 address[/ttl]`; a host name gives `None`.
+fn connection(value: &[u8]) -> Result<Option<IpAddr>, SdpFault> {
+    let words: Vec<_> = value.split(|b| *b == b' ').filter(|w| !w.is_empty()).collect();
+    let [net, kind, address] = words[..] else { return Err(SdpFault) };
+    let address = address.split(|b| *b == b'/').next().unwrap_or(address);
+    let address = std::str::from_utf8(address).map_err(|_| SdpFault)?;
+    match (net, kind) {
+        (b"IN", b"IP4") => Ok(address.parse::<Ipv4Addr>().ok().map(Into::into)),
+        (b"IN", b"IP6") => Ok(address.parse::<Ipv6Addr>().ok().map(Into::into)),
+        _ => Err(SdpFault),
+    }
+}
+
+fn direction_of(attribute: &[u8]) -> Option<Direction> {
+    [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
+        .into_iter()
+        .find(|d| d.as_str().as_bytes() == attribute)
+}
+
+fn attribute(audio: &mut Audio, value: &[u8]) -> Result<(), SdpFault> {
+    if let Some(direction) = direction_of(value) {
+        audio.direction = direction;
+    } else if let Some(map) = value.strip_prefix(b"rtpmap:") {
+        rtpmap(audio, map)?;
+    } else if let Some(ptime) = value.strip_prefix(b"ptime:") {
+        audio.ptime = milliseconds(ptime);
+    } else if let Some(ptime) = value.strip_prefix(b"maxptime:") {
+        audio.maxptime = milliseconds(ptime);
+    } else if let Some(rtcp) = value.strip_prefix(b"rtcp:") {
+        let port = rtcp.split(|b| *b == b' ').next().and_then(decimal).ok_or(SdpFault)?;
+        audio.rtcp_port = Some(u16::try_from(port).map_err(|_| SdpFault)?);
+    }
+    Ok(())
+}
+
+/// Some peers write fractions; what is no whole number of milliseconds is no wish.
+fn milliseconds(value: &[u8]) -> Option<u32> {
+    decimal(trim(value)).filter(|ms| (1..=1000).contains(ms))
+}
+
+fn rtpmap(audio: &mut Audio, map: &[u8]) -> Result<(), SdpFault> {
+    let space = map.iter().position(|b| *b == b' ').ok_or(SdpFault)?;
+    let payload_type = decimal(&map[..space]).filter(|p| *p < 128).ok_or(SdpFault)? as u8;
+    let mut parts = trim(&map[space..]).split(|b| *b == b'/');
+    let (name, clock) = (parts.next().unwrap_or_default(), parts.next().and_then(decimal).ok_or(SdpFault)?);
+    let mono = parts.next().is_none_or(|channels| channels == b"1");
+    let encoding = match () {
+        () if name.eq_ignore_ascii_case(b"PCMU") && clock == 8000 && mono => Encoding::Pcmu,
+        () if name.eq_ignore_ascii_case(b"PCMA") && clock == 8000 && mono => Encoding::Pcma,
+        () if name.eq_ignore_ascii_case(b"telephone-event") => Encoding::TelephoneEvent,
+        () if name.eq_ignore_ascii_case(b"CN") => Encoding::ComfortNoise,
+        () => Encoding::Other,
+    };
+    // A fixed payload type keeps its meaning (RFC 3551 §3): an rtpmap may only repeat it.
+    if let Some(format) = audio.formats.iter_mut().find(|f| f.payload_type == payload_type)
+        && fixed(payload_type).0 == Encoding::Other
+    {
+        *format = Format { payload_type, encoding, clock };
+    }
+    Ok(())
+}
+
+/// The m-line that rejects line `index` of an offer: the same media, protocol and first format, port 0 (RFC 3264 §6).
+pub fn rejected_line(offer: &[u8], index: usize, out: &mut Vec<u8>) {
+    let line = offer
+        .split(|b| *b == b'\n')
+        .filter_map(|l| l.strip_suffix(b"\r").unwrap_or(l).strip_prefix(b"m="))
+        .nth(index)
+        .unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    let media = words.next().unwrap_or(b"audio");
+    let (_, proto) = (words.next(), words.next().unwrap_or(b"RTP/AVP"));
+    let format = words.next().unwrap_or(b"0");
+    for part in [&b"m="[..], media, b" 0 ", proto, b" ", format, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}

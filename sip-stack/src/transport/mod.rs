@@ -1,0 +1,1 @@
+//! Sockets: UDP and TCP on tokio.
