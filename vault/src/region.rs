@@ -200,6 +200,18 @@ impl Region {
         self.composed = len.min(BUFFER);
     }
 
+    /// Wipes what was received, unread: a datagram that nobody wants.
+    pub fn discard(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        wipe::bytes(self.area(RX_AT, received));
+    }
+
+    /// Lets `f` see the composed bytes and keeps them for [`Self::run`] or [`Self::transmit`].
+    pub fn look<X>(&mut self, f: impl FnOnce(&[u8]) -> X) -> X {
+        let composed = self.composed;
+        f(self.area(TX_AT, composed))
+    }
+
     /// Lets `f` send the composed bytes, then wipes them.
     pub fn transmit<X>(&mut self, f: impl FnOnce(&[u8]) -> X) -> X {
         let composed = std::mem::take(&mut self.composed);

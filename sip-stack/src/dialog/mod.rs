@@ -15,7 +15,7 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// Our address as the other end sees it.
     pub local: SocketAddr,
-    /// The stream, 0 for UDP.
+    /// The listener's place for UDP, the stream's number for TCP.
     pub connection: u64,
     /// Whether it is a stream.
     pub reliable: bool,

@@ -108,6 +108,8 @@ pub enum Cause {
 pub struct Limits {
     /// Calls at once; beyond, 503.
     pub calls: usize,
+    /// Calls that the user has not answered yet, at once; beyond, 503: the admission queue.
+    pub unanswered: usize,
     /// Server transactions at once; beyond, 503 without state.
     pub transactions: usize,
     /// Seconds in Retry-After.
@@ -116,7 +118,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 20_000, transactions: 200_000, retry_after: 5 }
+        Self { calls: 20_000, unanswered: 2_000, transactions: 200_000, retry_after: 5 }
     }
 }
 
@@ -186,6 +188,7 @@ pub struct Endpoint {
     limits: Limits,
     available: bool,
     next_call: u64,
+    unanswered: usize,
     calls: HashMap<CallId, Call>,
     tags: HashMap<u64, CallId>,
     server: HashMap<Index, ServerTransaction>,
@@ -205,6 +208,7 @@ impl Endpoint {
             limits,
             available: true,
             next_call: 1,
+            unanswered: 0,
             calls: HashMap::new(),
             tags: HashMap::new(),
             server: HashMap::new(),
@@ -278,6 +282,11 @@ impl Endpoint {
     /// Calls, server and client transactions, and timers that are kept now.
     pub fn kept(&self) -> [usize; 4] {
         [self.calls.len(), self.server.len(), self.client.len(), self.timers.len()]
+    }
+
+    /// Whether a call came over this stream and lasts.
+    pub fn uses(&self, connection: u64) -> bool {
+        self.calls.values().any(|c| c.flow.reliable && c.flow.connection == connection)
     }
 
     /// A stream broke or could not be made: what waits for an answer on it has failed.
@@ -392,6 +401,7 @@ impl Endpoint {
     fn new_call(&mut self, call: Call) -> CallId {
         let id = CallId(self.next_call);
         self.next_call += 1;
+        self.unanswered += usize::from(waits(&call));
         self.tags.insert(call.local_tag, id);
         self.calls.insert(id, call);
         id
@@ -400,6 +410,7 @@ impl Endpoint {
     fn forget(&mut self, id: CallId) -> Option<Call> {
         let call = self.calls.remove(&id)?;
         self.tags.remove(&call.local_tag);
+        self.unanswered -= usize::from(waits(&call));
         Some(call)
     }
 
@@ -453,6 +464,11 @@ impl Endpoint {
         self.client.insert(key, ClientTransaction { machine, flow, request, call: id, ack: None });
         self.drive_client(now, key, Input::Start);
     }
+}
+
+/// Whether the user has yet to answer a call.
+fn waits(call: &Call) -> bool {
+    call.role == crate::dialog::Role::Server && call.state == State::Early
 }
 
 #[cfg(test)]

@@ -388,6 +388,23 @@ fn draining_and_full_endpoints_say_503_with_retry_after() {
 }
 
 #[test]
+fn calls_beyond_the_admission_queue_are_503_until_some_are_answered() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.endpoint.limits.unanswered = 2;
+    let invite = |side: &mut Side, n: u32| {
+        let text = String::from_utf8(request("INVITE", "", &format!("z9hG4bKn{n}"), n, SDP)).unwrap();
+        side.receive(now, text.replace("c1@", &format!("n{n}@")).as_bytes());
+        status(side.sent().last().unwrap())
+    };
+    assert_eq!([invite(&mut side, 1), invite(&mut side, 2), invite(&mut side, 3)], [100, 100, 503]);
+    let first = side.invited();
+    side.accept(now, first.call, &first.offer);
+    side.sent();
+    assert_eq!(invite(&mut side, 4), 100);
+    assert_eq!(invite(&mut side, 5), 503);
+}
+
+#[test]
 fn an_early_hangup_refuses_and_one_before_the_ack_waits_for_it() {
     let (mut side, now) = (Side::new(false), Instant::now());
     let (call, tag) = answered(&mut side, now);

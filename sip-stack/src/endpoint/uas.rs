@@ -141,7 +141,8 @@ impl Endpoint {
         target: crate::message::Target,
         caller: Option<crate::message::Caller>,
     ) {
-        if !self.available || self.calls.len() >= self.limits.calls {
+        let full = self.calls.len() >= self.limits.calls || self.unanswered >= self.limits.unanswered;
+        if !self.available || full {
             return self.unavailable(now, index);
         }
         let mut call = Call::new(Role::Server, flow, facts.hop);
@@ -287,6 +288,7 @@ impl Endpoint {
         let local = call.describe(rtp, audio, place);
         if call.state == State::Early {
             call.state = State::Answered;
+            self.unanswered -= 1;
         }
         if let Some((text, hop)) = call.refresh.take() {
             (call.text, call.hop) = (Some(text), hop);

@@ -1,1 +1,125 @@
-//! Sockets: UDP and TCP on tokio.
+//! Sockets: UDP and TCP on tokio, one thread with its own region.
+//!
+//! A packet is received straight into the region, read there, and answered from there: no ordinary buffer ever
+//! holds its text. A stream's partial message stays in the kernel until it is whole ([`tcp`]).
+
+mod framing;
+mod tcp;
+mod worker;
+
+pub use framing::{Frame, scan};
+pub use worker::{Command, Handle, Stopped, start};
+
+use crate::endpoint::Limits;
+use crate::transaction::Times;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 3261 §18 over UDP.
+    Udp,
+    /// RFC 3261 §18 over TCP.
+    Tcp,
+}
+
+impl Protocol {
+    /// Its name in a URI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What is believed of a known source.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    /// Whether it is trusted to assert identity (RFC 3325).
+    pub trusted: bool,
+}
+
+/// Who may talk to us: called with each packet's source before anything of it is read.
+pub type Admit = dyn Fn(IpAddr) -> Option<Admission> + Send + Sync;
+
+/// How to listen.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners.
+    pub listen: Vec<(Protocol, SocketAddr)>,
+    /// Our address as peers see it, if it is not the listener's.
+    pub external: Option<IpAddr>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Timers.
+    pub times: Times,
+    /// Streams at once, in all and per source address.
+    pub streams: (usize, usize),
+    /// A stream's message must be whole this long after its first byte.
+    pub message_time: Duration,
+    /// A stream without a message and without a call is closed after this.
+    pub idle_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            external: None,
+            limits: Limits::default(),
+            times: Times::default(),
+            streams: (4096, 256),
+            message_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Why listening failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// A listener could not be opened.
+    #[error("cannot listen on {protocol}://{address}: {error}", protocol = .0.as_str(), address = .1, error = .2)]
+    Listen(Protocol, SocketAddr, std::io::Error),
+    /// The worker's thread or runtime could not be made.
+    #[error("SIP worker: {0}")]
+    Worker(#[from] std::io::Error),
+    /// No protected memory for its region.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
+}
+
+/// Counters that anybody may read at any time.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Datagrams and frames received from known sources.
+    pub received: AtomicU64,
+    /// Messages sent.
+    pub sent: AtomicU64,
+    /// Datagrams and connections from unknown sources: dropped unread.
+    pub unknown_source: AtomicU64,
+    /// Messages dropped because there was nothing to answer.
+    pub malformed: AtomicU64,
+    /// Messages refused by the region: too large for it, or a caught panic.
+    pub region_faults: AtomicU64,
+    /// Messages that the kernel did not take, or that could not be composed.
+    pub send_errors: AtomicU64,
+    /// Streams refused for their number, or closed for bad framing or slowness.
+    pub streams_refused: AtomicU64,
+    /// Streams open now.
+    pub streams: AtomicU64,
+    /// Requests read.
+    pub requests: AtomicU64,
+    /// Repeated requests.
+    pub repeats: AtomicU64,
+    /// Requests answered with 4xx to 6xx.
+    pub refused: AtomicU64,
+    /// Calls now.
+    pub calls: AtomicU64,
+    /// Transactions kept now.
+    pub transactions: AtomicU64,
+}

@@ -1,0 +1,457 @@
+//! The worker: one thread, one region, one endpoint, all its sockets.
+
+use super::tcp::{self, Stream};
+use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
+use crate::dialog::Flow;
+use crate::endpoint::{CallId, Endpoint, Event, Outgoing, Transmit};
+use crate::message::compose::{LocalAddress, seal_call};
+use crate::message::read::Origin;
+use crate::message::{Reader, ReplyExtras};
+use crate::sdp::LocalAudio;
+use socket2::{Domain, Socket, Type};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Notify, mpsc, oneshot};
+use vault::{Region, Vault};
+
+/// Datagrams read in a row before others get their turn.
+const BURST: usize = 64;
+/// Addresses of ours, by peer, that are remembered.
+const LOCALS: usize = 4096;
+
+/// What a user of the worker wants.
+#[derive(Debug)]
+pub enum Command {
+    /// See [`Endpoint::progress`].
+    Progress(CallId, u16),
+    /// See [`Endpoint::accept`].
+    Accept(CallId, SocketAddr, LocalAudio),
+    /// See [`Endpoint::reject`].
+    Reject(CallId, u16, ReplyExtras),
+    /// See [`Endpoint::hangup`].
+    Hangup(CallId),
+    /// See [`Endpoint::invite`].
+    Invite(Box<NewCall>),
+    /// See [`Endpoint::set_available`].
+    Available(bool),
+}
+
+/// A call to be made. Its texts are a caller's own, given on the command line of a test phone.
+pub struct NewCall {
+    /// Where the INVITE goes.
+    pub to: (Protocol, SocketAddr),
+    /// Request-URI.
+    pub target: String,
+    /// From value without tag.
+    pub from: String,
+    /// Call-ID.
+    pub call_id: String,
+    /// Where we receive RTP.
+    pub rtp: SocketAddr,
+    /// What we offer.
+    pub audio: LocalAudio,
+    /// `Privacy: id`.
+    pub privacy_id: bool,
+    /// Tells the call's number.
+    pub made: oneshot::Sender<CallId>,
+}
+
+impl std::fmt::Debug for NewCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewCall(..)")
+    }
+}
+
+/// The worker has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the SIP worker has ended")]
+pub struct Stopped;
+
+/// A running worker. Dropping the last clone ends it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    counters: Arc<Counters>,
+    reader: Arc<Reader>,
+    listening: Vec<(Protocol, SocketAddr)>,
+}
+
+impl Handle {
+    /// Gives a command.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn tell(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).map_err(|_| Stopped)
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Its reader, whose key sealed what its events carry.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Where it listens; ports that were 0 are the real ones.
+    pub fn listening(&self) -> &[(Protocol, SocketAddr)] {
+        &self.listening
+    }
+}
+
+/// Starts a worker on a thread of its own. Its events end when it has ended.
+///
+/// # Errors
+/// [`TransportError`]: a listener, the thread or the region could not be had.
+pub fn start(
+    vault: &Vault,
+    reader: Reader,
+    config: Config,
+    admit: Arc<Admit>,
+) -> Result<(Handle, mpsc::UnboundedReceiver<Event>), TransportError> {
+    let mut sockets = Vec::new();
+    let mut listening = Vec::new();
+    for (protocol, address) in &config.listen {
+        let socket = bind(*protocol, *address).map_err(|e| TransportError::Listen(*protocol, *address, e))?;
+        let at = socket.local_addr()?.as_socket().unwrap_or(*address);
+        listening.push((*protocol, at));
+        sockets.push((*protocol, at, socket));
+    }
+    let (commands, commands_in) = mpsc::unbounded_channel();
+    let (events_out, events) = mpsc::unbounded_channel();
+    let counters = Arc::new(Counters::default());
+    let reader = Arc::new(reader);
+    let handle = Handle { commands, counters: counters.clone(), reader: reader.clone(), listening };
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let vault = vault.clone();
+    std::thread::Builder::new().name("sip".into()).spawn(move || {
+        let made = vault.region().map_err(TransportError::from).and_then(|region| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok((region, runtime))
+        });
+        let (region, runtime) = match made {
+            Ok(made) => made,
+            Err(e) => {
+                let _ = ready.send(Err(e));
+                return;
+            }
+        };
+        let core = Core {
+            endpoint: Endpoint::new(config.times, config.limits),
+            region,
+            reader,
+            counters,
+            admit,
+            events: events_out,
+            sockets: Vec::new(),
+            streams: HashMap::new(),
+            connecting: HashMap::new(),
+            next_stream: 1 << 32,
+            locals: HashMap::new(),
+            config,
+            timer: Rc::new(Notify::new()),
+            armed: None,
+        };
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, run(core, sockets, commands_in, ready));
+    })?;
+    is_ready.recv().map_err(|_| std::io::Error::other("the worker's thread ended"))??;
+    Ok((handle, events))
+}
+
+fn bind(protocol: Protocol, address: SocketAddr) -> std::io::Result<Socket> {
+    let kind = if protocol == Protocol::Udp { Type::DGRAM } else { Type::STREAM };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // IPv4 has its own listener.
+        socket.set_only_v6(true)?;
+    }
+    if protocol == Protocol::Tcp {
+        socket.set_reuse_address(true)?;
+        tcp::size_buffers(&socket)?;
+    } else {
+        // As much as the system allows: a burst of calls waits here while the worker is busy.
+        socket.set_recv_buffer_size(4 << 20)?;
+    }
+    socket.bind(&address.into())?;
+    if protocol == Protocol::Tcp {
+        socket.listen(1024)?;
+    }
+    Ok(socket)
+}
+
+/// All that the worker's tasks share. Borrowed only between awaits.
+pub(super) struct Core {
+    pub(super) endpoint: Endpoint,
+    pub(super) region: Region,
+    pub(super) reader: Arc<Reader>,
+    pub(super) counters: Arc<Counters>,
+    admit: Arc<Admit>,
+    events: mpsc::UnboundedSender<Event>,
+    sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
+    pub(super) streams: HashMap<u64, Rc<Stream>>,
+    /// Messages for streams that are being opened.
+    connecting: HashMap<(SocketAddr, u64), Vec<Transmit>>,
+    next_stream: u64,
+    locals: HashMap<IpAddr, IpAddr>,
+    pub(super) config: Config,
+    timer: Rc<Notify>,
+    /// What the timer's task sleeps until.
+    armed: Option<Instant>,
+}
+
+pub(super) type Shared = Rc<RefCell<Core>>;
+
+async fn run(
+    core: Core,
+    sockets: Vec<(Protocol, SocketAddr, Socket)>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    ready: std::sync::mpsc::SyncSender<Result<(), TransportError>>,
+) {
+    let timer = core.timer.clone();
+    let core: Shared = Rc::new(RefCell::new(core));
+    for (protocol, address, socket) in sockets {
+        let opened = match protocol {
+            Protocol::Udp => UdpSocket::from_std(socket.into()).map(|socket| {
+                let socket = Rc::new(socket);
+                let mut shared = core.borrow_mut();
+                let place = shared.sockets.len() as u64;
+                shared.sockets.push((address, socket.clone()));
+                tokio::task::spawn_local(udp(core.clone(), socket, address, place));
+            }),
+            Protocol::Tcp => TcpListener::from_std(socket.into()).map(|listener| {
+                tokio::task::spawn_local(tcp::listen(core.clone(), listener));
+            }),
+        };
+        if let Err(e) = opened {
+            let _ = ready.send(Err(TransportError::Listen(protocol, address, e)));
+            return;
+        }
+    }
+    let _ = ready.send(Ok(()));
+    loop {
+        let due = {
+            let mut shared = core.borrow_mut();
+            shared.armed = shared.endpoint.poll_timeout();
+            shared.armed
+        };
+        tokio::select! {
+            command = commands.recv() => {
+                let Some(command) = command else { return };
+                let mut core_now = core.borrow_mut();
+                core_now.obey(command);
+                // Commands come in bursts; one flush serves them all.
+                while let Ok(command) = commands.try_recv() {
+                    core_now.obey(command);
+                }
+                drop(core_now);
+                flush(&core);
+            }
+            () = timer.notified() => {}
+            () = sleep_until(due) => {
+                core.borrow_mut().endpoint.handle_timeout(Instant::now());
+                flush(&core);
+            }
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads one UDP listener for ever.
+async fn udp(core: Shared, socket: Rc<UdpSocket>, address: SocketAddr, place: u64) {
+    loop {
+        if socket.readable().await.is_err() {
+            return;
+        }
+        for _ in 0..BURST {
+            let mut shared = core.borrow_mut();
+            let received = shared.region.receive(|buffer| socket.try_recv_from(buffer));
+            let Ok((_, source)) = received else { break };
+            let local = shared.local_address(address, source.ip());
+            let flow = Flow { remote: source, local, connection: place, reliable: false };
+            shared.take(flow);
+            drop(shared);
+            flush(&core);
+        }
+        // Timers and commands have their turn between bursts.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Core {
+    pub(super) fn admitted(&self, source: IpAddr) -> Option<Admission> {
+        let admission = (self.admit)(source);
+        if admission.is_none() {
+            add(&self.counters.unknown_source);
+        }
+        admission
+    }
+
+    /// Takes the message in the region's receive buffer.
+    pub(super) fn take(&mut self, flow: Flow) {
+        let Some(admission) = self.admitted(flow.remote.ip()) else { return self.region.discard() };
+        add(&self.counters.received);
+        let origin = Origin { source: flow.remote, reliable: flow.reliable, trusted: admission.trusted };
+        let reader = self.reader.clone();
+        match self.region.run(|i| reader.read(i.secrets, i.rx, origin)) {
+            Ok(Ok(incoming)) => self.endpoint.receive(Instant::now(), flow, incoming),
+            Ok(Err(_)) => add(&self.counters.malformed),
+            Err(_) => add(&self.counters.region_faults),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Progress(call, status) => self.endpoint.progress(now, call, status),
+            Command::Accept(call, rtp, audio) => self.endpoint.accept(now, call, rtp, audio),
+            Command::Reject(call, status, extras) => self.endpoint.reject(now, call, status, extras),
+            Command::Hangup(call) => self.endpoint.hangup(now, call),
+            Command::Available(available) => self.endpoint.set_available(available),
+            Command::Invite(call) => self.invite(now, *call),
+        }
+    }
+
+    fn invite(&mut self, now: Instant, call: NewCall) {
+        let (protocol, remote) = call.to;
+        let reliable = protocol == Protocol::Tcp;
+        let same_family = |a: &SocketAddr| a.is_ipv4() == remote.is_ipv4();
+        let place = self.sockets.iter().position(|(a, _)| same_family(a)).unwrap_or(0);
+        let bound = self.sockets.get(place).map_or(remote, |(a, _)| *a);
+        let connection = if reliable { self.new_stream() } else { place as u64 };
+        let flow = Flow { remote, local: self.local_address(bound, remote.ip()), connection, reliable };
+        let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
+        let text = self
+            .region
+            .run(|i| seal_call(i.secrets, &reader, subject, &call.target, &call.from, &call.call_id));
+        let Ok(text) = text else { return add(&self.counters.region_faults) };
+        let outgoing =
+            Outgoing { flow, subject, text, rtp: call.rtp, audio: call.audio, privacy_id: call.privacy_id };
+        // Who asked may have gone; the call then rings out or is hung up.
+        let _ = call.made.send(self.endpoint.invite(now, outgoing));
+    }
+
+    pub(super) fn new_stream(&mut self) -> u64 {
+        self.next_stream += 1;
+        self.next_stream
+    }
+
+    /// Our address as a peer sees it: configured, or the listener's, or (for a listener on all addresses) the one that
+    /// the system would send from.
+    pub(super) fn local_address(&mut self, bound: SocketAddr, peer: IpAddr) -> SocketAddr {
+        if let Some(external) = self.config.external {
+            return SocketAddr::new(external, bound.port());
+        }
+        if !bound.ip().is_unspecified() {
+            return bound;
+        }
+        if self.locals.len() >= LOCALS {
+            self.locals.clear();
+        }
+        let ip = *self.locals.entry(peer).or_insert_with(|| {
+            let any: SocketAddr =
+                (if peer.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).parse().unwrap_or(bound);
+            let probe = std::net::UdpSocket::bind(any).and_then(|s| {
+                s.connect((peer, 9))?;
+                s.local_addr()
+            });
+            probe.map_or(bound.ip(), |a| a.ip())
+        });
+        SocketAddr::new(ip, bound.port())
+    }
+
+    /// Writes one message and sends it, or says which stream has to be opened for it.
+    fn send(&mut self, transmit: Transmit) -> Option<Flow> {
+        let flow = transmit.flow;
+        if flow.reliable && !self.streams.contains_key(&flow.connection) {
+            let waiting = self.connecting.entry((flow.remote, flow.connection)).or_default();
+            waiting.push(transmit);
+            return (waiting.len() == 1).then_some(flow);
+        }
+        let local = LocalAddress { address: flow.local, reliable: flow.reliable };
+        let reader = self.reader.clone();
+        let written = self.region.run(|i| transmit.wire.write(i.secrets, &reader, local, i.tx));
+        let Ok(Ok(len)) = written else {
+            add(&self.counters.send_errors);
+            return None;
+        };
+        self.region.composed(len);
+        let sent = if flow.reliable {
+            match self.streams.get(&flow.connection).cloned() {
+                Some(stream) => stream.send(&mut self.region, &reader),
+                None => false,
+            }
+        } else {
+            match self.sockets.get(flow.connection as usize) {
+                Some((_, socket)) => self.region.transmit(|b| socket.try_send_to(b, flow.remote).is_ok()),
+                None => false,
+            }
+        };
+        // A datagram that the kernel does not take is lost as on the wire: its transaction repeats it.
+        add(if sent { &self.counters.sent } else { &self.counters.send_errors });
+        None
+    }
+
+    /// A stream is open: what waited for it is sent.
+    pub(super) fn opened(&mut self, flow: Flow, stream: Rc<Stream>) {
+        self.streams.insert(flow.connection, stream);
+        for transmit in self.connecting.remove(&(flow.remote, flow.connection)).unwrap_or_default() {
+            self.send(transmit);
+        }
+    }
+
+    /// A stream could not be opened, or broke.
+    pub(super) fn failed(&mut self, flow: Flow) {
+        self.streams.remove(&flow.connection);
+        self.connecting.remove(&(flow.remote, flow.connection));
+        self.endpoint.transport_failed(Instant::now(), flow);
+    }
+}
+
+/// Sends what the endpoint wants sent and tells what it tells.
+pub(super) fn flush(core: &Shared) {
+    let mut shared = core.borrow_mut();
+    while let Some(transmit) = shared.endpoint.poll_transmit() {
+        if let Some(flow) = shared.send(transmit) {
+            tokio::task::spawn_local(tcp::open(core.clone(), flow));
+        }
+    }
+    while let Some(event) = shared.endpoint.poll_event() {
+        // Nobody listens while the house is being closed.
+        let _ = shared.events.send(event);
+    }
+    let (counts, kept) = (shared.endpoint.counts(), shared.endpoint.kept());
+    let counters = &shared.counters;
+    counters.requests.store(counts.requests, Ordering::Relaxed);
+    counters.repeats.store(counts.repeats, Ordering::Relaxed);
+    counters.refused.store(counts.refused, Ordering::Relaxed);
+    counters.calls.store(kept[0] as u64, Ordering::Relaxed);
+    counters.transactions.store((kept[1] + kept[2]) as u64, Ordering::Relaxed);
+    // The sleeper must know of a timer that comes before the one it waits for.
+    let earlier = match (shared.endpoint.poll_timeout(), shared.armed) {
+        (Some(next), Some(armed)) => next < armed,
+        (next, armed) => next.is_some() && armed.is_none(),
+    };
+    if earlier {
+        shared.timer.notify_one();
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
