@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The product: conferences, roster, trunks, API and the commands of the binary `sotto`.
+//!
+//! A call's way: the SIP worker's event → [`control`] asks [`routing`] for the conference → its [`focus`] admits the
+//! call, gives it media and a row in its [`roster`] → the roster's feed goes out by [`api`].
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | the configuration file: reading it, and faults by line |
+//! | [`trunk`] | which source addresses are carriers of ours |
+//! | [`routing`] | which conference a dialled number belongs to |
+//! | [`roster`] | the live list of participants and its feed |
+//! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
+//! | [`control`] | calls and conferences: who gets which event |
+//! | [`telemetry`] | log, metrics, health |
+//! | [`api`] | HTTP and WebSocket |
+//! | [`cli`] | the commands |
+//!
+//! A module imports only from those above it.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod trunk;
+
+pub mod routing;
+
+pub mod roster;
+
+pub mod focus;
+
+pub mod control;
+
+pub mod telemetry;
+
+pub mod api;
+
+pub mod cli;

@@ -101,6 +101,8 @@ pub enum Cause {
     TimedOut,
     /// The answer could not be used.
     NotAcceptable,
+    /// The user refused it or hung up.
+    Local,
 }
 
 /// Bounds on what peers can make an endpoint keep.
@@ -420,8 +422,8 @@ impl Endpoint {
         Some(call)
     }
 
-    /// Ends a call on the user's wish: BYE, CANCEL or a refusal, whatever its state needs. No event follows, except
-    /// for a call of ours that is cancelled: its end comes with the peer's answer.
+    /// Ends a call on the user's wish: BYE, CANCEL or a refusal, whatever its state needs. [`Event::Ended`] follows when it is
+    /// over: at once, or with the ACK or answer that has to be awaited first.
     pub fn hangup(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         match (call.role, call.state) {
@@ -429,7 +431,7 @@ impl Endpoint {
             (_, State::Early) => self.reject(now, id, 480, ReplyExtras::default()),
             (_, State::Answered) => call.bye_when_acked = true,
             (_, State::Confirmed) => {
-                if let Some(call) = self.forget(id) {
+                if let Some(call) = self.end(id, Cause::Local) {
                     self.abandon_pending(now, &call);
                     self.bye(now, id, call);
                 }

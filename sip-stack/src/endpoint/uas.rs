@@ -246,7 +246,7 @@ impl Endpoint {
         let ours = matches!(call.offer, Offer::Ours);
         call.offer = Offer::None;
         if call.bye_when_acked {
-            if let Some(call) = self.forget(id) {
+            if let Some(call) = self.end(id, Cause::Local) {
                 self.bye(now, id, call);
             }
             return;
@@ -303,14 +303,14 @@ impl Endpoint {
         }
     }
 
-    /// Refuses an INVITE (then the call is over) or a re-INVITE (then it stays as it was).
+    /// Refuses an INVITE (then the call is over, and [`Event::Ended`] says so) or a re-INVITE (then it stays as it was).
     pub fn reject(&mut self, now: Instant, id: CallId, status: u16, extras: ReplyExtras) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(index) = call.pending.take() else { return };
         call.offer = Offer::None;
         call.refresh = None;
         if call.state == State::Early {
-            self.forget(id);
+            self.end(id, Cause::Local);
         }
         self.respond(now, index, status, extras);
     }
@@ -321,12 +321,8 @@ impl Endpoint {
         let Some(repeat) = &mut call.repeat else { return };
         if now >= repeat.until {
             // RFC 3261 §13.3.1.4: the session is there, so it ends with BYE.
-            let told = !call.bye_when_acked;
-            if let Some(call) = self.forget(id) {
+            if let Some(call) = self.end(id, Cause::NoAck) {
                 self.bye(now, id, call);
-            }
-            if told {
-                self.events.push_back(Event::Ended { call: id, cause: Cause::NoAck });
             }
             return;
         }

@@ -1,0 +1,55 @@
+//! The commands of the binary.
+
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A conference bridge that shows who speaks, and nobody's name unasked.
+#[derive(Debug, Parser)]
+#[command(name = "sotto", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take calls until SIGTERM; then take no new ones and end when the last has ended.
+    Serve(serve::Options),
+    /// Check a configuration file; each fault with its line.
+    Check {
+        /// The file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// Exit code for a bad configuration.
+pub const BAD_CONFIGURATION: u8 = 2;
+
+/// Runs the command.
+///
+/// # Errors
+/// What stopped it, for `main` to print.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Check { config } => Ok(check(&config)),
+    }
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn check(path: &std::path::Path) -> ExitCode {
+    match crate::config::load(path) {
+        Ok(_) => {
+            println!("{}: no faults", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            eprintln!("{faults}");
+            ExitCode::from(BAD_CONFIGURATION)
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `sotto serve`: the whole house, put together.
+
+use super::BAD_CONFIGURATION;
+use crate::api::{self, Api};
+use crate::config::{self, Config};
+use crate::control::{self, Registry};
+use crate::focus::House;
+use crate::routing::Routing;
+use crate::telemetry;
+use crate::trunk::Trunks;
+use anyhow::Context;
+use media::Engine;
+use media::ports::Ports;
+use sip_stack::endpoint::Limits;
+use sip_stack::message::Reader;
+use sip_stack::sdp::Capabilities;
+use sip_stack::transport;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Options of `sotto serve`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// Seconds that running calls have after SIGTERM.
+    #[arg(long, default_value_t = 60)]
+    drain_timeout: u64,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let config = match config::load(&options.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return Ok(ExitCode::from(BAD_CONFIGURATION));
+        }
+    };
+    telemetry::log();
+    vault::harden().context("hardening the process")?;
+    let tokens = tokens(&config)?;
+    // Most work is the SIP worker's and the shards'; two threads serve the focuses and watchers.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let running = match start(&config, tokens).await {
+            Ok(running) => running,
+            Err(e) => {
+                eprintln!("{}: {e:#}", options.config.display());
+                return Ok(ExitCode::from(BAD_CONFIGURATION));
+            }
+        };
+        println!("{}", running.ready_line());
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!(seconds = options.drain_timeout, "draining: no new calls");
+        running.drain(Duration::from_secs(options.drain_timeout)).await;
+        tracing::info!("ended");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// A house that takes calls.
+#[derive(Debug)]
+pub struct Running {
+    house: Arc<House>,
+    registry: Arc<Registry>,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Running {
+    /// The line that tells that calls are taken.
+    pub fn ready_line(&self) -> String {
+        let sip: Vec<_> =
+            self.house.sip.listening().iter().map(|(p, a)| format!("{}://{a}", p.as_str())).collect();
+        format!("ready sip={} http=http://{} admin=http://{}", sip.join(","), self.http, self.admin)
+    }
+
+    /// Where the API listens.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where SIP listens over UDP first.
+    pub fn sip(&self) -> Option<SocketAddr> {
+        self.house.sip.listening().first().map(|(_, a)| *a)
+    }
+
+    /// Takes no new calls, and ends when the last has ended or the time is over.
+    pub async fn drain(&self, at_most: Duration) {
+        control::drain(&self.house, &self.registry, at_most).await;
+    }
+}
+
+/// Bearer tokens of the configured file.
+fn tokens(config: &Config) -> anyhow::Result<Vec<String>> {
+    let Some(file) = &config.http.token_file else {
+        tracing::warn!("no http.token_file: the API refuses everybody");
+        return Ok(Vec::new());
+    };
+    let text = std::fs::read_to_string(file.get_ref()).context("reading http.token_file")?;
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// Puts the house together.
+///
+/// # Errors
+/// What could not be had: protected memory, ports, threads.
+pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Running> {
+    let policy = if config.vault.allow_weaker { vault::Policy::AllowWeaker } else { vault::Policy::Strict };
+    let vault = vault::Vault::open(policy)?;
+    let status = vault.status();
+    tracing::info!(protection = status.protection.name(), locked_bytes = status.locked_bytes, "vault open");
+    anyhow::ensure!(status.scoped_heap, "this binary lacks the vault's allocator");
+    let range = config::ports(config.media.ports.get_ref()).map_err(anyhow::Error::msg)?;
+    let ports = Ports::new(config.media.address, range)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = match *config.media.shards.get_ref() {
+        0 => (cores - 1).max(1),
+        n => n,
+    };
+    let (engine, notices) = Engine::start(ports, shards)?;
+    let routing = Routing::new(config);
+    let reader = Reader::new(&vault, routing.address_book())?;
+    let listen = config.sip.listen.get_ref().iter().map(|l| config::listener(l.get_ref()));
+    let listen = listen.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    let limits = Limits { calls: *config.sip.max_calls.get_ref(), ..Limits::default() };
+    let trunks = Trunks::new(&config.trunk);
+    let sip =
+        transport::Config { listen, external: config.sip.external_address, limits, ..Default::default() };
+    let (sip, events) = transport::start(&vault, reader, sip, Arc::new(move |ip| trunks.admit(ip)))?;
+    let house = Arc::new(House {
+        sip,
+        engine,
+        vault,
+        capabilities: Capabilities::default(),
+        media_address: config.media.external_address,
+    });
+    let registry = Arc::new(Registry::default());
+    tokio::spawn(control::run(house.clone(), routing, registry.clone(), events));
+    for events in notices {
+        tokio::spawn(control::notices(registry.clone(), events));
+    }
+    let api = Api { registry: registry.clone(), house: house.clone(), tokens: Arc::new(tokens) };
+    let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
+    let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
+    tracing::info!(node = config.node.name, region = config.node.region, shards, "taking calls");
+    Ok(Running { house, registry, http, admin })
+}
+
+async fn serve(address: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        // It serves until the runtime ends.
+        let _ = axum::serve(listener, router).await;
+    });
+    Ok(address)
+}

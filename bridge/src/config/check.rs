@@ -1,0 +1,294 @@
+//! Reading the file and checking what its types cannot say. Every fault is found in one go.
+
+use super::Config;
+use sip_stack::transport::Protocol;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+
+/// Faults that are reported at most.
+const MOST: usize = 50;
+
+/// What is wrong with a file: one line each, `FILE:LINE: what, and what was expected`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Faults {
+    file: String,
+    faults: Vec<(usize, String)>,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (line, what)) in self.faults.iter().enumerate() {
+            let end = if i + 1 < self.faults.len() { "\n" } else { "" };
+            write!(f, "{}:{line}: {what}{end}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// [`Faults`]; line 0 when the file itself cannot be read.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&file, &text),
+        Err(e) => Err(Faults { file, faults: vec![(0, format!("cannot be read: {e}"))] }),
+    }
+}
+
+/// Checks a text that stands for `file`.
+///
+/// # Errors
+/// [`Faults`].
+pub fn parse(file: &str, text: &str) -> Result<Config, Faults> {
+    let mut faults = Vec::new();
+    let mut rest = text.to_owned();
+    let config = loop {
+        match toml::from_str::<Config>(&rest) {
+            Ok(config) => break Some(config),
+            Err(e) => {
+                let span = e.span().unwrap_or(0..0);
+                faults.push((line_of(text, span.start), one_line(e.message())));
+                // What was wrong is blanked out, so that the next fault is found too.
+                if faults.len() == MOST || !blank(&mut rest, span) {
+                    break None;
+                }
+            }
+        }
+    };
+    if let Some(config) = &config {
+        let mut check = Check { text, faults: &mut faults };
+        check.all(config);
+    }
+    faults.sort();
+    faults.dedup();
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(Faults { file: file.to_owned(), faults }),
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Turns the lines of a span into empty ones. False when that would change nothing or take a table's header.
+fn blank(text: &mut String, span: Range<usize>) -> bool {
+    let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |n| n + 1);
+    let from = span.end.clamp(start, text.len());
+    let end = text[from..].find('\n').map_or(text.len(), |n| from + n);
+    let lines = &text[start..end];
+    if lines.trim().is_empty() || lines.trim_start().starts_with('[') {
+        return false;
+    }
+    let spaces: String =
+        lines.chars().map(|c| if c == '\n' { "\n".into() } else { " ".repeat(c.len_utf8()) }).collect();
+    text.replace_range(start..end, &spaces);
+    true
+}
+
+struct Check<'a> {
+    text: &'a str,
+    faults: &'a mut Vec<(usize, String)>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, span: Range<usize>, what: impl Into<String>) {
+        self.faults.push((line_of(self.text, span.start), what.into()));
+    }
+
+    fn range(&mut self, name: &str, value: &toml::Spanned<usize>, allowed: RangeInclusive<usize>) {
+        if !allowed.contains(value.get_ref()) {
+            let (from, to) = (allowed.start(), allowed.end());
+            self.wrong(value.span(), format!("`{name}` is {}, expected {from} to {to}", value.get_ref()));
+        }
+    }
+
+    fn all(&mut self, config: &Config) {
+        if config.sip.listen.get_ref().is_empty() {
+            self.wrong(config.sip.listen.span(), "`sip.listen` is empty, expected at least one listener");
+        }
+        for listen in config.sip.listen.get_ref() {
+            if let Err(e) = listener(listen.get_ref()) {
+                self.wrong(listen.span(), e);
+            }
+        }
+        self.range("sip.max_calls", &config.sip.max_calls, 1..=100_000);
+        self.range("media.shards", &config.media.shards, 0..=64);
+        self.range("conferences.capacity", &config.conferences.capacity, 1..=10_000);
+        if let Err(e) = ports(config.media.ports.get_ref()) {
+            self.wrong(config.media.ports.span(), e);
+        }
+        if let Some(prefix) = &config.conferences.adhoc_prefix
+            && !is_id(prefix.get_ref(), 32)
+        {
+            let what = "`conferences.adhoc_prefix` is not usable, expected 1 to 32 letters, digits or -._~";
+            self.wrong(prefix.span(), what);
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for trunk in &config.trunk {
+            let name = trunk.name.get_ref();
+            if !is_id(name, 64) {
+                let what = "a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~";
+                self.wrong(trunk.name.span(), what);
+            }
+            if names.contains(&name.as_str()) {
+                self.wrong(
+                    trunk.name.span(),
+                    format!("trunk `{name}` stands here a second time, expected another name"),
+                );
+            }
+            names.push(name);
+            if trunk.from.get_ref().is_empty() {
+                self.wrong(
+                    trunk.from.span(),
+                    format!("trunk `{name}` has no networks in `from`, expected at least one"),
+                );
+            }
+        }
+        let mut seen: Vec<(&str, String)> = Vec::new();
+        for conference in &config.conference {
+            let (id, number) = (conference.id.get_ref(), conference.number.get_ref());
+            if !is_id(id, 64) {
+                let what = "a conference's `id` is not usable, expected 1 to 64 letters, digits or -._~";
+                self.wrong(conference.id.span(), what);
+            }
+            let digits = digits(number);
+            if digits.is_none() {
+                let what =
+                    "a conference's `number` is not usable, expected 3 to 15 digits, with an optional +";
+                self.wrong(conference.number.span(), what);
+            }
+            if seen.iter().any(|(i, _)| i == id) {
+                self.wrong(
+                    conference.id.span(),
+                    format!("conference `{id}` stands here a second time, expected another id"),
+                );
+            }
+            let digits = digits.unwrap_or_default();
+            if !digits.is_empty() && seen.iter().any(|(_, d)| *d == digits) {
+                self.wrong(
+                    conference.number.span(),
+                    "this number has a conference already, expected another number",
+                );
+            }
+            seen.push((id, digits));
+            if let Some(capacity) = &conference.capacity {
+                self.range("capacity", capacity, 1..=10_000);
+            }
+        }
+        if let Some(file) = &config.http.token_file
+            && let Err(e) = std::fs::metadata(file.get_ref())
+        {
+            self.wrong(file.span(), format!("`http.token_file` cannot be read: {e}"));
+        }
+    }
+}
+
+/// `udp://address:port` or `tcp://address:port`.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn listener(text: &str) -> Result<(Protocol, SocketAddr), String> {
+    let (protocol, address) = match text.split_once("://") {
+        Some(("udp", address)) => (Protocol::Udp, address),
+        Some(("tcp", address)) => (Protocol::Tcp, address),
+        _ => {
+            return Err(format!("`{text}` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT"));
+        }
+    };
+    let address = address.parse().map_err(|_| {
+        format!("`{address}` is no address, expected as 192.0.2.1:5060 or [2001:db8::1]:5060")
+    })?;
+    Ok((protocol, address))
+}
+
+/// `first-last`.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let range = text.split_once('-').and_then(|(a, b)| Some(a.trim().parse().ok()?..=b.trim().parse().ok()?));
+    let range = range.ok_or_else(|| format!("`{text}` is no port range, expected as \"20000-39999\""))?;
+    let first = u32::from(*range.start()).next_multiple_of(2);
+    if *range.start() < 1024 || first + 1 > u32::from(*range.end()) {
+        return Err(format!(
+            "port range `{text}` is empty, expected an even port from 1024 on with an odd one after it"
+        ));
+    }
+    Ok(range)
+}
+
+fn is_id(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+}
+
+/// The digits of a number.
+pub(crate) fn digits(number: &str) -> Option<String> {
+    let digits = number.strip_prefix('+').unwrap_or(number);
+    let right = (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    right.then(|| digits.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        parse("f.toml", text).unwrap_err().to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = parse("f.toml", "[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n").unwrap();
+        assert_eq!(*config.conferences.capacity.get_ref(), 500);
+        assert!(config.conferences.adhoc_prefix.is_none());
+    }
+
+    #[test]
+    fn every_fault_is_found_with_its_line() {
+        let text = "[sip]\nlisten = [\"udp://127.0.0.1:5060\",\n  \"tls://x\", \"tcp://nowhere\"]\nmax_calls = 0\n\
+            [media]\nports = \"30001-30001\"\nshard = 2\n[http]\nlisten = 8080\n\
+            [[trunk]]\nname = \"a b\"\nfrom = []\n[[conference]]\nid = \"x\"\nnumber = \"12a\"\n";
+        assert_eq!(
+            faults(text),
+            [
+                "f.toml:3: `nowhere` is no address, expected as 192.0.2.1:5060 or [2001:db8::1]:5060",
+                "f.toml:3: `tls://x` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT",
+                "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
+                "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `external_address`, `ports`, `shards`",
+                "f.toml:9: invalid type: integer `8080`, expected socket address",
+                "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
+                "f.toml:12: trunk `a b` has no networks in `from`, expected at least one",
+                "f.toml:15: a conference's `number` is not usable, expected 3 to 15 digits, with an optional +",
+            ]
+        );
+    }
+
+    #[test]
+    fn syntax_and_missing_parts() {
+        assert!(faults("[sip\n")[0].starts_with("f.toml:1: "));
+        assert_eq!(faults("[node]\nname = \"x\"\n")[0], "f.toml:1: missing field `sip`");
+        assert!(faults("[sip]\nlisten = []\n")[0].contains("expected at least one"));
+    }
+
+    #[test]
+    fn the_same_name_or_number_twice() {
+        let text = "[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n\
+            [[trunk]]\nname = \"a\"\nfrom = [\"192.0.2.0/24\"]\n[[trunk]]\nname = \"a\"\nfrom = [\"192.0.2.0/24\"]\n\
+            [[conference]]\nid = \"x\"\nnumber = \"+12025550199\"\n[[conference]]\nid = \"x\"\nnumber = \"12025550199\"\n";
+        let faults = faults(text);
+        assert_eq!(faults.len(), 3, "{faults:#?}");
+    }
+}

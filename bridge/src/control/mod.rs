@@ -1,0 +1,197 @@
+//! Calls and conferences: each SIP event and media notice goes to the focus that it concerns.
+
+use crate::focus::{self, House, Idle, ToFocus};
+use crate::routing::Routing;
+use dashmap::DashMap;
+use media::RoomId;
+use media::engine::Events;
+use sip_stack::CallId;
+use sip_stack::endpoint::{Event, Invite};
+use sip_stack::message::ReplyExtras;
+use sip_stack::transport::Command;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// The conferences that there are now.
+#[derive(Debug, Default)]
+pub struct Registry {
+    by_id: DashMap<String, Entry>,
+    by_room: DashMap<RoomId, mpsc::Sender<ToFocus>>,
+    draining: AtomicBool,
+    /// Calls answered since the start, and calls refused by routing.
+    pub answered: AtomicU64,
+    /// Calls for numbers that are not ours.
+    pub unknown_number: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    room: RoomId,
+    inbox: mpsc::Sender<ToFocus>,
+    joins: u64,
+}
+
+impl Registry {
+    /// The focus of a conference.
+    pub fn find(&self, id: &str) -> Option<mpsc::Sender<ToFocus>> {
+        self.by_id.get(id).map(|e| e.inbox.clone())
+    }
+
+    /// All conferences' inboxes.
+    pub fn all(&self) -> Vec<mpsc::Sender<ToFocus>> {
+        self.by_id.iter().map(|e| e.inbox.clone()).collect()
+    }
+
+    /// Conferences now.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Whether the house is being closed.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// The task that gives every SIP event to its focus. Ends with the worker.
+pub async fn run(
+    house: Arc<House>,
+    routing: Routing,
+    registry: Arc<Registry>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) {
+    let (idle, mut idle_in) = mpsc::unbounded_channel();
+    let mut control = Control { house, routing, registry, idle, calls: HashMap::new(), next_room: 1 };
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => control.event(event).await,
+                None => return,
+            },
+            Some(idle) = idle_in.recv() => control.idle(idle),
+        }
+    }
+}
+
+/// The task that gives one shard's notices to their focuses. Ends with the shard.
+pub async fn notices(registry: Arc<Registry>, mut events: Events) {
+    while let Some(event) = events.next().await {
+        let Some(inbox) = registry.by_room.get(&event.room).map(|i| i.clone()) else { continue };
+        // A focus that is behind gets the next level or report instead.
+        let _ = inbox.try_send(ToFocus::Notice(event.leg, event.notice));
+    }
+    tracing::error!("a media shard has ended");
+}
+
+/// Takes no new calls, waits until the last has ended or `at_most` has passed, then hangs up what is left.
+pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
+    registry.draining.store(true, Ordering::Relaxed);
+    // The worker ends only with the house.
+    let _ = house.sip.tell(Command::Available(false));
+    let calls = || house.sip.counters().calls.load(Ordering::Relaxed);
+    let deadline = Instant::now() + at_most;
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    while calls() > 0 && Instant::now() < deadline {
+        look.tick().await;
+    }
+    for inbox in registry.all() {
+        let _ = inbox.send(ToFocus::HangUp).await;
+    }
+    // A call whose ACK is still to come is hung up then; that is awaited, but not for ever.
+    let last = Instant::now() + Duration::from_secs(2);
+    while calls() > 0 && Instant::now() < last {
+        look.tick().await;
+    }
+}
+
+struct Control {
+    house: Arc<House>,
+    routing: Routing,
+    registry: Arc<Registry>,
+    idle: mpsc::UnboundedSender<Idle>,
+    calls: HashMap<CallId, mpsc::Sender<ToFocus>>,
+    next_room: u64,
+}
+
+impl Control {
+    async fn event(&mut self, event: Event) {
+        let (call, message) = match event {
+            Event::Invite(invite) => return self.invite(invite).await,
+            Event::Reinvite { call, offer } => (call, ToFocus::Reinvite(call, offer)),
+            Event::Acked { call, answer } => (call, ToFocus::Acked(call, answer)),
+            Event::Ended { call, cause } => {
+                let Some(inbox) = self.calls.remove(&call) else { return };
+                let _ = inbox.send(ToFocus::Ended(call, cause)).await;
+                return;
+            }
+            // The bridge makes no calls.
+            Event::Progress { .. } | Event::Answered { .. } => return,
+        };
+        if let Some(inbox) = self.calls.get(&call) {
+            // A focus that has ended has no calls.
+            let _ = inbox.send(message).await;
+        }
+    }
+
+    async fn invite(&mut self, invite: Box<Invite>) {
+        let call = invite.call;
+        let Some(plan) = self.routing.find(invite.target) else {
+            self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
+            return self.reject(call, 404);
+        };
+        let id = plan.id.clone();
+        if !self.registry.by_id.contains_key(&id) {
+            let room = RoomId(self.next_room);
+            self.next_room += 1;
+            match focus::start(self.house.clone(), room, plan, self.idle.clone()) {
+                Ok(inbox) => {
+                    self.registry.by_room.insert(room, inbox.clone());
+                    self.registry.by_id.insert(id.clone(), Entry { room, inbox, joins: 0 });
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "a conference could not begin");
+                    return self.reject(call, 503);
+                }
+            }
+        }
+        let inbox = self.registry.by_id.get_mut(&id).map(|mut entry| {
+            entry.joins += 1;
+            entry.inbox.clone()
+        });
+        let Some(inbox) = inbox else { return self.reject(call, 503) };
+        self.registry.answered.fetch_add(1, Ordering::Relaxed);
+        self.calls.insert(call, inbox.clone());
+        let _ = inbox.send(ToFocus::Join(invite)).await;
+    }
+
+    fn reject(&self, call: CallId, status: u16) {
+        let retry_after = (status == 503).then_some(5);
+        let _ =
+            self.house.sip.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning: None }));
+    }
+
+    /// A conference that saw every call that was sent to it, and has none, ends: its inbox is closed by dropping all
+    /// senders.
+    fn idle(&mut self, idle: Idle) {
+        let ended = self.registry.by_id.remove_if(&self.id_of(idle.room).unwrap_or_default(), |_, entry| {
+            entry.room == idle.room && entry.joins == idle.joins
+        });
+        if let Some((_, entry)) = ended {
+            self.registry.by_room.remove(&entry.room);
+            self.calls.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
+        }
+    }
+
+    fn id_of(&self, room: RoomId) -> Option<String> {
+        self.registry.by_id.iter().find(|e| e.room == room).map(|e| e.key().clone())
+    }
+}

@@ -1,0 +1,430 @@
+//! One conference: the only owner of its roster, its room and its key (RFC 4353's focus). Others reach it by
+//! messages.
+
+mod quality;
+
+use crate::roster::{Item, Kind, Message, Roster, State};
+use crate::routing::Plan;
+use media::leg::{Direction, LegSetup};
+use media::room::Notice;
+use media::rtcp::Session as Rtcp;
+use media::{Codec, Engine, LegId, PayloadType, RoomId};
+use quality::Meter;
+use sip_stack::endpoint::Invite;
+use sip_stack::message::ReplyExtras;
+use sip_stack::sdp::{self, Audio, Capabilities, Encoding, LocalAudio, Session};
+use sip_stack::transport::{Command, Handle};
+use sip_stack::{CallId, Cause, Shown};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use vault::{CallerName, CallerNumber, Context, Field, Keyring, Sealed};
+
+/// Messages waiting for a focus at most.
+const INBOX: usize = 4096;
+/// A conference that nobody is in any more stays this long, so that a caller who dials again finds its roster's watchers.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What every focus works with.
+#[derive(Debug)]
+pub struct House {
+    /// SIP.
+    pub sip: Handle,
+    /// Media.
+    pub engine: Engine,
+    /// Encrypted memory.
+    pub vault: vault::Vault,
+    /// What we can do.
+    pub capabilities: Capabilities,
+    /// Address that SDP names, if it is not the one on which the call came.
+    pub media_address: Option<IpAddr>,
+}
+
+/// A control over a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Not heard any more.
+    Mute,
+    /// Heard again.
+    Unmute,
+    /// Call ended.
+    Remove,
+}
+
+/// What a focus is told.
+#[derive(Debug)]
+pub enum ToFocus {
+    /// A call for this conference.
+    Join(Box<Invite>),
+    /// A call wants to change its session.
+    Reinvite(CallId, Option<Session>),
+    /// A call's ACK came.
+    Acked(CallId, Option<Session>),
+    /// A call is over.
+    Ended(CallId, Cause),
+    /// The shard tells something of a leg.
+    Notice(LegId, Notice),
+    /// A watcher comes.
+    Watch(oneshot::Sender<(Message, broadcast::Receiver<Message>)>),
+    /// Somebody wants the list once.
+    Snapshot(oneshot::Sender<Message>),
+    /// Somebody wants the conference in short.
+    Summary(oneshot::Sender<crate::roster::Summary>),
+    /// A control; tells whether there is such a participant.
+    Control(String, Control, oneshot::Sender<bool>),
+    /// All calls end: the house is being closed.
+    HangUp,
+}
+
+/// A focus says that nobody has been in it for a while, having seen so many [`ToFocus::Join`]s.
+#[derive(Debug, Clone, Copy)]
+pub struct Idle {
+    /// Its room.
+    pub room: RoomId,
+    /// Joins that it saw.
+    pub joins: u64,
+}
+
+/// Starts a conference's task.
+///
+/// # Errors
+/// No room on a shard, or no protected memory for its key.
+pub fn start(
+    house: Arc<House>,
+    room: RoomId,
+    plan: Plan,
+    idle: mpsc::UnboundedSender<Idle>,
+) -> Result<mpsc::Sender<ToFocus>, StartError> {
+    let keys = house.vault.keyring()?;
+    house.engine.open(room, plan.capacity)?;
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let roster = Roster::new(plan.id.clone(), plan.capacity);
+    let focus = Focus { house, room, plan, keys, roster, legs: HashMap::new(), joins: 0 };
+    tokio::spawn(focus.run(messages, idle));
+    Ok(inbox)
+}
+
+/// Why a conference could not begin: 503.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The media engine refused.
+    #[error(transparent)]
+    Engine(#[from] media::EngineError),
+    /// The vault refused.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
+}
+
+/// One leg, as its focus knows it.
+struct Leg {
+    participant: String,
+    /// Sockets that wait for the answer to our own offer.
+    waiting: Option<(UdpSocket, UdpSocket)>,
+    rtp: SocketAddr,
+    audio: LocalAudio,
+    offered: bool,
+    rtcp: Option<Rtcp>,
+    meter: Meter,
+    /// Held here and opened for nobody: there is no purpose yet.
+    _caller: Identity,
+}
+
+/// A caller's values under the conference's key.
+struct Identity {
+    _name: Option<Sealed<CallerName>>,
+    _number: Option<Sealed<CallerNumber>>,
+}
+
+struct Focus {
+    house: Arc<House>,
+    room: RoomId,
+    plan: Plan,
+    keys: Keyring,
+    roster: Roster,
+    legs: HashMap<CallId, Leg>,
+    joins: u64,
+}
+
+impl Focus {
+    async fn run(mut self, mut messages: mpsc::Receiver<ToFocus>, idle: mpsc::UnboundedSender<Idle>) {
+        loop {
+            let may_end = self.plan.adhoc && self.legs.is_empty();
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                () = tokio::time::sleep(LINGER), if may_end => {
+                    // Control closes the inbox unless a call is on its way.
+                    if idle.send(Idle { room: self.room, joins: self.joins }).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.roster.end();
+        // The engine is gone before us only when the house is being closed.
+        let _ = self.house.engine.close(self.room);
+    }
+
+    fn take(&mut self, message: ToFocus) {
+        match message {
+            ToFocus::Join(invite) => self.join(*invite),
+            ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
+            ToFocus::Acked(call, answer) => self.acked(call, answer),
+            ToFocus::Ended(call, _) => self.left(call),
+            ToFocus::Notice(leg, notice) => self.notice(leg, notice),
+            // Who asked may have gone.
+            ToFocus::Watch(reply) => drop(reply.send(self.roster.subscribe())),
+            ToFocus::Snapshot(reply) => drop(reply.send(self.roster.snapshot())),
+            ToFocus::Summary(reply) => drop(reply.send(self.roster.summary("open"))),
+            ToFocus::Control(participant, control, reply) => {
+                let _ = reply.send(self.control(&participant, control));
+            }
+            ToFocus::HangUp => {
+                let calls: Vec<_> = self.legs.keys().copied().collect();
+                for call in calls {
+                    self.tell(Command::Hangup(call));
+                    self.left(call);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // The worker ends only with the house.
+        let _ = self.house.sip.tell(command);
+    }
+
+    fn reject(&self, call: CallId, status: u16, warning: Option<u16>) {
+        let retry_after = (status == 503).then_some(5);
+        self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning }));
+    }
+
+    fn join(&mut self, invite: Invite) {
+        self.joins += 1;
+        let call = invite.call;
+        if self.legs.len() >= self.plan.capacity {
+            return self.reject(call, 486, None);
+        }
+        let can = &self.house.capabilities;
+        let (audio, theirs) = match &invite.offer {
+            Some(offer) => match sdp::answer(offer, can, false) {
+                Ok((audio, theirs)) => (audio, Some(theirs)),
+                // RFC 3261 §21.4.26: with a Warning that says why.
+                Err(sdp::NotAcceptable) => return self.reject(call, 488, Some(305)),
+            },
+            None => (sdp::offer(can), None),
+        };
+        let pair = match self.house.engine.reserve() {
+            Ok(pair) => pair,
+            Err(e) => {
+                tracing::warn!(error = %e, "a call was refused");
+                return self.reject(call, 503, None);
+            }
+        };
+        let address = self.house.media_address.unwrap_or(match pair.address.ip() {
+            ip if ip.is_unspecified() => invite.local.ip(),
+            ip => ip,
+        });
+        let rtp = SocketAddr::new(address, pair.address.port());
+        let caller = invite.caller.as_ref();
+        let status = |of: fn(&sip_stack::Caller) -> Shown| Item::from(caller.map_or(Shown::Absent, of));
+        let identity = self.adopt(&invite);
+        let mut leg = Leg {
+            participant: String::new(),
+            waiting: Some((pair.rtp, pair.rtcp)),
+            rtp,
+            audio,
+            offered: theirs.is_none(),
+            rtcp: None,
+            meter: Meter::default(),
+            _caller: identity,
+        };
+        if let Some(theirs) = theirs
+            && !self.connect(call, &mut leg, theirs, invite.source.ip())
+        {
+            return self.reject(call, 503, None);
+        }
+        leg.participant = self.roster.join(status(|c| c.name_status), status(|c| c.number_status));
+        self.legs.insert(call, leg);
+        self.tell(Command::Accept(call, rtp, audio));
+    }
+
+    /// The caller's values pass from the call's key to the conference's.
+    fn adopt(&self, invite: &Invite) -> Identity {
+        let ring = self.house.sip.reader().ring();
+        let there = |field| Context { scope: 0, subject: invite.subject, field };
+        let here = |field| Context { scope: self.room.0, subject: invite.call.0, field };
+        let caller = invite.caller.as_ref();
+        let name = caller.and_then(|c| c.name.as_ref());
+        let number = caller.and_then(|c| c.number.as_ref());
+        // What does not open (it never should) is not kept.
+        Identity {
+            _name: name.and_then(|s| s.adopt(ring, there(Field::Name), &self.keys, here(Field::Name)).ok()),
+            _number: number
+                .and_then(|s| s.adopt(ring, there(Field::Number), &self.keys, here(Field::Number)).ok()),
+        }
+    }
+
+    /// Gives the leg its media. False when the shard takes nothing.
+    fn connect(&self, call: CallId, leg: &mut Leg, theirs: &Audio, source: IpAddr) -> bool {
+        let Some((rtp, rtcp)) = leg.waiting.take() else { return true };
+        let setup = setup(call, &leg.audio, theirs, source);
+        if let Err(e) = self.house.engine.add(self.room, setup, rtp) {
+            tracing::warn!(error = %e, "a call was refused");
+            return false;
+        }
+        let remote = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
+        leg.rtcp = tokio::net::UdpSocket::from_std(rtcp).ok().map(|socket| Rtcp::spawn(socket, remote));
+        true
+    }
+
+    fn reinvite(&mut self, call: CallId, offer: Option<Session>) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let can = &self.house.capabilities;
+        let Some(offer) = offer else {
+            // They want our offer: it is what is in use.
+            leg.offered = true;
+            let (rtp, audio) =
+                (leg.rtp, LocalAudio { direction: sdp::Direction::SendRecv, ..sdp::offer(can) });
+            return self.tell(Command::Accept(call, rtp, audio));
+        };
+        match sdp::answer(&offer, can, false) {
+            Ok((audio, theirs)) => {
+                leg.audio = audio;
+                let rtp = leg.rtp;
+                self.change(call, &audio, theirs);
+                self.tell(Command::Accept(call, rtp, audio));
+            }
+            // RFC 3261 §14.2: the session stays as it was.
+            Err(sdp::NotAcceptable) => self.reject(call, 488, Some(305)),
+        }
+    }
+
+    /// Applies a changed session to the leg and its row.
+    fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
+        // A shard that takes nothing leaves the media as it was; its counters tell.
+        let _ = self.house.engine.change(self.room, setup(call, audio, theirs, fallback));
+        if let (Some(rtcp), Some(remote)) = (&leg.rtcp, theirs.rtcp()) {
+            rtcp.set_remote(remote);
+        }
+        let held = !audio.direction.sends();
+        self.roster.update(&leg.participant, Kind::Updated, |p| {
+            p.state = match p.state {
+                State::Joining => State::Joining,
+                _ if held => State::Held,
+                _ => State::Live,
+            }
+        });
+    }
+
+    fn acked(&mut self, call: CallId, answer: Option<Session>) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        if let (true, Some(answer)) = (std::mem::take(&mut leg.offered), answer) {
+            let ours = sdp::offer(&self.house.capabilities);
+            let Ok((audio, theirs)) = sdp::accept_answer(&ours, &answer, &self.house.capabilities) else {
+                self.tell(Command::Hangup(call));
+                return self.left(call);
+            };
+            leg.audio = audio;
+            let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
+            if leg.waiting.is_some() {
+                let Some(mut leg) = self.legs.remove(&call) else { return };
+                let connected = self.connect(call, &mut leg, theirs, fallback);
+                self.legs.insert(call, leg);
+                if !connected {
+                    self.tell(Command::Hangup(call));
+                    return self.left(call);
+                }
+            } else {
+                self.change(call, &audio, theirs);
+            }
+        }
+        let Some(leg) = self.legs.get(&call) else { return };
+        let held = !leg.audio.direction.sends();
+        self.roster.update(&leg.participant, Kind::Updated, |p| {
+            p.state = if held { State::Held } else { State::Live };
+        });
+    }
+
+    fn left(&mut self, call: CallId) {
+        let Some(leg) = self.legs.remove(&call) else { return };
+        // A leg that never got its media is not there.
+        let _ = self.house.engine.remove(self.room, LegId(call.0));
+        self.roster.leave(&leg.participant);
+    }
+
+    fn control(&mut self, participant: &str, control: Control) -> bool {
+        let Some((call, _)) = self.legs.iter().find(|(_, l)| l.participant == participant) else {
+            return false;
+        };
+        let call = *call;
+        match control {
+            Control::Mute | Control::Unmute => {
+                let muted = control == Control::Mute;
+                // As in `change`.
+                let _ = self.house.engine.mute(self.room, LegId(call.0), muted);
+                self.roster.update(participant, Kind::Updated, |p| p.muted = muted);
+            }
+            Control::Remove => {
+                self.tell(Command::Hangup(call));
+                self.left(call);
+            }
+        }
+        true
+    }
+
+    fn notice(&mut self, leg: LegId, notice: Notice) {
+        let Some(leg) = self.legs.get_mut(&CallId(leg.0)) else { return };
+        let row = &leg.participant;
+        match notice {
+            Notice::Speaking(speaking) => {
+                self.roster.update(row, Kind::Speaking, |p| {
+                    p.speaking = speaking;
+                    if !speaking {
+                        p.level = -127;
+                    }
+                });
+            }
+            Notice::Level(level) => {
+                self.roster.update(row, Kind::Speaking, |p| p.level = level.0.round() as i8);
+            }
+            Notice::Report(report) => {
+                let round_trip = leg.rtcp.as_ref().and_then(|r| r.remote().round_trip);
+                if let Some(rtcp) = &leg.rtcp {
+                    rtcp.report(report);
+                }
+                let quality = leg.meter.take(&report, round_trip);
+                self.roster.update(row, Kind::Updated, |p| p.quality = quality);
+            }
+            // Nothing is steered by keys yet; a digit is not kept.
+            Notice::Digit(_) => {}
+        }
+    }
+}
+
+/// The media of what was agreed on. `source` stands in where the peer's SDP has no address.
+fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr) -> LegSetup {
+    let codec = |e: Encoding| if e == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu };
+    let (encoding, payload_type) = audio.codec;
+    let mut receives = [None; Codec::ALL.len()];
+    for (slot, (encoding, payload_type)) in receives.iter_mut().zip(audio.listed.iter().flatten()) {
+        *slot = Some((codec(*encoding), PayloadType(*payload_type)));
+    }
+    let sends = audio.direction.sends() && theirs.rtp().is_some();
+    LegSetup {
+        id: LegId(call.0),
+        codec: (codec(encoding), PayloadType(payload_type)),
+        receives,
+        events: audio.events.map(PayloadType),
+        packet: audio.ptime as usize * 8,
+        direction: Direction { receive: audio.direction.receives(), send: sends },
+        remote: theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port)),
+    }
+}

@@ -1,0 +1,167 @@
+//! Log, metrics and health. None of them can carry an identity: everything here is a number or a word of our own.
+
+use crate::control::Registry;
+use crate::focus::House;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry as Metrics;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tracing_subscriber::EnvFilter;
+
+/// Starts the log on stderr: `RUST_LOG` chooses levels, `info` otherwise.
+pub fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second start (in tests) keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+}
+
+/// `/readyz`: whether calls are taken, and how well memory is protected.
+pub fn readiness(house: &House, registry: &Registry) -> (bool, Value) {
+    let status = house.vault.status();
+    let ready = !registry.is_draining();
+    let yama = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+    let body = json!({
+        "ready": ready,
+        "draining": registry.is_draining(),
+        "vault": {
+            "protection": status.protection.name(),
+            "locked_bytes": status.locked_bytes,
+            "dumpable": vault::harden::dumpable(),
+            "core_limit": vault::harden::core_limit(),
+            "yama": yama.and_then(|y| y.trim().parse::<u8>().ok()),
+            "scoped_heap": status.scoped_heap,
+            "escapes": status.escapes,
+            "spills": status.spills,
+            "panics": status.panics,
+        },
+    });
+    (ready, body)
+}
+
+/// `/metrics` in the OpenMetrics text format.
+pub fn metrics(house: Arc<House>, registry: Arc<Registry>) -> String {
+    let mut metrics = Metrics::default();
+    metrics.register_collector(Box::new(Source { house, registry }));
+    let mut text = String::new();
+    // Writing into memory does not fail.
+    let _ = encode(&mut text, &metrics);
+    text
+}
+
+struct Source {
+    house: Arc<House>,
+    registry: Arc<Registry>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source(..)")
+    }
+}
+
+impl Collector for Source {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut write = |name: &str, help: &str, metric: &dyn Metric| metric.write(&mut encoder, name, help);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sip = self.house.sip.counters();
+        for (name, help, value) in [
+            ("sotto_sip_received", "SIP messages received from known sources", &sip.received),
+            ("sotto_sip_sent", "SIP messages sent", &sip.sent),
+            (
+                "sotto_sip_unknown_source",
+                "Packets and connections from unknown sources, dropped",
+                &sip.unknown_source,
+            ),
+            ("sotto_sip_malformed", "SIP messages to which there was no answer, dropped", &sip.malformed),
+            ("sotto_sip_region_faults", "SIP messages refused by the region", &sip.region_faults),
+            ("sotto_sip_send_errors", "SIP messages that could not be sent", &sip.send_errors),
+            (
+                "sotto_sip_streams_refused",
+                "SIP streams refused or closed for the peer's fault",
+                &sip.streams_refused,
+            ),
+            ("sotto_sip_requests", "SIP requests read", &sip.requests),
+            ("sotto_sip_repeats", "SIP requests that were retransmissions", &sip.repeats),
+            ("sotto_sip_refused", "SIP requests answered with 4xx to 6xx", &sip.refused),
+            ("sotto_calls_routed", "Calls handed to a conference", &self.registry.answered),
+            (
+                "sotto_calls_unknown_number",
+                "Calls for numbers that are not ours",
+                &self.registry.unknown_number,
+            ),
+        ] {
+            write(name, help, &ConstCounter::new(load(value)))?;
+        }
+        let sum = |of: fn(&media::shard::Counters) -> &AtomicU64| -> u64 {
+            self.house.engine.counters().map(|c| load(of(c))).sum()
+        };
+        for (name, help, value) in [
+            ("sotto_ticks", "Mixing ticks", sum(|c| &c.ticks)),
+            ("sotto_late_ticks", "Ticks that began more than 5 ms late", sum(|c| &c.late_ticks)),
+            ("sotto_missed_ticks", "Ticks left out after a stall", sum(|c| &c.missed_ticks)),
+            ("sotto_rtp_received", "RTP packets received", sum(|c| &c.received)),
+            ("sotto_rtp_sent", "RTP packets sent", sum(|c| &c.sent)),
+            ("sotto_rtp_send_errors", "RTP packets that the kernel did not take", sum(|c| &c.send_errors)),
+            (
+                "sotto_media_lost_notices",
+                "Levels and reports for which there was no room",
+                sum(|c| &c.lost_notices),
+            ),
+        ] {
+            write(name, help, &ConstCounter::new(value))?;
+        }
+        let status = self.house.vault.status();
+        let (cpu, resident) = process();
+        for (name, help, value) in [
+            ("sotto_vault_escapes", "Blocks that outlived their region", status.escapes),
+            ("sotto_vault_spills", "Allocations that did not fit a region", status.spills),
+            ("sotto_vault_panics", "Panics caught inside regions", status.panics),
+        ] {
+            write(name, help, &ConstCounter::new(value))?;
+        }
+        write("process_cpu_seconds", "CPU time of this process", &ConstCounter::new(cpu))?;
+        for (name, help, value) in [
+            ("sotto_calls", "Calls now", load(&sip.calls) as i64),
+            ("sotto_sip_transactions", "SIP transactions kept now", load(&sip.transactions) as i64),
+            ("sotto_sip_streams", "SIP streams open now", load(&sip.streams) as i64),
+            ("sotto_conferences", "Conferences now", self.registry.len() as i64),
+            ("sotto_vault_locked_bytes", "Bytes of protected memory", status.locked_bytes as i64),
+            ("process_resident_memory_bytes", "Resident memory of this process", resident),
+        ] {
+            write(name, help, &ConstGauge::new(value))?;
+        }
+        Ok(())
+    }
+}
+
+trait Metric {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> std::fmt::Result;
+}
+
+impl<T: EncodeMetric> Metric for T {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> std::fmt::Result {
+        let metric = encoder.encode_descriptor(name, help, None, self.metric_type())?;
+        self.encode(metric)
+    }
+}
+
+/// CPU seconds and resident bytes of this process, from /proc.
+fn process() -> (f64, i64) {
+    // `schedstat` counts in nanoseconds; `stat` only in hundredths.
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanos: u64 = tasks
+        .filter_map(|t| std::fs::read_to_string(t.path().join("schedstat")).ok())
+        .filter_map(|s| s.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: i64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
+    (nanos as f64 / 1e9, pages * 4096)
+}

@@ -1,0 +1,50 @@
+//! Which source addresses are carriers of ours. Everybody else is met with silence.
+
+use crate::config;
+use ipnet::IpNet;
+use sip_stack::transport::Admission;
+use std::net::IpAddr;
+
+/// All trunks, by source network.
+#[derive(Debug)]
+pub struct Trunks {
+    networks: Vec<(IpNet, Admission)>,
+}
+
+impl Trunks {
+    /// From the configuration. The narrowest network that holds an address decides.
+    pub fn new(trunks: &[config::Trunk]) -> Self {
+        let mut networks: Vec<_> = trunks
+            .iter()
+            .flat_map(|t| t.from.get_ref().iter().map(|n| (*n, Admission { trusted: t.trusted })))
+            .collect();
+        networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+        Self { networks }
+    }
+
+    /// What is believed of a source, if it is known.
+    pub fn admit(&self, source: IpAddr) -> Option<Admission> {
+        // A dual-stack socket shows IPv4 peers as mapped addresses.
+        let source = source.to_canonical();
+        self.networks.iter().find(|(network, _)| network.contains(&source)).map(|(_, a)| *a)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrowest_network_decides_and_strangers_are_nobody() {
+        let text = "[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n\
+            [[trunk]]\nname = \"wide\"\nfrom = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n\
+            [[trunk]]\nname = \"narrow\"\nfrom = [\"192.0.2.8/32\"]\ntrusted = true\n";
+        let trunks = Trunks::new(&config::parse("f", text).unwrap().trunk);
+        let trusted = |ip: &str| trunks.admit(ip.parse().unwrap()).map(|a| a.trusted);
+        assert_eq!(trusted("192.0.2.8"), Some(true));
+        assert_eq!(trusted("192.0.2.9"), Some(false));
+        assert_eq!(trusted("::ffff:192.0.2.8"), Some(true));
+        assert_eq!(trusted("2001:db8::7"), Some(false));
+        assert_eq!(trusted("198.51.100.1"), None);
+    }
+}
