@@ -13,6 +13,7 @@
 //! | [`control`] | calls and conferences: who gets which event |
 //! | [`telemetry`] | log, metrics, health |
 //! | [`api`] | HTTP and WebSocket |
+//! | [`phone`] | calls made by ourselves: the test phone and the load generator's legs |
 //! | [`cli`] | the commands |
 //!
 //! A module imports only from those above it.
@@ -32,5 +33,7 @@ pub mod control;
 pub mod telemetry;
 
 pub mod api;
+
+pub mod phone;
 
 pub mod cli;

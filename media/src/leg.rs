@@ -279,6 +279,23 @@ impl Leg {
         }
     }
 
+    /// Sends a telephone-event packet in place of this tick's audio (RFC 4733 §2.5.1): all packets of one key have the timestamp of its
+    /// start, and the first has the marker bit.
+    pub fn send_event(
+        &mut self,
+        payload_type: PayloadType,
+        first: bool,
+        payload: &[u8; 4],
+        mut send: impl FnMut(SocketAddr, &[u8]),
+    ) {
+        let mut packet = [0; HEADER + 4];
+        packet[HEADER..].copy_from_slice(payload);
+        self.stream.write_event(&mut packet, payload_type, first, FRAME as u32);
+        send(self.latch.target(), &packet);
+        self.packets_sent += 1;
+        self.octets_sent += 4;
+    }
+
     /// A tick in which it is sent nothing.
     pub fn pause(&mut self) {
         self.stream.pause((FRAME + self.filled) as u32);

@@ -6,6 +6,8 @@ use crate::units::{Nanos, RtpTime, SeqNo, Ssrc};
 const MAX_DROPOUT: i16 = 3000;
 /// The clock of all G.711 and telephone-event streams here, Hz.
 const CLOCK: i64 = 8000;
+/// Nanoseconds of one unit of that clock.
+const UNIT: u64 = 125_000;
 
 /// Reception statistics of one leg. A new SSRC starts them again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,7 +82,7 @@ impl Reception {
         }
         source.received += 1;
         if let Some(time) = time {
-            let units = (arrival.0 / 1000) as i64 * CLOCK / 1_000_000;
+            let units = arrival.0 / UNIT;
             let transit = i64::from((units as u32).wrapping_sub(time.0) as i32);
             if let Some(before) = source.transit {
                 let d = i64::from((transit as i32).wrapping_sub(before as i32)).abs();
@@ -136,7 +138,8 @@ mod tests {
         let mut reception = Reception::default();
         for n in 0..1000u64 {
             // Every other packet is 10 ms late: each difference is 10 ms, 80 units.
-            let arrival = Nanos::millis(n * 20 + 10 * (n % 2));
+            // At a real time of day, which is a large number.
+            let arrival = Nanos::millis(1_795_000_000_000 + n * 20 + 10 * (n % 2));
             reception.packet(Ssrc(1), SeqNo(n as u16), Some(RtpTime(n as u32 * 160)), arrival);
         }
         assert!((75..=85).contains(&reception.block().unwrap().jitter));

@@ -1,5 +1,6 @@
 //! The commands of the binary.
 
+pub mod call;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +25,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Call a number, say a WAV file, record what is heard.
+    Call(call::Options),
 }
 
 /// Exit code for a bad configuration.
@@ -37,6 +40,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::Check { config } => Ok(check(&config)),
+        Command::Call(options) => call::run(&options),
     }
 }
 

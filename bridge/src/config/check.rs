@@ -203,7 +203,9 @@ pub(crate) fn listener(text: &str) -> Result<(Protocol, SocketAddr), String> {
         Some(("udp", address)) => (Protocol::Udp, address),
         Some(("tcp", address)) => (Protocol::Tcp, address),
         _ => {
-            return Err(format!("`{text}` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT"));
+            return Err(format!(
+                "`{text}` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT"
+            ));
         }
     };
     let address = address.parse().map_err(|_| {

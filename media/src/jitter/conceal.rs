@@ -52,6 +52,10 @@ impl Concealer {
         self.muted = true;
     }
 
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted
+    }
+
     /// Makes a frame that goes on from the last one.
     pub(super) fn conceal(&mut self, frame: &mut Frame) {
         if self.muted {

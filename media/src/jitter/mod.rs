@@ -234,7 +234,8 @@ impl JitterBuffer {
         if self.quiet_ticks > IDLE {
             return Playout::Idle;
         }
-        if playout == Playout::Concealed {
+        // Where keys are pressed there is no audio to be missed.
+        if playout == Playout::Concealed && !self.concealer.is_muted() {
             self.counters.concealed += 1;
         }
         playout

@@ -84,6 +84,8 @@ impl<'a> Packet<'a> {
 #[derive(Debug)]
 pub struct Stream {
     header: Header,
+    /// Timestamp of the telephone event that is being sent.
+    event: u32,
 }
 
 impl Stream {
@@ -98,7 +100,7 @@ impl Stream {
             ssrc: rand::random(),
             ..Header::default()
         };
-        Self { header }
+        Self { header, event: 0 }
     }
 
     /// This stream's SSRC.
@@ -123,6 +125,19 @@ impl Stream {
         self.header.marker = false;
         self.header.sequence_number = self.header.sequence_number.wrapping_add(1);
         self.skip(samples);
+    }
+
+    /// Writes the header of a telephone-event packet; `samples` of time pass meanwhile.
+    pub fn write_event(&mut self, packet: &mut [u8], payload_type: PayloadType, first: bool, samples: u32) {
+        if first {
+            self.event = self.header.timestamp;
+        }
+        let audio = (self.header.payload_type, self.header.timestamp);
+        (self.header.payload_type, self.header.timestamp) = (payload_type.0, self.event);
+        self.header.marker = first;
+        self.write(packet, 0);
+        (self.header.payload_type, self.header.timestamp) = audio;
+        self.pause(samples);
     }
 
     /// Lets time pass without a packet; the next one carries the marker bit (RFC 3551 §4.1).

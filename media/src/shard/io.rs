@@ -17,7 +17,7 @@ const MOST: usize = 64;
 const CONTROL: usize = 64;
 
 /// Buffers of `recvmmsg`, wired to each other once.
-pub(super) struct Receiver {
+pub struct Receiver {
     packets: Box<[[u8; SIZE]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
     controls: Box<[[u64; CONTROL / 8]; BATCH]>,
@@ -28,8 +28,21 @@ pub(super) struct Receiver {
 // SAFETY: the raw pointers point into the boxes that travel with them.
 unsafe impl Send for Receiver {}
 
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Receiver(..)")
+    }
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Receiver {
-    pub(super) fn new() -> Self {
+    /// Allocates the buffers.
+    pub fn new() -> Self {
         // SAFETY: all-zero is valid for these plain C structs.
         let (names, vectors, headers) = unsafe {
             (
@@ -59,7 +72,7 @@ impl Receiver {
 
     /// Reads `socket` until it is empty. `each` gets the source (`None` when the socket is connected), the bytes
     /// (`None` when they were too many) and the time at which the kernel got them (`now` if it does not say).
-    pub(super) fn drain(
+    pub fn drain(
         &mut self,
         socket: &UdpSocket,
         connected: bool,

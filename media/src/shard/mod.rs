@@ -6,7 +6,7 @@
 
 mod io;
 
-pub use io::{Bell, enable_timestamps, wall_clock};
+pub use io::{Bell, Receiver, enable_timestamps, wall_clock};
 
 use crate::leg::{LegSetup, Received};
 use crate::room::{Member, Notice, Room, Sink};

@@ -8,7 +8,7 @@ mod tcp;
 mod worker;
 
 pub use framing::{Frame, scan};
-pub use worker::{Command, Handle, Stopped, start};
+pub use worker::{Command, Handle, NewCall, Stopped, start};
 
 use crate::endpoint::Limits;
 use crate::transaction::Times;

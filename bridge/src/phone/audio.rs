@@ -1,0 +1,125 @@
+//! A telephone's audio: says its frames and hears the other side, every 20 ms.
+
+use media::codec::{FRAME, Frame};
+use media::leg::{Leg, LegSetup, Report};
+use media::shard::{Receiver, enable_timestamps, wall_clock};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+const TICK: Duration = Duration::from_millis(20);
+
+/// What a phone says and does with what it hears.
+pub trait Talk: Send {
+    /// The next frame to say; `None` ends the call.
+    fn say(&mut self) -> Option<Frame>;
+    /// What is heard in the same tick.
+    fn hear(&mut self, frame: &Frame);
+    /// Whether another reason ends the call.
+    fn is_over(&self) -> bool;
+    /// The next key to press, once the one before has been sent.
+    fn key(&mut self) -> Option<u8> {
+        None
+    }
+}
+
+/// How the audio went.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// The leg's figures at the end.
+    pub report: Report,
+}
+
+/// A telephone line: a socket before its call is answered.
+#[derive(Debug)]
+pub struct Line {
+    socket: UdpSocket,
+    /// Where it receives.
+    pub address: SocketAddr,
+}
+
+/// A key is pressed for 100 ms, in packets of 20 ms; its end is sent three times (RFC 4733 §2.5.1).
+const KEY_PACKETS: u16 = 5;
+
+impl Line {
+    /// Binds a free port of `local`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn open(local: std::net::IpAddr) -> std::io::Result<Self> {
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.set_nonblocking(true)?;
+        enable_timestamps(&socket)?;
+        Ok(Self { address: socket.local_addr()?, socket })
+    }
+
+    /// Talks and listens on this thread until `talk` ends it.
+    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Ended {
+        let mut leg = Leg::new(setup, wall_clock());
+        let mut receiver = Receiver::new();
+        let mut next = Instant::now();
+        let mut keys = Keys::default();
+        loop {
+            let now = wall_clock();
+            receiver.drain(&self.socket, false, now, |from, bytes, arrival| {
+                if let (Some(from), Some(bytes)) = (from, bytes) {
+                    leg.receive(from, bytes, arrival, now);
+                }
+            });
+            leg.playout(now);
+            talk.hear(leg.frame());
+            let Some(frame) = talk.say().filter(|_| !talk.is_over()) else {
+                return Ended { report: leg.report(now) };
+            };
+            let send = |to, packet: &[u8]| {
+                // What the network does not take is lost, as for any telephone.
+                let _ = self.socket.send_to(packet, to);
+            };
+            if !keys.send(&mut leg, setup, talk, send) {
+                let mut encoded = [0; FRAME];
+                leg.codec().encode(&frame, &mut encoded);
+                leg.packetise(&encoded, send);
+            }
+            next += TICK;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// The key that is being pressed.
+#[derive(Default)]
+struct Keys {
+    pressed: Option<(u8, u16)>,
+    pause: u16,
+}
+
+impl Keys {
+    /// Sends this tick's telephone-event packet in place of audio. False: no key is pressed.
+    fn send(
+        &mut self,
+        leg: &mut Leg,
+        setup: LegSetup,
+        talk: &mut dyn Talk,
+        mut send: impl FnMut(SocketAddr, &[u8]),
+    ) -> bool {
+        let Some(events) = setup.events else { return false };
+        if self.pause > 0 {
+            self.pause -= 1;
+            return false;
+        }
+        if self.pressed.is_none() {
+            self.pressed = talk.key().map(|key| (key, 0));
+        }
+        let Some((key, count)) = self.pressed.as_mut() else { return false };
+        *count += 1;
+        let duration = (*count).min(KEY_PACKETS) * FRAME as u16;
+        let end = *count >= KEY_PACKETS;
+        let [high, low] = duration.to_be_bytes();
+        let payload = [*key, if end { 0x8a } else { 0x0a }, high, low];
+        leg.send_event(events, *count == 1, &payload, &mut send);
+        if *count == KEY_PACKETS + 2 {
+            self.pressed = None;
+            self.pause = 5;
+        }
+        true
+    }
+}

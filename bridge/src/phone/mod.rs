@@ -1,0 +1,246 @@
+//! Calls made by ourselves: a SIP user agent and a telephone's audio, on the same crates as the bridge.
+
+mod audio;
+mod wav;
+
+pub use audio::{Ended, Line, Talk};
+pub use wav::{Recorder, WavError, frames, parse_wav, read_wav};
+
+use anyhow::Context;
+use media::leg::{Direction, LegSetup};
+use media::{Codec, LegId, PayloadType};
+use sip_stack::endpoint::Event;
+use sip_stack::message::uri::{Host, Uri};
+use sip_stack::message::{AddressBook, Reader};
+use sip_stack::sdp::{self, Capabilities, Encoding, LocalAudio, Session};
+use sip_stack::transport::{self, Command, Handle, NewCall, Protocol};
+use sip_stack::{CallId, Cause};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+/// Who calls whom.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Display name, if any.
+    pub name: Option<String>,
+    /// Number.
+    pub number: String,
+    /// `Privacy: id`.
+    pub privacy_id: bool,
+}
+
+/// Where a call goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Request-URI.
+    pub uri: String,
+    /// Address and transport.
+    pub to: (Protocol, SocketAddr),
+}
+
+impl Destination {
+    /// Reads a `sip:` URI and finds its host's address.
+    ///
+    /// # Errors
+    /// No such URI or host.
+    pub async fn resolve(text: &str) -> anyhow::Result<Self> {
+        let uri = Uri::parse(text.as_bytes()).context("expected a URI as sip:NUMBER@HOST:PORT")?;
+        let host = uri.host.context("expected a sip: URI")?;
+        let port = uri.port.unwrap_or(5060);
+        let address = match host {
+            Host::Ip(ip) => SocketAddr::new(ip, port),
+            Host::Name(name) => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let mut found = tokio::net::lookup_host((name, port)).await.context("looking up the host")?;
+                found.next().context("the host has no address")?
+            }
+        };
+        let tcp = uri.param(b"transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
+        let protocol = if tcp { Protocol::Tcp } else { Protocol::Udp };
+        Ok(Self { uri: text.to_owned(), to: (protocol, address) })
+    }
+}
+
+/// Where a call's events go.
+#[derive(Debug)]
+enum Route {
+    /// Who dials has not been told the call's number yet.
+    Early(Vec<Event>),
+    Open(mpsc::UnboundedSender<Event>),
+}
+
+type Calls = Arc<Mutex<HashMap<CallId, Route>>>;
+
+/// A SIP user agent that makes calls.
+#[derive(Debug)]
+pub struct UserAgent {
+    handle: Handle,
+    calls: Calls,
+    can: Capabilities,
+}
+
+/// A call being made or made.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The call.
+    pub id: CallId,
+    events: mpsc::UnboundedReceiver<Event>,
+    handle: Handle,
+    offer: LocalAudio,
+    can: Capabilities,
+}
+
+impl UserAgent {
+    /// Listens on free ports of `local` and takes what belongs to its own calls.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn start(
+        vault: &vault::Vault,
+        local: std::net::IpAddr,
+        codecs: Vec<Encoding>,
+    ) -> anyhow::Result<Self> {
+        let reader = Reader::new(vault, AddressBook::default())?;
+        let address = SocketAddr::new(local, 0);
+        let listen = vec![(Protocol::Udp, address), (Protocol::Tcp, address)];
+        let config = transport::Config { listen, ..Default::default() };
+        // It asked to be answered, so it listens to everybody.
+        let admit = |_| Some(transport::Admission { trusted: false });
+        let (handle, mut events) = transport::start(vault, reader, config, Arc::new(admit))?;
+        let calls = Calls::default();
+        let (routes, busy) = (calls.clone(), handle.clone());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                let (call, last) = match &event {
+                    Event::Invite(invite) => {
+                        // Nobody is at home.
+                        let refuse = Command::Reject(invite.call, 480, Default::default());
+                        let _ = busy.tell(refuse);
+                        continue;
+                    }
+                    Event::Ended { call, .. } => (*call, true),
+                    Event::Reinvite { call, .. }
+                    | Event::Acked { call, .. }
+                    | Event::Progress { call, .. }
+                    | Event::Answered { call, .. } => (*call, false),
+                };
+                let mut routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
+                match routes.entry(call).or_insert_with(|| Route::Early(Vec::new())) {
+                    Route::Early(events) => events.push(event),
+                    Route::Open(route) => {
+                        // Who made the call may have dropped it.
+                        let _ = route.send(event);
+                        if last {
+                            routes.remove(&call);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Self { handle, calls, can: Capabilities { codecs, ..Capabilities::default() } })
+    }
+
+    /// Begins a call whose audio is received at `rtp`.
+    ///
+    /// # Errors
+    /// The worker has ended.
+    pub async fn dial(
+        &self,
+        caller: &Caller,
+        destination: &Destination,
+        rtp: SocketAddr,
+    ) -> anyhow::Result<Dialled> {
+        let (made, is_made) = oneshot::channel();
+        let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
+        let offer = sdp::offer(&self.can);
+        let call = NewCall {
+            to: destination.to,
+            target: destination.uri.clone(),
+            from: format!("{display}<sip:{}@{}>", caller.number, rtp.ip()),
+            call_id: format!("{:032x}", rand::random::<u128>()),
+            rtp,
+            audio: offer,
+            privacy_id: caller.privacy_id,
+            made,
+        };
+        let (route, events) = mpsc::unbounded_channel();
+        self.handle.tell(Command::Invite(Box::new(call)))?;
+        let id = is_made.await.context("the call could not be made")?;
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Route::Early(events)) = calls.insert(id, Route::Open(route.clone())) {
+            for event in events {
+                if matches!(event, Event::Ended { .. }) {
+                    calls.remove(&id);
+                }
+                let _ = route.send(event);
+            }
+        }
+        drop(calls);
+        Ok(Dialled { id, events, handle: self.handle.clone(), offer, can: self.can.clone() })
+    }
+}
+
+/// A display name for a quoted string (RFC 3261 §25.1).
+fn quoted(name: &str) -> String {
+    name.chars()
+        .filter(|c| !c.is_control())
+        .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+        .collect()
+}
+
+/// How a call of ours failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the call ended before it was answered: {0:?}")]
+pub struct NotAnswered(pub Cause);
+
+impl Dialled {
+    /// Waits for the answer and tells what was agreed on.
+    ///
+    /// # Errors
+    /// [`NotAnswered`], or an answer that fits nothing that was offered.
+    pub async fn answered(&mut self) -> anyhow::Result<LegSetup> {
+        loop {
+            match self.events.recv().await {
+                Some(Event::Answered { answer, .. }) => return self.setup(&answer),
+                Some(Event::Ended { cause, .. }) => return Err(NotAnswered(cause).into()),
+                Some(_) => {}
+                None => return Err(NotAnswered(Cause::TimedOut).into()),
+            }
+        }
+    }
+
+    fn setup(&self, answer: &Session) -> anyhow::Result<LegSetup> {
+        let (audio, theirs) = sdp::accept_answer(&self.offer, answer, &self.can)?;
+        let (encoding, payload_type) = audio.codec;
+        let codec =
+            (if encoding == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu }, PayloadType(payload_type));
+        Ok(LegSetup {
+            id: LegId(self.id.0),
+            codec,
+            receives: [Some(codec), None],
+            events: audio.events.map(PayloadType),
+            packet: audio.ptime as usize * 8,
+            direction: Direction { receive: true, send: audio.direction.sends() },
+            remote: theirs.rtp().context("the answer has no address for audio")?,
+        })
+    }
+
+    /// Waits until the call is over.
+    pub async fn ended(&mut self) -> Cause {
+        loop {
+            match self.events.recv().await {
+                Some(Event::Ended { cause, .. }) => return cause,
+                Some(_) => {}
+                None => return Cause::TimedOut,
+            }
+        }
+    }
+
+    /// Hangs up.
+    pub fn hang_up(&self) {
+        // The worker ends only with its user agent.
+        let _ = self.handle.tell(Command::Hangup(self.id));
+    }
+}
