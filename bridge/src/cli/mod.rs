@@ -1,6 +1,7 @@
 //! The commands of the binary.
 
 pub mod call;
+pub mod load;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Command {
     },
     /// Call a number, say a WAV file, record what is heard.
     Call(call::Options),
+    /// A capacity test that checks what is heard.
+    Load(load::Options),
 }
 
 /// Exit code for a bad configuration.
@@ -41,6 +44,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::run(&options),
         Command::Check { config } => Ok(check(&config)),
         Command::Call(options) => call::run(&options),
+        Command::Load(options) => load::run(&options),
     }
 }
 

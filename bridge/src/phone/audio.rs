@@ -52,6 +52,11 @@ impl Line {
         Ok(Self { address: socket.local_addr()?, socket })
     }
 
+    /// The socket alone, for who makes its own audio.
+    pub fn into_socket(self) -> UdpSocket {
+        self.socket
+    }
+
     /// Talks and listens on this thread until `talk` ends it.
     pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Ended {
         let mut leg = Leg::new(setup, wall_clock());

@@ -1,0 +1,217 @@
+//! The generator: one thread that sends every participant's packets on time and reads what comes back.
+
+use super::tone;
+use crate::phone::Line;
+use media::codec::FRAME;
+use media::leg::LegSetup;
+use media::rtp::{HEADER, Packet, Stream};
+use media::shard::{Receiver, wall_clock};
+use media::units::{Nanos, SeqNo};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+/// Participants' packets are spread over so many moments of a tick, one each millisecond.
+const PHASES: usize = 20;
+/// A talker's cycle, ticks: 600 ms tone, 700 ms silence. It is longer than the bridge's speech hangover, so that each
+/// burst is an onset.
+const CYCLE: u64 = 65;
+const BURST: u64 = 30;
+
+/// One participant.
+pub(super) struct Leg {
+    socket: UdpSocket,
+    stream: Stream,
+    conference: usize,
+    /// Which of the conference's talkers it is.
+    talker: Option<usize>,
+    ticks: u64,
+    last: Option<(SeqNo, Nanos)>,
+    /// For each talker: frames in which it was heard, and whether it was in the last one.
+    heard: [u64; 4],
+    hears: u8,
+}
+
+impl Leg {
+    pub(super) fn new(
+        line: Line,
+        setup: LegSetup,
+        conference: usize,
+        talker: Option<usize>,
+    ) -> std::io::Result<Self> {
+        let socket = line.into_socket();
+        socket.connect(setup.remote)?;
+        Ok(Self {
+            socket,
+            stream: Stream::new(setup.codec.1),
+            conference,
+            talker,
+            ticks: 0,
+            last: None,
+            heard: [0; 4],
+            hears: 0,
+        })
+    }
+}
+
+/// When a talker's last burst began, and how many frames it has said.
+#[derive(Clone, Copy, Default)]
+struct Said {
+    onset: Nanos,
+    frames: u64,
+}
+
+pub(super) struct Generator {
+    legs: Vec<Leg>,
+    talkers: usize,
+    /// For each conference and talker.
+    said: Vec<[Said; 4]>,
+    receiver: Receiver,
+    latencies: Vec<u64>,
+    jitters: Vec<u64>,
+    lateness: Vec<u64>,
+    received: u64,
+    lost: u64,
+    slot: u64,
+    begun: Instant,
+}
+
+/// What was found.
+pub(super) struct Measured {
+    pub(super) latencies: Vec<u64>,
+    pub(super) jitters: Vec<u64>,
+    pub(super) lateness: Vec<u64>,
+    pub(super) received: u64,
+    pub(super) lost: u64,
+    pub(super) pairs: usize,
+    pub(super) pairs_heard: usize,
+    pub(super) echoes: usize,
+}
+
+impl Generator {
+    pub(super) fn new(legs: Vec<Leg>) -> Self {
+        let conferences = legs.iter().map(|l| l.conference + 1).max().unwrap_or(0);
+        let talkers = legs.iter().filter_map(|l| l.talker).max().map_or(0, |t| t + 1);
+        Self {
+            legs,
+            talkers,
+            said: vec![[Said::default(); 4]; conferences],
+            receiver: Receiver::new(),
+            latencies: Vec::new(),
+            jitters: Vec::new(),
+            lateness: Vec::new(),
+            received: 0,
+            lost: 0,
+            slot: 0,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Sends and reads for so long; notes what it sees only if `measuring`.
+    pub(super) fn run(&mut self, time: Duration, measuring: bool) {
+        let end = self.slot + time.as_millis() as u64;
+        if measuring {
+            for leg in &mut self.legs {
+                leg.heard = [0; 4];
+            }
+            self.said.iter_mut().flatten().for_each(|s| s.frames = 0);
+        }
+        while self.slot < end {
+            let due = self.begun + Duration::from_millis(self.slot);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if measuring {
+                self.lateness.push(due.elapsed().as_nanos() as u64);
+            }
+            let phase = (self.slot % PHASES as u64) as usize;
+            for index in (phase..self.legs.len()).step_by(PHASES) {
+                self.send(index);
+                self.receive(index, measuring);
+            }
+            self.slot += 1;
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        let leg = &mut self.legs[index];
+        let mut packet = [0xff; HEADER + FRAME];
+        leg.stream.write(&mut packet, FRAME as u32);
+        if let Some(talker) = leg.talker {
+            // Talkers of a conference take turns and overlap.
+            let at = (leg.ticks + 17 * talker as u64) % CYCLE;
+            if at < BURST {
+                packet[HEADER..].copy_from_slice(&tone::frame(talker));
+                let said = &mut self.said[leg.conference][talker];
+                said.frames += 1;
+                if at == 0 {
+                    said.onset = wall_clock();
+                }
+            }
+        }
+        leg.ticks += 1;
+        // What the kernel does not take is missed by the listeners, and so reported.
+        let _ = leg.socket.send(&packet);
+    }
+
+    fn receive(&mut self, index: usize, measuring: bool) {
+        let Self { legs, receiver, said, latencies, jitters, received, lost, talkers, .. } = self;
+        let leg = &mut legs[index];
+        let now = wall_clock();
+        let Leg { socket, last, heard, hears, conference, .. } = leg;
+        receiver.drain(socket, true, now, |_, bytes, arrival| {
+            let Some(Ok(packet)) = bytes.map(Packet::parse) else { return };
+            if packet.payload.len() != FRAME {
+                return;
+            }
+            if let Some((seq, before)) = last.replace((packet.seq, arrival))
+                && measuring
+            {
+                let gap = packet.seq.ahead_of(seq);
+                *lost += u64::from(gap.max(1).unsigned_abs() - 1);
+                *received += 1;
+                if gap == 1 {
+                    jitters.push((arrival.since(before) - 20_000_000).unsigned_abs());
+                }
+            }
+            let bits = tone::heard(packet.payload, *talkers);
+            for talker in 0..*talkers {
+                let bit = 1 << talker;
+                if bits & bit == 0 {
+                    continue;
+                }
+                heard[talker] += 1;
+                let onset = said[*conference][talker].onset;
+                if measuring && *hears & bit == 0 && onset.0 > 0 {
+                    latencies.push(arrival.since(onset).max(0) as u64);
+                }
+            }
+            *hears = bits;
+        });
+    }
+
+    pub(super) fn measured(self) -> Measured {
+        let (mut pairs, mut pairs_heard, mut echoes) = (0, 0, 0);
+        for leg in &self.legs {
+            for talker in 0..self.talkers {
+                let said = self.said[leg.conference][talker].frames;
+                let heard = leg.heard[talker];
+                if leg.talker == Some(talker) {
+                    echoes += usize::from(heard > 0);
+                    continue;
+                }
+                pairs += 1;
+                // What was on its way at the two ends of the measurement may differ.
+                let close = heard.abs_diff(said) <= 3 + said / 50;
+                pairs_heard += usize::from(close && heard > 0);
+            }
+        }
+        Measured {
+            latencies: self.latencies,
+            jitters: self.jitters,
+            lateness: self.lateness,
+            received: self.received,
+            lost: self.lost,
+            pairs,
+            pairs_heard,
+            echoes,
+        }
+    }
+}
