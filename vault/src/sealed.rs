@@ -178,10 +178,13 @@ impl<T> Leaves for Sealed<T> {
 
 impl<T> crate::leaves::Composite for Sealed<T> {}
 
+/// Keeps a value in its region and on its thread.
+pub(crate) type InsideOnly<'r, T> = PhantomData<(&'r (), *mut (), fn() -> T)>;
+
 /// An opened value. It cannot leave the region in which it was opened.
 pub struct Plain<'r, T> {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) inside: PhantomData<(&'r (), *mut (), fn() -> T)>,
+    pub(crate) inside: InsideOnly<'r, T>,
 }
 
 impl<T> Plain<'_, T> {

@@ -1,5 +1,5 @@
 //! The region's rules, with the allocator in place as in the product.
-#![allow(missing_docs, unsafe_code)]
+#![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used)]
 
 use vault::{
     Context, Fault, Field, Policy, Region, Sealed, Signalling, SignallingText, Tampered, Vault, VaultError,

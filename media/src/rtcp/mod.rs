@@ -111,7 +111,7 @@ fn about(blocks: &[ReceptionReport], ours: Ssrc) -> Option<AboutUs> {
 pub fn ntp(at: Nanos) -> u64 {
     const EPOCHS: u64 = 2_208_988_800;
     let (seconds, nanos) = (at.0 / 1_000_000_000 + EPOCHS, at.0 % 1_000_000_000);
-    seconds << 32 | (nanos << 32) / 1_000_000_000
+    (seconds << 32) | ((nanos << 32) / 1_000_000_000)
 }
 
 /// What writing a report needs besides the leg's figures.

@@ -99,6 +99,8 @@ pub struct Shard {
     commands: Consumer<Command>,
     bell: Arc<Bell>,
     out: Outlet,
+    // A room comes and goes whole, in the box in which others allocated it.
+    #[allow(clippy::vec_box)]
     phases: [Vec<Box<LiveRoom>>; PHASES as usize],
     receiver: io::Receiver,
     /// Something that could not be told yet; nothing else is taken until it is.

@@ -524,7 +524,7 @@ fn two_endpoints_call_answer_and_hang_up_over_a_lossy_network() {
         ("no loss", (|_| false) as fn(usize) -> bool),
         ("every third", |n| n % 3 == 0),
         ("the first four", |n| n <= 4),
-        ("a third, in no order", |n| (n * 2_654_435_761 >> 9) % 3 == 0),
+        ("a third, in no order", |n| ((n * 2_654_435_761) >> 9) % 3 == 0),
     ] {
         let mut pair = Pair::new(lost);
         let call = pair.call();

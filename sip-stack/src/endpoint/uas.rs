@@ -64,15 +64,13 @@ impl Endpoint {
                 None => return self.respond(now, index, 481, ReplyExtras::default()),
             },
         };
-        if let Some(call) = known {
-            if let Some(c) = self.calls.get_mut(&call) {
-                // RFC 3261 §12.2.2: out of order.
-                if request.cseq < c.remote_cseq {
-                    return self.respond(now, index, 500, ReplyExtras::default());
-                }
-                c.remote_cseq = request.cseq;
-                c.flow = flow;
+        if let Some(c) = known.and_then(|call| self.calls.get_mut(&call)) {
+            // RFC 3261 §12.2.2: out of order.
+            if request.cseq < c.remote_cseq {
+                return self.respond(now, index, 500, ReplyExtras::default());
             }
+            c.remote_cseq = request.cseq;
+            c.flow = flow;
         }
         let body = std::mem::replace(&mut request.body, Body::Empty);
         let facts = Facts {

@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all of their own set-up and say what they do.
+.PHONY: demo test build bench lint setup-build setup-test
+
+CARGO ?= cargo
+say = @printf '\n== %s\n' "$(1)"
+
+## A bridge with six callers who speak, and its live roster.
+demo: build
+	./target/release/sotto demo
+
+## Everything that can be checked: unit, virtual-time, black-box and real-peer tests.
+test: setup-test lint
+	$(call say,tests (the first run builds for some minutes))
+	$(CARGO) build --quiet --package sotto
+	scripts/test
+
+build: setup-build
+	$(call say,building target/release/sotto (the first time some minutes))
+	$(CARGO) build --release --package sotto
+
+## Micro-benches and the capacity bench against a do-nothing floor; table in docs/PERFORMANCE.md.
+bench: build
+	$(call say,benches (some minutes))
+	scripts/bench
+
+lint: setup-build
+	$(call say,fmt and clippy)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+setup-build:
+	@scripts/setup build
+
+setup-test:
+	@scripts/setup test
