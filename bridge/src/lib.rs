@@ -14,6 +14,7 @@
 //! | [`telemetry`] | log, metrics, health |
 //! | [`api`] | HTTP and WebSocket |
 //! | [`phone`] | calls made by ourselves: the test phone and the load generator's legs |
+//! | [`loadtest`] | load on another bridge, and what is heard under it |
 //! | [`cli`] | the commands |
 //!
 //! A module imports only from those above it.
@@ -35,5 +36,7 @@ pub mod telemetry;
 pub mod api;
 
 pub mod phone;
+
+pub mod loadtest;
 
 pub mod cli;

@@ -1,87 +1,89 @@
-//! `sotto load`: a capacity test that checks what is heard.
+//! A capacity test that checks what is heard.
 //!
 //! Every participant sends RTP all the time; talkers send bursts of a tone of their own, so that each listener can
-//! tell whom it hears. Arrival times are the kernel's.
+//! tell whom it hears. Arrival times are the kernel's. The load is made by this process, the bridge is another one.
 
 mod generator;
 mod tone;
 
+pub use generator::{Generator, Leg, Measured};
+
 use crate::phone::{Caller, Destination, Dialled, Line, UserAgent};
 use anyhow::Context;
-use generator::{Leg, Measured};
 use serde::Serialize;
 use sip_stack::sdp::Encoding;
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Options of `sotto load`.
-#[derive(Debug, clap::Args)]
-pub struct Options {
+/// What is to be measured.
+#[derive(Debug, Clone)]
+pub struct Plan {
     /// The bridge's SIP address.
-    #[arg(long)]
-    server: SocketAddr,
+    pub server: SocketAddr,
     /// Conferences.
-    #[arg(long, default_value_t = 1)]
-    conferences: usize,
+    pub conferences: usize,
     /// Participants in each.
-    #[arg(long, default_value_t = 10)]
-    per_conf: usize,
-    /// Talkers in each, at most 4.
-    #[arg(long, default_value_t = 1)]
-    talkers: usize,
-    /// Seconds that are measured, after two of settling.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Names of the conferences begin so; must be the bridge's ad-hoc prefix.
-    #[arg(long, default_value = "confload")]
-    prefix: String,
+    pub per_conf: usize,
+    /// Talkers in each, 1 to 4 and fewer than participants.
+    pub talkers: usize,
+    /// Seconds that are measured, after [`SETTLE`].
+    pub seconds: u64,
+    /// Names of the conferences begin so; the bridge's ad-hoc prefix must fit.
+    pub prefix: String,
     /// The bridge's process, for its CPU time and memory.
-    #[arg(long)]
-    pid: Option<u32>,
+    pub pid: Option<u32>,
     /// New calls a second.
-    #[arg(long, default_value_t = 200)]
-    rate: u64,
-    /// Print JSON instead of the table.
-    #[arg(long)]
-    json: bool,
+    pub rate: u64,
     /// Our own address.
-    #[arg(long, default_value = "127.0.0.1")]
-    local: IpAddr,
+    pub local: IpAddr,
 }
 
-/// The result; `--json` prints it.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    participants: usize,
-    seconds: f64,
-    calls_failed: usize,
+/// Time before a measurement in which jitter buffers find their delay.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
+/// The result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Calls that were up.
+    pub participants: usize,
+    /// Time measured, s.
+    pub seconds: f64,
+    /// Calls that were not answered.
+    pub calls_failed: usize,
     /// Packets of the bridge that were missing.
-    packets_lost: u64,
-    packets_received: u64,
+    pub packets_lost: u64,
+    /// Packets of the bridge that came.
+    pub packets_received: u64,
     /// Pairs of listener and talker, and how many of them were heard right.
-    pairs: usize,
-    pairs_heard: usize,
+    pub pairs: usize,
+    /// See `pairs`.
+    pub pairs_heard: usize,
     /// Talkers that heard themselves.
-    echoes: usize,
-    latency_ms: Quantiles,
+    pub echoes: usize,
+    /// From a burst's first packet in to its first packet out.
+    pub latency_ms: Quantiles,
     /// Deviation of the bridge's packets from their 20 ms.
-    jitter_ms: Quantiles,
+    pub jitter_ms: Quantiles,
     /// How late our own packets were sent: whether this generator kept time itself.
-    own_lateness_ms: Quantiles,
-    cpu_ms_per_participant_second: Option<f64>,
-    memory_kb_per_participant: Option<f64>,
+    pub own_lateness_ms: Quantiles,
+    /// CPU of the bridge's process, all of it.
+    pub cpu_ms_per_participant_second: Option<f64>,
+    /// Growth of the bridge's resident memory.
+    pub memory_kb_per_participant: Option<f64>,
 }
 
+/// Median, 99th percentile and largest, ms.
 #[derive(Debug, Serialize, Clone, Copy)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    max: f64,
+#[allow(missing_docs)]
+pub struct Quantiles {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
 }
 
 impl Quantiles {
-    fn of(nanos: &mut [u64]) -> Self {
+    /// Of times in nanoseconds, which it sorts.
+    pub fn of(nanos: &mut [u64]) -> Self {
         nanos.sort_unstable();
         let at = |q: f64| {
             let place = ((nanos.len() as f64 - 1.0) * q).round() as usize;
@@ -92,53 +94,17 @@ impl Quantiles {
 }
 
 impl Outcome {
-    fn is_right(&self) -> bool {
+    /// Nothing failed, was lost, not heard or heard by its own talker.
+    pub fn is_right(&self) -> bool {
         self.calls_failed == 0 && self.packets_lost == 0 && self.pairs_heard == self.pairs && self.echoes == 0
     }
-
-    #[allow(clippy::print_stdout)]
-    fn print(&self) {
-        let line = |name: &str, value: String| println!("{name:<34}{value}");
-        let quantiles = |q: &Quantiles| format!("p50 {:.2}   p99 {:.2}   max {:.2}", q.p50, q.p99, q.max);
-        line("participants", self.participants.to_string());
-        line("measured, s", format!("{:.1}", self.seconds));
-        line("calls failed", self.calls_failed.to_string());
-        line("packets received / lost", format!("{} / {}", self.packets_received, self.packets_lost));
-        line("talkers heard / pairs", format!("{} / {}", self.pairs_heard, self.pairs));
-        line("talkers that hear themselves", self.echoes.to_string());
-        line("bridge latency, ms", quantiles(&self.latency_ms));
-        line("output jitter, ms", quantiles(&self.jitter_ms));
-        line("generator's own lateness, ms", quantiles(&self.own_lateness_ms));
-        if let Some(cpu) = self.cpu_ms_per_participant_second {
-            line("bridge CPU, ms/participant-second", format!("{cpu:.3}"));
-        }
-        if let Some(memory) = self.memory_kb_per_participant {
-            line("bridge memory, kB/participant", format!("{memory:.1}"));
-        }
-        line("result", if self.is_right() { "right".into() } else { "WRONG".into() });
-    }
 }
 
-/// Runs the test. The exit code is 1 when anything was lost, not heard or heard wrongly.
+/// Makes the calls, measures, hangs up. `progress` is told how many calls are up.
 ///
 /// # Errors
-/// No connection, or no such process.
-#[allow(clippy::print_stdout, clippy::print_stderr)]
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!((1..=4).contains(&options.talkers), "--talkers takes 1 to 4");
-    anyhow::ensure!(options.talkers < options.per_conf, "--per-conf must be more than --talkers");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let outcome = runtime.block_on(measure(options))?;
-    if options.json {
-        println!("{}", serde_json::to_string(&outcome)?);
-    } else {
-        outcome.print();
-    }
-    Ok(if outcome.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-#[allow(clippy::print_stderr)]
-async fn measure(options: &Options) -> anyhow::Result<Outcome> {
+/// No connection, no call answered, or no such process.
+pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result<Outcome> {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
     let agent = UserAgent::start(&vault, options.local, vec![Encoding::Pcmu])?;
     let empty = options.pid.map(process).transpose()?;
@@ -158,14 +124,13 @@ async fn measure(options: &Options) -> anyhow::Result<Outcome> {
         let mut call = agent.dial(&caller, &destination, line.address).await?;
         match call.answered().await {
             Ok(setup) => {
-                legs.push(Leg::new(line, setup, conference, (member < options.talkers).then_some(member))?);
+                let talker = (member < options.talkers).then_some(member);
+                legs.push(Leg::new(line, setup.remote, conference, talker)?);
                 calls.push(call);
             }
             Err(_) => failed += 1,
         }
-        if !options.json && n % 50 == 49 {
-            eprintln!("{} of {total} calls up", n + 1);
-        }
+        progress(n + 1);
     }
     anyhow::ensure!(!legs.is_empty(), "no call was answered by {}", options.server);
     let participants = legs.len();
@@ -173,7 +138,7 @@ async fn measure(options: &Options) -> anyhow::Result<Outcome> {
     let pid = options.pid;
     let run = tokio::task::spawn_blocking(move || {
         let mut generator = generator::Generator::new(legs);
-        generator.run(Duration::from_secs(2), false);
+        generator.run(SETTLE, false);
         let before = pid.map(process).transpose()?;
         let begun = Instant::now();
         generator.run(Duration::from_secs(seconds), true);
@@ -209,14 +174,20 @@ async fn measure(options: &Options) -> anyhow::Result<Outcome> {
     })
 }
 
+/// What a process has used.
 #[derive(Debug, Clone, Copy)]
-struct Process {
-    cpu_ms: f64,
-    resident_kb: f64,
+pub struct Process {
+    /// CPU time, ms.
+    pub cpu_ms: f64,
+    /// Resident memory, kB.
+    pub resident_kb: f64,
 }
 
 /// CPU time and resident memory of a process, from /proc.
-fn process(pid: u32) -> anyhow::Result<Process> {
+///
+/// # Errors
+/// No such process.
+pub fn process(pid: u32) -> anyhow::Result<Process> {
     let mut nanos = 0u64;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("no such process")? {
         // `schedstat` counts in nanoseconds. A thread may end meanwhile.

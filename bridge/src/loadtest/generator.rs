@@ -3,11 +3,10 @@
 use super::tone;
 use crate::phone::Line;
 use media::codec::FRAME;
-use media::leg::LegSetup;
 use media::rtp::{HEADER, Packet, Stream};
 use media::shard::{Receiver, wall_clock};
-use media::units::{Nanos, SeqNo};
-use std::net::UdpSocket;
+use media::units::{Nanos, PayloadType, SeqNo};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Participants' packets are spread over so many moments of a tick, one each millisecond.
@@ -18,7 +17,8 @@ const CYCLE: u64 = 65;
 const BURST: u64 = 30;
 
 /// One participant.
-pub(super) struct Leg {
+#[derive(Debug)]
+pub struct Leg {
     socket: UdpSocket,
     stream: Stream,
     conference: usize,
@@ -32,17 +32,21 @@ pub(super) struct Leg {
 }
 
 impl Leg {
-    pub(super) fn new(
+    /// A participant whose packets go to `remote`; as `talker` it has that tone.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn new(
         line: Line,
-        setup: LegSetup,
+        remote: SocketAddr,
         conference: usize,
         talker: Option<usize>,
     ) -> std::io::Result<Self> {
         let socket = line.into_socket();
-        socket.connect(setup.remote)?;
+        socket.connect(remote)?;
         Ok(Self {
             socket,
-            stream: Stream::new(setup.codec.1),
+            stream: Stream::new(PayloadType(0)),
             conference,
             talker,
             ticks: 0,
@@ -54,13 +58,15 @@ impl Leg {
 }
 
 /// When a talker's last burst began, and how many frames it has said.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Said {
     onset: Nanos,
     frames: u64,
 }
 
-pub(super) struct Generator {
+/// See the module's text.
+#[derive(Debug)]
+pub struct Generator {
     legs: Vec<Leg>,
     talkers: usize,
     /// For each conference and talker.
@@ -76,19 +82,29 @@ pub(super) struct Generator {
 }
 
 /// What was found.
-pub(super) struct Measured {
-    pub(super) latencies: Vec<u64>,
-    pub(super) jitters: Vec<u64>,
-    pub(super) lateness: Vec<u64>,
-    pub(super) received: u64,
-    pub(super) lost: u64,
-    pub(super) pairs: usize,
-    pub(super) pairs_heard: usize,
-    pub(super) echoes: usize,
+#[derive(Debug)]
+pub struct Measured {
+    /// Onset in to onset out, ns.
+    pub latencies: Vec<u64>,
+    /// Deviation of packets from their 20 ms, ns.
+    pub jitters: Vec<u64>,
+    /// How late our own moments were, ns.
+    pub lateness: Vec<u64>,
+    /// Packets received.
+    pub received: u64,
+    /// Packets missing.
+    pub lost: u64,
+    /// Pairs of listener and talker.
+    pub pairs: usize,
+    /// Those that were heard right.
+    pub pairs_heard: usize,
+    /// Talkers that heard themselves.
+    pub echoes: usize,
 }
 
 impl Generator {
-    pub(super) fn new(legs: Vec<Leg>) -> Self {
+    /// A generator for these participants.
+    pub fn new(legs: Vec<Leg>) -> Self {
         let conferences = legs.iter().map(|l| l.conference + 1).max().unwrap_or(0);
         let talkers = legs.iter().filter_map(|l| l.talker).max().map_or(0, |t| t + 1);
         Self {
@@ -107,7 +123,7 @@ impl Generator {
     }
 
     /// Sends and reads for so long; notes what it sees only if `measuring`.
-    pub(super) fn run(&mut self, time: Duration, measuring: bool) {
+    pub fn run(&mut self, time: Duration, measuring: bool) {
         let end = self.slot + time.as_millis() as u64;
         if measuring {
             for leg in &mut self.legs {
@@ -187,7 +203,8 @@ impl Generator {
         });
     }
 
-    pub(super) fn measured(self) -> Measured {
+    /// What was found.
+    pub fn measured(self) -> Measured {
         let (mut pairs, mut pairs_heard, mut echoes) = (0, 0, 0);
         for leg in &self.legs {
             for talker in 0..self.talkers {
