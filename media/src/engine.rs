@@ -19,7 +19,7 @@ const COMMANDS: usize = 4096;
 /// Notices waiting for their reader at most, per shard.
 const NOTICES: usize = 16_384;
 /// Conferences per phase and shard at most.
-const ROOMS: usize = 512;
+const ROOMS: usize = 2048;
 
 /// Why the engine could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -217,6 +217,14 @@ impl Engine {
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn mute(&self, room: RoomId, leg: LegId, muted: bool) -> Result<(), EngineError> {
         self.tell(room, Command::Mute(room, leg, muted))
+    }
+
+    /// Says whether somebody watches a conference: only then talkers' levels are told.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn watch(&self, room: RoomId, watched: bool) -> Result<(), EngineError> {
+        self.tell(room, Command::Watch(room, watched))
     }
 
     /// Each shard's counters.

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 
 /// Ticks between two level notices of a talker (100 ms).
 const LEVEL_EVERY: u64 = 5;
-/// Ticks between two reports of a leg (1 s).
-const REPORT_EVERY: u64 = 50;
+/// Ticks between two reports of a leg (2 s).
+const REPORT_EVERY: u64 = 100;
 
 /// What a tick tells the rest of the house.
 #[derive(Debug, Clone, Copy)]
@@ -59,13 +59,21 @@ pub struct Room<S> {
     members: Vec<Box<Member<S>>>,
     mix: Mix,
     ticks: u64,
+    watched: bool,
     encoded: [u8; FRAME],
 }
 
 impl<S> Room<S> {
     /// An empty room that can take `capacity` legs without allocating.
     pub fn new(id: RoomId, capacity: usize) -> Self {
-        Self { id, members: Vec::with_capacity(capacity), mix: Mix::default(), ticks: 0, encoded: [0; FRAME] }
+        Self {
+            id,
+            members: Vec::with_capacity(capacity),
+            mix: Mix::default(),
+            ticks: 0,
+            watched: false,
+            encoded: [0; FRAME],
+        }
     }
 
     /// The room's id.
@@ -110,6 +118,11 @@ impl<S> Room<S> {
     /// Takes any leg out: for closing the room.
     pub fn pop(&mut self) -> Option<Box<Member<S>>> {
         self.members.pop()
+    }
+
+    /// Whether somebody watches: only then talkers' levels are told.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
     }
 
     /// Mutes or unmutes a leg.
@@ -164,7 +177,7 @@ impl<S> Room<S> {
             }
             // Each leg has its own turn, so that a large room's figures do not come all in one tick.
             let turn = self.ticks.wrapping_add(id.0);
-            if speaks && turn.is_multiple_of(LEVEL_EVERY) {
+            if self.watched && speaks && turn.is_multiple_of(LEVEL_EVERY) {
                 sink.notice(self.id, id, Notice::Level(leg.level()));
             }
             if turn.is_multiple_of(REPORT_EVERY) {

@@ -72,6 +72,26 @@ impl Arena {
     }
 }
 
+/// Gives free memory back to the system. Takes the allocator's locks for some milliseconds: for a quiet moment of a thread that may
+/// wait.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a plain call of the C library.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Keeps the C library from giving each thread a heap of its own, where a burst's memory would stay. To be called before threads are
+/// made. The real-time threads do not allocate, so nobody waits for it.
+pub fn share() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a plain call of the C library.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 /// Runs `f` with this thread's allocations coming from `arena` (null: the ordinary heap).
 pub(crate) fn with<R>(arena: *mut Arena, f: impl FnOnce() -> R) -> R {
     struct Back(*mut Arena);

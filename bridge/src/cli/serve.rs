@@ -50,8 +50,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     telemetry::log();
     vault::harden().context("hardening the process")?;
     let tokens = tokens(&config)?;
-    // Most work is the SIP worker's and the shards'; two threads serve the focuses and watchers.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    vault::heap::share();
+    // Most work is the SIP worker's and the shards'. One thread for the rest saves a call its hops between threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let running = match start(&config, tokens).await {
             Ok(running) => running,
@@ -156,11 +157,22 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
     for events in notices {
         tokio::spawn(control::notices(registry.clone(), events));
     }
+    tokio::spawn(housekeeping());
     let api = Api { registry: registry.clone(), house: house.clone(), tokens: Arc::new(tokens) };
     let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
     let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
     tracing::info!(node = config.node.name, region = config.node.region, shards, "taking calls");
     Ok(Running { house, registry, http, admin })
+}
+
+/// Memory that a burst of calls took goes back to the system when the burst is over.
+async fn housekeeping() {
+    let mut now_and_then = tokio::time::interval(Duration::from_secs(15));
+    loop {
+        now_and_then.tick().await;
+        // On a thread that may wait. It ends only with the runtime.
+        let _ = tokio::task::spawn_blocking(vault::heap::trim).await;
+    }
 }
 
 async fn serve(address: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> {

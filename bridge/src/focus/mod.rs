@@ -101,7 +101,7 @@ pub fn start(
     house.engine.open(room, plan.capacity)?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let roster = Roster::new(plan.id.clone(), plan.capacity);
-    let focus = Focus { house, room, plan, keys, roster, legs: HashMap::new(), joins: 0 };
+    let focus = Focus { house, room, plan, keys, roster, legs: HashMap::new(), joins: 0, watched: false };
     tokio::spawn(focus.run(messages, idle));
     Ok(inbox)
 }
@@ -146,6 +146,7 @@ struct Focus {
     roster: Roster,
     legs: HashMap<CallId, Leg>,
     joins: u64,
+    watched: bool,
 }
 
 impl Focus {
@@ -178,7 +179,10 @@ impl Focus {
             ToFocus::Ended(call, _) => self.left(call),
             ToFocus::Notice(leg, notice) => self.notice(leg, notice),
             // Who asked may have gone.
-            ToFocus::Watch(reply) => drop(reply.send(self.roster.subscribe())),
+            ToFocus::Watch(reply) => {
+                drop(reply.send(self.roster.subscribe()));
+                self.look();
+            }
             ToFocus::Snapshot(reply) => drop(reply.send(self.roster.snapshot())),
             ToFocus::Summary(reply) => drop(reply.send(self.roster.summary("open"))),
             ToFocus::Control(participant, control, reply) => {
@@ -191,6 +195,15 @@ impl Focus {
                     self.left(call);
                 }
             }
+        }
+    }
+
+    /// Tells the shard when the first watcher has come or the last has gone.
+    fn look(&mut self) {
+        let watched = self.roster.watchers() > 0;
+        // A shard that takes nothing is asked again with the next report.
+        if watched != self.watched && self.house.engine.watch(self.room, watched).is_ok() {
+            self.watched = watched;
         }
     }
 
@@ -402,6 +415,7 @@ impl Focus {
                 }
                 let quality = leg.meter.take(&report, round_trip);
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
+                self.look();
             }
             // Nothing is steered by keys yet; a digit is not kept.
             Notice::Digit(_) => {}

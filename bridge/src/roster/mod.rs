@@ -166,6 +166,11 @@ impl Roster {
         (self.snapshot(), self.feed.subscribe())
     }
 
+    /// Watchers now.
+    pub fn watchers(&self) -> usize {
+        self.feed.receiver_count()
+    }
+
     /// The list as it is, with the `seq` of the last event.
     pub fn snapshot(&self) -> Message {
         let conference = Some(self.summary("open"));

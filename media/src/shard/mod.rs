@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The tick, ns (20 ms).
 const TICK: u64 = 20_000_000;
-/// Phases in a tick: one each millisecond.
-const PHASES: u64 = 20;
+/// Phases in a tick: enough to spread the load, few enough that waking up costs little.
+const PHASES: u64 = 5;
 const PHASE: u64 = TICK / PHASES;
 /// With nothing to do it sleeps until a command comes; this bounds the sleep.
 const IDLE: Nanos = Nanos::millis(10_000);
@@ -60,6 +60,8 @@ pub enum Command {
     Change(RoomId, LegSetup),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
+    /// Whether somebody watches a conference.
+    Watch(RoomId, bool),
     /// Ends the thread.
     Stop,
 }
@@ -115,6 +117,7 @@ struct Outlet {
     reader: Arc<Bell>,
     counters: Arc<Counters>,
     fresh: bool,
+    woken: u64,
     sent: u64,
     send_errors: u64,
 }
@@ -157,7 +160,7 @@ impl Shard {
         Self {
             commands,
             bell,
-            out: Outlet { told, reader, counters, fresh: false, sent: 0, send_errors: 0 },
+            out: Outlet { told, reader, counters, fresh: false, woken: 0, sent: 0, send_errors: 0 },
             phases: std::array::from_fn(|_| Vec::with_capacity(rooms)),
             receiver: io::Receiver::new(),
             owed: None,
@@ -173,9 +176,10 @@ impl Shard {
             if !self.obey() {
                 return;
             }
-            self.out.wake_reader();
             let now = io::monotonic().0;
-            match self.next_phase(at) {
+            let next = self.next_phase(at);
+            self.out.wake_reader(now, next.is_none());
+            match next {
                 None => {
                     if self.pending() {
                         self.bell.wait(Nanos(PHASE));
@@ -254,6 +258,11 @@ impl Shard {
                             !io::connect(&member.socket.socket, None) && member.socket.connected;
                     }
                 }
+                Ok(Command::Watch(room, watched)) => {
+                    if let Some(room) = self.room(room) {
+                        room.set_watched(watched);
+                    }
+                }
                 Ok(Command::Mute(room, leg, muted)) => {
                     if let Some(room) = self.room(room) {
                         room.mute(leg, muted);
@@ -317,9 +326,11 @@ impl Shard {
 }
 
 impl Outlet {
-    /// One wake-up for all that a pass told.
-    fn wake_reader(&mut self) {
-        if std::mem::take(&mut self.fresh) {
+    /// One wake-up a tick for all that was told; the loop comes by again before the next tick is over, or has nothing to do.
+    fn wake_reader(&mut self, now: u64, idle: bool) {
+        if self.fresh && (idle || now >= self.woken + TICK) {
+            self.fresh = false;
+            self.woken = now;
             self.reader.ring();
         }
     }
