@@ -26,8 +26,13 @@ pub const LONGEST: usize = 640;
 const MARGIN: i64 = 2_000_000;
 /// Shrink only when every packet of the last windows had this much more than one frame to spare.
 const SPARE: i64 = 20_000_000 + 2 * MARGIN;
-/// Length of one of the two windows over which the least spare time is taken, ticks (2 s).
-const WINDOW: u32 = 100;
+/// Length of one of the two windows over which the least spare time is taken, ticks: 1 s; up to 10 s where the delay
+/// had to grow again soon after it had shrunk.
+const WINDOW: u32 = 50;
+const LONGEST_WINDOW: u32 = 500;
+/// "Soon", ticks (10 s); and so long without a late packet makes the windows short again, ticks (60 s).
+const SOON: u32 = 500;
+const FORGIVEN: u32 = 3000;
 /// With this much to spare the buffer shrinks in speech too.
 const FAR_TOO_MUCH: i64 = 60_000_000;
 /// After this many ticks without a packet the stream counts as idle (1 s).
@@ -98,6 +103,9 @@ pub struct JitterBuffer {
     concealer: Concealer,
     least_spare: [i64; 2],
     window: u32,
+    window_length: u32,
+    since_shrink: u32,
+    since_late: u32,
     quiet_ticks: u32,
     counters: Counters,
 }
@@ -113,6 +121,9 @@ impl Default for JitterBuffer {
             concealer: Concealer::default(),
             least_spare: [i64::MAX; 2],
             window: 0,
+            window_length: WINDOW,
+            since_shrink: SOON,
+            since_late: 0,
             quiet_ticks: 0,
             counters: Counters::default(),
         }
@@ -191,6 +202,10 @@ impl JitterBuffer {
                 }
             } else {
                 self.cursor -= back;
+                if self.since_shrink < SOON {
+                    self.window_length = (self.window_length * 2).min(LONGEST_WINDOW);
+                }
+                self.since_late = 0;
                 self.forget_spare();
                 result = Put::Late;
             }
@@ -229,6 +244,7 @@ impl JitterBuffer {
                     *o = ((i32::from(*o) * (FRAME as i32 - w) + i32::from(*n) * w) / FRAME as i32) as i16;
                 }
             }
+            self.since_shrink = 0;
             self.forget_spare();
         }
         if self.quiet_ticks > IDLE {
@@ -316,8 +332,13 @@ impl JitterBuffer {
     }
 
     fn roll_window(&mut self) {
+        self.since_shrink = self.since_shrink.saturating_add(1);
+        self.since_late = self.since_late.saturating_add(1);
+        if self.since_late == FORGIVEN {
+            self.window_length = WINDOW;
+        }
         self.window += 1;
-        if self.window >= WINDOW {
+        if self.window >= self.window_length {
             self.window = 0;
             self.least_spare = [i64::MAX, self.least_spare[0]];
         }
