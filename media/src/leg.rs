@@ -118,6 +118,8 @@ pub struct Leg {
     octets_sent: u64,
     drops: Drops,
     last_packet: Nanos,
+    /// How long the newest packet had waited for the tick that read it.
+    waited: Option<i64>,
     scratch: [i16; LONGEST],
 }
 
@@ -141,6 +143,7 @@ impl Leg {
             octets_sent: 0,
             drops: Drops::default(),
             last_packet: now,
+            waited: None,
             scratch: [0; LONGEST],
         }
     }
@@ -183,6 +186,16 @@ impl Leg {
     /// Whether it speaks and may be heard.
     pub fn speaks(&self) -> bool {
         self.speaks
+    }
+
+    /// How long the packet that came for this tick has waited for it, ns; `None` when none came.
+    pub fn take_waited(&mut self) -> Option<i64> {
+        self.waited.take()
+    }
+
+    /// The tick has moved: what was learnt of spare time is no longer true.
+    pub fn tick_moved(&mut self) {
+        self.jitter.forget_spare();
     }
 
     /// Mutes or unmutes what it says.
@@ -243,6 +256,7 @@ impl Leg {
             return done(Received::Dropped);
         }
         self.reception.packet(packet.ssrc, packet.seq, Some(packet.time), arrival);
+        self.waited = Some(now.since(arrival));
         codec.decode(packet.payload, &mut self.scratch);
         let samples = &self.scratch[..len];
         let put = self.jitter.put(packet.ssrc, packet.seq, packet.time, samples, arrival, now);

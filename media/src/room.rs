@@ -14,6 +14,47 @@ const LEVEL_EVERY: u64 = 5;
 /// Ticks between two reports of a leg (2 s).
 const REPORT_EVERY: u64 = 100;
 
+/// Moments in a tick at which a room's tick can lie: enough to spread the load, few enough that waking up costs
+/// little.
+pub const PHASES: usize = 5;
+/// From one to the next, ns.
+const PHASE: i64 = 20_000_000 / PHASES as i64;
+/// A talker's packet should come this long before the tick, ns: more than the jitter buffer needs to give back a delay
+/// that it once had to add.
+const MARGIN: i64 = 5_000_000;
+/// Ticks over which talkers' waits are looked at before the tick may move (2 s).
+const LOOK: u64 = 100;
+/// A move must save this much for each packet, ns.
+const WORTH: i64 = 3_000_000;
+
+/// How long talkers' packets wait for the tick, and would wait if it came earlier.
+#[derive(Debug, Default)]
+struct Waits {
+    /// For each number of phases earlier: the sum.
+    sums: [i64; PHASES],
+    packets: i64,
+}
+
+impl Waits {
+    fn note(&mut self, waited: i64) {
+        if !(0..20_000_000).contains(&waited) {
+            return;
+        }
+        for (earlier, sum) in self.sums.iter_mut().enumerate() {
+            // A packet that would come too late for the earlier tick waits for the one after it.
+            *sum += (waited - earlier as i64 * PHASE - MARGIN).rem_euclid(20_000_000) + MARGIN;
+        }
+        self.packets += 1;
+    }
+
+    /// How many phases earlier would be clearly better.
+    fn better(&self) -> Option<usize> {
+        let best = (1..PHASES).min_by_key(|earlier| self.sums[*earlier])?;
+        let saved = self.sums[0] - self.sums[best];
+        (self.packets >= 10 && saved > WORTH * self.packets).then_some(best)
+    }
+}
+
 /// What a tick tells the rest of the house.
 #[derive(Debug, Clone, Copy)]
 pub enum Notice {
@@ -60,6 +101,8 @@ pub struct Room<S> {
     mix: Mix,
     ticks: u64,
     watched: bool,
+    waits: Waits,
+    wish: Option<usize>,
     encoded: [u8; FRAME],
 }
 
@@ -72,6 +115,8 @@ impl<S> Room<S> {
             mix: Mix::default(),
             ticks: 0,
             watched: false,
+            waits: Waits::default(),
+            wish: None,
             encoded: [0; FRAME],
         }
     }
@@ -125,6 +170,24 @@ impl<S> Room<S> {
         self.watched = watched;
     }
 
+    /// By how many phases the tick should come earlier, so that talkers' packets are fresh when it comes.
+    pub fn wish(&self) -> Option<usize> {
+        self.wish
+    }
+
+    /// The tick has moved (or cannot).
+    pub fn answer_wish(&mut self, moved: bool) {
+        self.wish = None;
+        if moved {
+            self.members.iter_mut().for_each(|m| m.leg.tick_moved());
+        }
+    }
+
+    /// Legs in it.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Mutes or unmutes a leg.
     pub fn mute(&mut self, leg: LegId, muted: bool) {
         if let Some(member) = self.find(leg) {
@@ -147,6 +210,15 @@ impl<S> Room<S> {
         self.ticks += 1;
         for member in &mut self.members {
             member.leg.playout(now);
+            if let Some(waited) = member.leg.take_waited()
+                && member.leg.speaks()
+            {
+                self.waits.note(waited);
+            }
+        }
+        if self.ticks.is_multiple_of(LOOK) {
+            self.wish = self.waits.better();
+            self.waits = Waits::default();
         }
         let members = &self.members;
         self.mix.tick(members.len(), |i| {
@@ -186,3 +258,6 @@ impl<S> Room<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

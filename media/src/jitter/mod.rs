@@ -326,7 +326,8 @@ impl JitterBuffer {
         Playout::Concealed
     }
 
-    fn forget_spare(&mut self) {
+    /// Forgets how much time packets had to spare: to be called when ticks move.
+    pub fn forget_spare(&mut self) {
         self.least_spare = [i64::MAX; 2];
         self.window = 0;
     }

@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The tick, ns (20 ms).
 const TICK: u64 = 20_000_000;
-/// Phases in a tick: enough to spread the load, few enough that waking up costs little.
-const PHASES: u64 = 5;
+const PHASES: u64 = crate::room::PHASES as u64;
 const PHASE: u64 = TICK / PHASES;
 /// With nothing to do it sleeps until a command comes; this bounds the sleep.
 const IDLE: Nanos = Nanos::millis(10_000);
@@ -231,10 +230,36 @@ impl Shard {
             room.tick(now, out);
         }
         let counters = &out.counters;
+        // Counted before rooms move away.
         counters.ticks.fetch_add(phases[phase].len() as u64, Ordering::Relaxed);
         counters.received.fetch_add(received, Ordering::Relaxed);
         counters.sent.fetch_add(std::mem::take(&mut out.sent), Ordering::Relaxed);
         counters.send_errors.fetch_add(std::mem::take(&mut out.send_errors), Ordering::Relaxed);
+        self.grant_wishes(phase);
+    }
+
+    /// Moves rooms whose talkers' packets would be fresher at an earlier phase, unless that one is crowded.
+    fn grant_wishes(&mut self, phase: usize) {
+        let legs = |rooms: &[Box<LiveRoom>]| rooms.iter().map(|r| r.len()).sum::<usize>();
+        let fair = self.phases.iter().map(|p| legs(p)).sum::<usize>() / PHASES as usize;
+        let mut index = 0;
+        while let Some(room) = self.phases[phase].get_mut(index) {
+            let Some(earlier) = room.wish() else {
+                index += 1;
+                continue;
+            };
+            let to = (phase + PHASES as usize - earlier) % PHASES as usize;
+            let size = room.len();
+            let target = &self.phases[to];
+            let moves = legs(target) + size <= 2 * fair.max(size) && target.len() < target.capacity();
+            self.phases[phase][index].answer_wish(moves);
+            if moves {
+                let room = self.phases[phase].swap_remove(index);
+                self.phases[to].push(room);
+            } else {
+                index += 1;
+            }
+        }
     }
 
     /// Takes commands while there are any and nothing is owed. False: stop.

@@ -1,0 +1,178 @@
+use super::*;
+use crate::codec::FRAME;
+use crate::leg::Direction;
+use crate::rtp::{HEADER, Packet, Stream};
+use crate::units::PayloadType;
+
+const TICK: u64 = 20_000_000;
+
+/// A talker or listener at the other end of a leg.
+struct Far {
+    stream: Stream,
+    codec: Codec,
+    heard: Vec<[i16; FRAME]>,
+}
+
+/// A room whose sockets are places in a list of what was sent.
+struct Rig {
+    room: Room<usize>,
+    far: Vec<Far>,
+    now: u64,
+    told: Vec<(LegId, Notice)>,
+}
+
+struct Out<'a> {
+    far: &'a mut Vec<Far>,
+    told: &'a mut Vec<(LegId, Notice)>,
+}
+
+impl Sink<usize> for Out<'_> {
+    fn packet(&mut self, socket: &mut usize, _: SocketAddr, packet: &[u8]) {
+        let payload = Packet::parse(packet).unwrap().payload;
+        let far = &mut self.far[*socket];
+        let mut frame = [0; FRAME];
+        far.codec.decode(payload, &mut frame);
+        far.heard.push(frame);
+    }
+
+    fn notice(&mut self, _: RoomId, leg: LegId, notice: Notice) -> bool {
+        self.told.push((leg, notice));
+        true
+    }
+}
+
+fn address(n: usize) -> SocketAddr {
+    ([192, 0, 2, 1], 4000 + n as u16).into()
+}
+
+impl Rig {
+    fn new(codecs: &[Codec]) -> Self {
+        let mut room = Room::new(RoomId(1), codecs.len());
+        let mut far = Vec::new();
+        for (n, codec) in codecs.iter().enumerate() {
+            let payload_type = PayloadType(if *codec == Codec::Pcma { 8 } else { 0 });
+            let setup = LegSetup {
+                id: LegId(n as u64),
+                codec: (*codec, payload_type),
+                receives: [Some((*codec, payload_type)), None],
+                events: None,
+                packet: FRAME,
+                direction: Direction::BOTH,
+                remote: address(n),
+            };
+            room.add(Box::new(Member::new(Leg::new(setup, Nanos(0)), n))).unwrap();
+            far.push(Far { stream: Stream::new(payload_type), codec: *codec, heard: Vec::new() });
+        }
+        Self { room, far, now: 1_795_000_000_000_000_000, told: Vec::new() }
+    }
+
+    /// One tick; `says` gives each leg's sample value, `before` how long before the tick its packet comes.
+    fn tick(&mut self, says: impl Fn(usize) -> i16, before: u64) {
+        self.now += TICK;
+        let now = Nanos(self.now);
+        for n in 0..self.far.len() {
+            let far = &mut self.far[n];
+            let mut packet = [0; HEADER + FRAME];
+            far.stream.write(&mut packet, FRAME as u32);
+            let mut samples = [0; FRAME];
+            // A square wave of 100 Hz.
+            samples
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, s)| *s = if i / 40 % 2 == 0 { says(n) } else { -says(n) });
+            far.codec.encode(&samples, &mut packet[HEADER..]);
+            let member = self.room.members_mut().iter_mut().find(|m| m.socket == n);
+            if let Some(member) = member {
+                member.leg.receive(address(n), &packet, Nanos(self.now - before), now);
+            }
+        }
+        self.room.tick(now, &mut Out { far: &mut self.far, told: &mut self.told });
+    }
+
+    fn last(&self, n: usize) -> i16 {
+        self.far[n].heard.last().unwrap()[0]
+    }
+}
+
+#[test]
+fn listeners_of_each_codec_hear_the_talkers_and_talkers_only_the_others() {
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcma, Codec::Pcmu, Codec::Pcma]);
+    for _ in 0..20 {
+        rig.tick(|n| [1000, 4000, 0, 0][n], 5_000_000);
+    }
+    for (leg, expected) in [(0, 4000), (1, 1000), (2, 5000), (3, 5000)] {
+        let got = rig.last(leg);
+        // Twice through G.711.
+        assert!((got - expected).abs() < expected / 16, "leg {leg} hears {got}, not {expected}");
+    }
+}
+
+#[test]
+fn who_speaks_is_told_once_and_levels_only_when_watched() {
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+    for _ in 0..30 {
+        rig.tick(|n| [3000, 0][n], 5_000_000);
+    }
+    let speaking = |rig: &Rig| rig.told.iter().filter(|(_, n)| matches!(n, Notice::Speaking(_))).count();
+    let levels = |rig: &Rig| rig.told.iter().filter(|(_, n)| matches!(n, Notice::Level(_))).count();
+    assert_eq!((speaking(&rig), levels(&rig)), (1, 0));
+    rig.room.set_watched(true);
+    for _ in 0..30 {
+        rig.tick(|n| [3000, 0][n], 5_000_000);
+    }
+    assert_eq!((speaking(&rig), levels(&rig)), (1, 6));
+    for _ in 0..30 {
+        rig.tick(|_| 0, 5_000_000);
+    }
+    assert_eq!(speaking(&rig), 2);
+}
+
+#[test]
+fn a_muted_leg_is_not_heard_and_hears() {
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+    rig.room.mute(LegId(0), true);
+    for _ in 0..20 {
+        rig.tick(|_| 3000, 5_000_000);
+    }
+    assert!(rig.last(1).abs() < 10 && rig.last(0) > 2500);
+}
+
+#[test]
+fn a_leg_that_leaves_does_not_mix_up_the_others() {
+    let mut rig = Rig::new(&[Codec::Pcmu; 3]);
+    for _ in 0..20 {
+        rig.tick(|n| [500, 1000, 4000][n], 5_000_000);
+    }
+    rig.room.remove(LegId(0)).unwrap();
+    for _ in 0..5 {
+        rig.tick(|n| [500, 1000, 4000][n], 5_000_000);
+    }
+    assert!((rig.last(1) - 4000).abs() < 250 && (rig.last(2) - 1000).abs() < 80);
+}
+
+#[test]
+fn a_room_takes_no_more_than_its_capacity() {
+    let mut rig = Rig::new(&[Codec::Pcmu]);
+    let member = rig.room.remove(LegId(0)).unwrap();
+    assert!(rig.room.add(member).is_ok());
+    let spare = Rig::new(&[Codec::Pcmu]).room.remove(LegId(0)).unwrap();
+    assert!(rig.room.add(spare).is_err());
+}
+
+#[test]
+fn the_tick_wishes_to_come_just_after_the_talkers_packets() {
+    for (before, expected) in
+        [(3, Some(4)), (5, None), (8, None), (10, Some(1)), (15, Some(2)), (18, Some(3))]
+    {
+        let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+        for _ in 0..200 {
+            rig.tick(|n| [3000, 0][n], before * 1_000_000);
+        }
+        assert_eq!(rig.room.wish(), expected, "packets {before} ms before the tick");
+    }
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+    for _ in 0..200 {
+        rig.tick(|_| 0, 15_000_000);
+    }
+    assert_eq!(rig.room.wish(), None, "nobody speaks");
+}
