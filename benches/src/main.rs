@@ -104,7 +104,29 @@ fn run() -> anyhow::Result<()> {
     call_rates(&runtime)
 }
 
+/// A generator that could not keep time itself measures the machine, not the bridge: such a run is made again.
+const OWN_LATENESS_P99_MS: f64 = 3.0;
+const ATTEMPTS: usize = 6;
+
 fn mix(
+    runtime: &tokio::runtime::Runtime,
+    conferences: usize,
+    per_conf: usize,
+    talkers: usize,
+) -> anyhow::Result<Outcome> {
+    let mut outcome = mix_once(runtime, conferences, per_conf, talkers)?;
+    for attempt in 1..ATTEMPTS {
+        let own = outcome.own_lateness_ms.p99;
+        if own <= OWN_LATENESS_P99_MS {
+            break;
+        }
+        eprintln!("the generator itself was late (p99 {own:.1} ms): run {attempt} is made again");
+        outcome = mix_once(runtime, conferences, per_conf, talkers)?;
+    }
+    Ok(outcome)
+}
+
+fn mix_once(
     runtime: &tokio::runtime::Runtime,
     conferences: usize,
     per_conf: usize,
