@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 /// Commands waiting for a shard at most.
 const COMMANDS: usize = 4096;
 /// Notices waiting for their reader at most, per shard.
-const NOTICES: usize = 16_384;
+const NOTICES: usize = 8192;
 /// Conferences per phase and shard at most.
 const ROOMS: usize = 2048;
 
@@ -70,7 +70,7 @@ impl Handle {
     fn tell(&self, command: Command) -> Result<(), EngineError> {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         commands.push(command).map_err(|_| EngineError::Busy)?;
-        self.bell.ring();
+        self.bell.call();
         Ok(())
     }
 }
@@ -100,17 +100,25 @@ impl Events {
                     // Freed here, where freeing is allowed.
                     Told::Member(_, member) => drop(member),
                     Told::Room(room) => drop(room),
+                    Told::Nothing => {}
                 }
             }
             if self.told.is_abandoned() {
                 return None;
             }
             let mut ready = self.bell.readable().await.ok()?;
-            if !ready.get_inner().clear() {
-                ready.clear_ready();
-            }
+            ready.get_inner().clear();
+            ready.clear_ready();
         }
     }
+}
+
+/// A ring whose memory was touched before a tick comes to it: no page of it is missing later.
+fn ring<T>(size: usize, filler: impl Fn() -> T) -> (Producer<T>, Consumer<T>) {
+    let (mut producer, mut consumer) = RingBuffer::new(size);
+    while producer.push(filler()).is_ok() {}
+    while consumer.pop().is_ok() {}
+    (producer, consumer)
 }
 
 impl Engine {
@@ -122,8 +130,8 @@ impl Engine {
         let mut handles = Vec::new();
         let mut events = Vec::new();
         for index in 0..shards.max(1) {
-            let (commands, commands_out) = RingBuffer::new(COMMANDS);
-            let (told_in, told) = RingBuffer::new(NOTICES);
+            let (commands, commands_out) = ring(COMMANDS, || Command::Stop);
+            let (told_in, told) = ring(NOTICES, || Told::Nothing);
             let (bell, reader) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
             let counters = Arc::new(Counters::default());
             let shard =

@@ -73,15 +73,14 @@ impl Ports {
             let port = self.first + (2 * n) as u16;
             let Some(rtp) = self.try_bind(port)? else { continue };
             let Some(rtcp) = self.try_bind(port + 1)? else { continue };
-            return Ok(Pair { address: rtp.local_addr()?, rtp, rtcp });
+            return Ok(Pair { address: SocketAddr::new(self.address, port), rtp, rtcp });
         }
         Err(PortsError::Exhausted)
     }
 
     fn try_bind(&self, port: u16) -> Result<Option<UdpSocket>, PortsError> {
-        let socket =
-            Socket::new(Domain::for_address((self.address, port).into()), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let domain = Domain::for_address((self.address, port).into());
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         match socket.bind(&SocketAddr::new(self.address, port).into()) {
             Ok(()) => Ok(Some(socket.into())),
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => Ok(None),

@@ -279,6 +279,30 @@ impl std::fmt::Debug for IndexKey {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Index(u128);
 
+/// Hashes an [`Index`] for a map: it is a keyed hash already, which nobody outside can steer.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IndexHasher(u64);
+
+impl std::hash::Hasher for IndexHasher {
+    fn write_u128(&mut self, index: u128) {
+        self.0 = index as u64;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not for an index; kept right for whoever hashes something else.
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A map by [`Index`].
+pub type IndexMap<V> = std::collections::HashMap<Index, V, std::hash::BuildHasherDefault<IndexHasher>>;
+
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The low bits suffice to tell two apart in a test's output.

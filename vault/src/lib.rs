@@ -28,7 +28,7 @@ mod wipe;
 
 pub use harden::harden;
 pub use heap::Allocator;
-pub use key::{Index, IndexKey, Keyring, Vault, VaultError};
+pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
 pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -135,7 +136,6 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
         0 => (cores - 1).max(1),
         n => n,
     };
-    let (engine, notices) = Engine::start(ports, shards)?;
     let routing = Routing::new(config);
     let reader = Reader::new(&vault, routing.address_book())?;
     let listen = config.sip.listen.get_ref().iter().map(|l| config::listener(l.get_ref()));
@@ -145,19 +145,26 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
     let sip =
         transport::Config { listen, external: config.sip.external_address, limits, ..Default::default() };
     let (sip, events) = transport::start(&vault, reader, sip, Arc::new(move |ip| trunks.admit(ip)))?;
+    // Calls and conferences live on the SIP worker's thread, so that an INVITE makes no hop between threads.
+    let signalling = sip.runtime().clone();
+    let (engine, notices) = {
+        let _inside = signalling.enter();
+        Engine::start(ports, shards)?
+    };
     let house = Arc::new(House {
         sip,
         engine,
         vault,
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,
+        runtime: tokio::runtime::Handle::current(),
     });
     let registry = Arc::new(Registry::default());
-    tokio::spawn(control::run(house.clone(), routing, registry.clone(), events));
+    signalling.spawn(control::run(house.clone(), routing, registry.clone(), events));
     for events in notices {
-        tokio::spawn(control::notices(registry.clone(), events));
+        signalling.spawn(control::notices(registry.clone(), events));
     }
-    tokio::spawn(housekeeping());
+    tokio::spawn(housekeeping(house.clone()));
     let api = Api { registry: registry.clone(), house: house.clone(), tokens: Arc::new(tokens) };
     let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
     let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
@@ -166,12 +173,18 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
 }
 
 /// Memory that a burst of calls took goes back to the system when the burst is over.
-async fn housekeeping() {
-    let mut now_and_then = tokio::time::interval(Duration::from_secs(15));
+async fn housekeeping(house: Arc<House>) {
+    let mut now_and_then = tokio::time::interval(Duration::from_secs(5));
+    let mut most = 0;
     loop {
         now_and_then.tick().await;
-        // On a thread that may wait. It ends only with the runtime.
-        let _ = tokio::task::spawn_blocking(vault::heap::trim).await;
+        let kept = house.sip.counters().transactions.load(Ordering::Relaxed);
+        if kept < most / 2 {
+            most = kept;
+            // On a thread that may wait. It ends only with the runtime.
+            let _ = tokio::task::spawn_blocking(vault::heap::trim).await;
+        }
+        most = most.max(kept);
     }
 }
 

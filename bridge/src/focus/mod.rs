@@ -40,6 +40,8 @@ pub struct House {
     pub capabilities: Capabilities,
     /// Address that SDP names, if it is not the one on which the call came.
     pub media_address: Option<IpAddr>,
+    /// Where work runs that is not signalling: RTCP here.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// A control over a participant.
@@ -292,7 +294,7 @@ impl Focus {
             return false;
         }
         let remote = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
-        leg.rtcp = tokio::net::UdpSocket::from_std(rtcp).ok().map(|socket| Rtcp::spawn(socket, remote));
+        leg.rtcp = Some(Rtcp::new(self.house.runtime.clone(), rtcp, remote));
         true
     }
 
@@ -410,8 +412,10 @@ impl Focus {
             }
             Notice::Report(report) => {
                 let round_trip = leg.rtcp.as_ref().and_then(|r| r.remote().round_trip);
-                if let Some(rtcp) = &leg.rtcp {
-                    rtcp.report(report);
+                if let Some(rtcp) = &mut leg.rtcp
+                    && let Err(e) = rtcp.report(report)
+                {
+                    tracing::warn!(error = %e, "a leg has no RTCP");
                 }
                 let quality = leg.meter.take(&report, round_trip);
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);

@@ -7,6 +7,7 @@ use rand::RngExt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -28,27 +29,39 @@ pub struct Remote {
     pub dropped: u64,
 }
 
-/// One leg's RTCP. Dropping it says goodbye.
+/// One leg's RTCP. Its task begins with the leg's first figures (what the peer sent before waits in the socket), so that a call
+/// which ends at once costs none. Dropping it says goodbye.
 #[derive(Debug)]
 pub struct Session {
     reports: watch::Sender<Option<Report>>,
     remotes: watch::Sender<SocketAddr>,
-    heard: watch::Receiver<Remote>,
+    heard: watch::Sender<Remote>,
+    runtime: Handle,
+    waiting: Option<std::net::UdpSocket>,
 }
 
 impl Session {
-    /// Starts the task on the current tokio runtime. `remote` is the peer's RTCP address from its SDP.
-    pub fn spawn(socket: UdpSocket, remote: SocketAddr) -> Self {
-        let (reports, reports_in) = watch::channel(None);
-        let (remotes, remotes_in) = watch::channel(remote);
-        let (heard_out, heard) = watch::channel(Remote::default());
-        tokio::spawn(run(socket, remotes_in, reports_in, heard_out));
-        Self { reports, remotes, heard }
+    /// RTCP on a non-blocking `socket`, whose task will run on `runtime`. `remote` is the peer's RTCP address from its SDP.
+    pub fn new(runtime: Handle, socket: std::net::UdpSocket, remote: SocketAddr) -> Self {
+        let (reports, _) = watch::channel(None);
+        let (remotes, _) = watch::channel(remote);
+        let (heard, _) = watch::channel(Remote::default());
+        Self { reports, remotes, heard, runtime, waiting: Some(socket) }
     }
 
     /// Gives the leg's newest figures.
-    pub fn report(&self, report: Report) {
+    ///
+    /// # Errors
+    /// The socket cannot be watched (with the first figures only).
+    pub fn report(&mut self, report: Report) -> std::io::Result<()> {
         self.reports.send_replace(Some(report));
+        if let Some(socket) = self.waiting.take() {
+            let _inside = self.runtime.enter();
+            let socket = UdpSocket::from_std(socket)?;
+            let (remotes, reports) = (self.remotes.subscribe(), self.reports.subscribe());
+            self.runtime.spawn(run(socket, remotes, reports, self.heard.clone()));
+        }
+        Ok(())
     }
 
     /// New signalling changed the peer's address.
@@ -156,6 +169,12 @@ mod tests {
     use crate::leg::{Direction, Leg, LegSetup};
     use crate::units::{LegId, PayloadType, Ssrc};
 
+    fn socket() -> std::net::UdpSocket {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
     fn leg_report() -> Report {
         let setup = LegSetup {
             id: LegId(1),
@@ -173,8 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_sessions_report_to_each_other_and_measure_the_round_trip() {
-        let (a, b) =
-            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let (a, b) = (socket(), socket());
         let (at_a, at_b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
         let (report_a, mut report_b) = (leg_report(), leg_report());
         report_b.block = Some(crate::reception::Block {
@@ -184,24 +202,25 @@ mod tests {
             highest: 4,
             jitter: 1,
         });
-        let (a, b) = (Session::spawn(a, at_b), Session::spawn(b, at_a));
-        a.report(report_a);
-        b.report(report_b);
-        let mut heard = a.heard.clone();
+        let mut a = Session::new(Handle::current(), a, at_b);
+        let mut b = Session::new(Handle::current(), b, at_a);
+        a.report(report_a).unwrap();
+        b.report(report_b).unwrap();
+        let mut heard = a.heard.subscribe();
         heard.wait_for(|r| r.jitter == 1 && r.round_trip.is_some()).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_stranger_is_not_heard_and_the_end_says_goodbye() {
-        let own = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let own = socket();
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = own.local_addr().unwrap();
-        let session = Session::spawn(own, peer.local_addr().unwrap());
+        let mut session = Session::new(Handle::current(), own, peer.local_addr().unwrap());
         let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
-        session.report(leg_report());
+        session.report(leg_report()).unwrap();
         let report = write(&leg_report(), true, &mut Memory::default(), "x", wall_clock(), false);
         stranger.send_to(&report, at).await.unwrap();
-        session.heard.clone().wait_for(|r| r.dropped == 1).await.unwrap();
+        session.heard.subscribe().wait_for(|r| r.dropped == 1).await.unwrap();
         drop(session);
         let mut buffer = [0; LARGEST];
         let len = peer.recv(&mut buffer).await.unwrap();

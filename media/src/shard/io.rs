@@ -6,6 +6,7 @@ use crate::units::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::io::unix::AsyncFd;
 
 /// Datagrams read by one call.
@@ -217,7 +218,11 @@ pub(super) fn raise_priority() -> bool {
 
 /// A counter that wakes a sleeper: `eventfd(2)`.
 #[derive(Debug)]
-pub struct Bell(OwnedFd);
+pub struct Bell {
+    fd: OwnedFd,
+    /// The sleeper comes by too late on its own, so [`Bell::call`] must ring.
+    asleep: AtomicBool,
+}
 
 impl Bell {
     /// A new bell.
@@ -225,15 +230,36 @@ impl Bell {
         // SAFETY: a plain system call; the descriptor is ours alone.
         unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
-            if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(Self(OwnedFd::from_raw_fd(fd))) }
+            if fd < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(Self { fd: OwnedFd::from_raw_fd(fd), asleep: AtomicBool::new(false) })
         }
+    }
+
+    /// Wakes a sleeper that sleeps for long; one that comes by soon is left alone. To be called after the ring was written.
+    pub fn call(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    /// Sleeps until called or for `at_most`, unless `has_work` says that something came since it was last looked for.
+    pub(super) fn sleep(&self, at_most: Nanos, has_work: impl FnOnce() -> bool) {
+        self.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            self.wait(at_most);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
     }
 
     /// Wakes the sleeper.
     pub fn ring(&self) {
         let one = 1u64;
         // SAFETY: eight bytes, as eventfd wants. It fails only when the bell rings already.
-        unsafe { libc::write(self.0.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
+        unsafe { libc::write(self.fd.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
     }
 
     /// The bell for an asynchronous sleeper, on the current tokio runtime's reactor.
@@ -247,29 +273,31 @@ impl Bell {
     pub fn clear(&self) -> bool {
         let mut count = 0u64;
         // SAFETY: eight bytes, as eventfd wants.
-        unsafe { libc::read(self.0.as_raw_fd(), std::ptr::from_mut(&mut count).cast(), 8) == 8 }
+        unsafe { libc::read(self.fd.as_raw_fd(), std::ptr::from_mut(&mut count).cast(), 8) == 8 }
     }
 
-    /// Sleeps until it rings or for `at_most`.
+    /// Sleeps until it rings, and silences it, or for `at_most`.
     pub(super) fn wait(&self, at_most: Nanos) {
-        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let time = libc::timespec {
             tv_sec: (at_most.0 / 1_000_000_000) as i64,
             tv_nsec: (at_most.0 % 1_000_000_000) as i64,
         };
         // SAFETY: one valid pollfd and a valid timeout.
-        unsafe { libc::ppoll(&mut poll, 1, &time, std::ptr::null()) };
+        if unsafe { libc::ppoll(&mut poll, 1, &time, std::ptr::null()) } > 0 {
+            self.clear();
+        }
     }
 }
 
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl AsRawFd for Bell {
     fn as_raw_fd(&self) -> i32 {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 }

@@ -74,6 +74,8 @@ pub enum Told {
     Member(RoomId, Box<LiveMember>),
     /// A conference that was closed, to be freed.
     Room(Box<LiveRoom>),
+    /// Nothing: fills a new ring.
+    Nothing,
 }
 
 /// Counters that anybody may read at any time.
@@ -182,10 +184,12 @@ impl Shard {
             self.out.wake_reader(now, next.is_none());
             match next {
                 None => {
-                    if self.pending() {
-                        self.bell.wait(Nanos(PHASE));
+                    // Where calls come and go, looking once a tick is cheaper than being woken for each.
+                    if self.pending() || self.phases.iter().any(|p| !p.is_empty()) {
+                        self.bell.wait(Nanos(TICK));
                     } else {
-                        self.bell.wait(IDLE);
+                        let Self { bell, commands, .. } = &self;
+                        bell.sleep(IDLE, || !commands.is_empty() || commands.is_abandoned());
                     }
                     at = io::monotonic().0 / PHASE;
                 }
@@ -208,9 +212,10 @@ impl Shard {
         }
     }
 
-    /// The first phase, from `at` on, in which there is work.
+    /// The first phase, from `at` on, in which there is work: a room with somebody in it.
     fn next_phase(&self, at: u64) -> Option<u64> {
-        (at..at + PHASES).find(|p| !self.phases[(p % PHASES) as usize].is_empty())
+        let busy = |p: &u64| self.phases[(p % PHASES) as usize].iter().any(|r| !r.is_empty());
+        (at..at + PHASES).find(busy)
     }
 
     fn pending(&self) -> bool {
@@ -220,9 +225,10 @@ impl Shard {
     /// One pass over the rooms of a phase: drain, tick.
     fn pass(&mut self, phase: usize) {
         let now = io::wall_clock();
-        let mut received = 0;
+        let (mut received, mut ticks) = (0, 0);
         let Self { phases, receiver, out, .. } = self;
-        for room in &mut phases[phase] {
+        for room in phases[phase].iter_mut().filter(|r| !r.is_empty()) {
+            ticks += 1;
             let id = room.id();
             for member in room.members_mut() {
                 received += drain(receiver, member, id, now, out);
@@ -231,7 +237,7 @@ impl Shard {
         }
         let counters = &out.counters;
         // Counted before rooms move away.
-        counters.ticks.fetch_add(phases[phase].len() as u64, Ordering::Relaxed);
+        counters.ticks.fetch_add(ticks, Ordering::Relaxed);
         counters.received.fetch_add(received, Ordering::Relaxed);
         counters.sent.fetch_add(std::mem::take(&mut out.sent), Ordering::Relaxed);
         counters.send_errors.fetch_add(std::mem::take(&mut out.send_errors), Ordering::Relaxed);
@@ -264,7 +270,6 @@ impl Shard {
 
     /// Takes commands while there are any and nothing is owed. False: stop.
     fn obey(&mut self) -> bool {
-        self.bell.clear();
         loop {
             if !self.settle() {
                 return true;

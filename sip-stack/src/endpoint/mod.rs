@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use timers::{Key, Timers};
-use vault::{Index, Sealed, SignallingText};
+use vault::{Index, IndexMap, Sealed, SignallingText};
 
 pub use uac::Outgoing;
 
@@ -191,10 +191,10 @@ pub struct Endpoint {
     available: bool,
     next_call: u64,
     unanswered: usize,
-    calls: HashMap<CallId, Call>,
+    calls: HashMap<CallId, Box<Call>>,
     tags: HashMap<u64, CallId>,
-    server: HashMap<Index, ServerTransaction>,
-    merges: HashMap<Index, Index>,
+    server: IndexMap<Box<ServerTransaction>>,
+    merges: IndexMap<Index>,
     client: HashMap<(u64, bool), ClientTransaction>,
     timers: Timers,
     transmits: VecDeque<Transmit>,
@@ -213,8 +213,8 @@ impl Endpoint {
             unanswered: 0,
             calls: HashMap::new(),
             tags: HashMap::new(),
-            server: HashMap::new(),
-            merges: HashMap::new(),
+            server: IndexMap::default(),
+            merges: IndexMap::default(),
             client: HashMap::new(),
             timers: Timers::default(),
             transmits: VecDeque::new(),
@@ -302,7 +302,7 @@ impl Endpoint {
 
     /// Memory that a burst of calls took goes back when the burst is over.
     fn shrink(&mut self) {
-        fn map<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
+        fn map<K: std::hash::Hash + Eq, V, S: std::hash::BuildHasher>(map: &mut HashMap<K, V, S>) {
             if map.capacity() > 4 * map.len() + 1024 {
                 map.shrink_to(2 * map.len());
             }
@@ -405,18 +405,18 @@ impl Endpoint {
         self.next_call += 1;
         self.unanswered += usize::from(waits(&call));
         self.tags.insert(call.local_tag, id);
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         id
     }
 
-    fn forget(&mut self, id: CallId) -> Option<Call> {
+    fn forget(&mut self, id: CallId) -> Option<Box<Call>> {
         let call = self.calls.remove(&id)?;
         self.tags.remove(&call.local_tag);
         self.unanswered -= usize::from(waits(&call));
         Some(call)
     }
 
-    fn end(&mut self, id: CallId, cause: Cause) -> Option<Call> {
+    fn end(&mut self, id: CallId, cause: Cause) -> Option<Box<Call>> {
         let call = self.forget(id)?;
         self.events.push_back(Event::Ended { call: id, cause });
         Some(call)
@@ -447,7 +447,7 @@ impl Endpoint {
     }
 
     /// Sends BYE for a call that is forgotten already.
-    fn bye(&mut self, now: Instant, id: CallId, mut call: Call) {
+    fn bye(&mut self, now: Instant, id: CallId, mut call: Box<Call>) {
         let Some(text) = call.text.take() else { return };
         let flow = call.next_flow();
         let request = WireRequest {

@@ -137,7 +137,7 @@ impl Endpoint {
             other.local_cseq = 1;
             other.text = Some(text.clone());
             self.send_ack(&other, &text);
-            return self.bye(now, id, other);
+            return self.bye(now, id, Box::new(other));
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
         if let Some(ack) = call.acked.clone() {

@@ -47,7 +47,7 @@ impl Endpoint {
             call: None,
             reply: None,
         };
-        self.server.insert(index, transaction);
+        self.server.insert(index, Box::new(transaction));
         if merged {
             return self.respond(now, index, 482, ReplyExtras::default());
         }

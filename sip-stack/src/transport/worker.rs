@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, mpsc, oneshot};
 use vault::{Region, Vault};
@@ -80,6 +80,7 @@ pub struct Handle {
     counters: Arc<Counters>,
     reader: Arc<Reader>,
     listening: Vec<(Protocol, SocketAddr)>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Handle {
@@ -99,6 +100,12 @@ impl Handle {
     /// Its reader, whose key sealed what its events carry.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// The worker's own runtime, of one thread: what runs here gets events and gives commands without a hop between threads, and must
+    /// not keep the worker waiting.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
     }
 
     /// Where it listens; ports that were 0 are the real ones.
@@ -129,18 +136,21 @@ pub fn start(
     let (events_out, events) = mpsc::unbounded_channel();
     let counters = Arc::new(Counters::default());
     let reader = Arc::new(reader);
-    let handle = Handle { commands, counters: counters.clone(), reader: reader.clone(), listening };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = Handle {
+        commands,
+        counters: counters.clone(),
+        reader: reader.clone(),
+        listening,
+        runtime: runtime.handle().clone(),
+    };
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let vault = vault.clone();
     std::thread::Builder::new().name("sip".into()).spawn(move || {
-        let made = vault.region().map_err(TransportError::from).and_then(|region| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok((region, runtime))
-        });
-        let (region, runtime) = match made {
-            Ok(made) => made,
+        let region = match vault.region() {
+            Ok(region) => region,
             Err(e) => {
-                let _ = ready.send(Err(e));
+                let _ = ready.send(Err(e.into()));
                 return;
             }
         };
@@ -265,9 +275,12 @@ async fn run(
     }
 }
 
+/// Timers that are due within so short a time of each other fire together: the shortest (T1) is 25 times as long.
+const TOGETHER: Duration = Duration::from_millis(20);
+
 async fn sleep_until(due: Option<Instant>) {
     match due {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
+        Some(at) => tokio::time::sleep_until((at + TOGETHER).into()).await,
         None => std::future::pending().await,
     }
 }
@@ -278,18 +291,10 @@ async fn udp(core: Shared, socket: Rc<UdpSocket>, address: SocketAddr, place: u6
         if socket.readable().await.is_err() {
             return;
         }
-        for _ in 0..BURST {
-            let mut shared = core.borrow_mut();
-            let received = shared.region.receive(|buffer| socket.try_recv_from(buffer));
-            let Ok((_, source)) = received else { break };
-            let local = shared.local_address(address, source.ip());
-            let flow = Flow { remote: source, local, connection: place, reliable: false };
-            shared.take(flow);
-            drop(shared);
-            flush(&core);
-        }
-        // Timers and commands have their turn between bursts.
+        core.borrow_mut().burst(&socket, address, place);
+        // Timers and commands have their turn between bursts; what the user answers at once goes out together with the 100.
         tokio::task::yield_now().await;
+        flush(&core);
     }
 }
 
@@ -300,6 +305,17 @@ impl Core {
             add(&self.counters.unknown_source);
         }
         admission
+    }
+
+    /// Takes the datagrams that are there, and tells the user.
+    fn burst(&mut self, socket: &UdpSocket, address: SocketAddr, place: u64) {
+        for _ in 0..BURST {
+            let received = self.region.receive(|buffer| socket.try_recv_from(buffer));
+            let Ok((_, source)) = received else { break };
+            let local = self.local_address(address, source.ip());
+            self.take(Flow { remote: source, local, connection: place, reliable: false });
+        }
+        self.tell();
     }
 
     /// Takes the message in the region's receive buffer.
@@ -407,6 +423,14 @@ impl Core {
         None
     }
 
+    /// Tells the user what happened.
+    fn tell(&mut self) {
+        while let Some(event) = self.endpoint.poll_event() {
+            // Nobody listens while the house is being closed.
+            let _ = self.events.send(event);
+        }
+    }
+
     /// A stream is open: what waited for it is sent.
     pub(super) fn opened(&mut self, flow: Flow, stream: Rc<Stream>) {
         self.streams.insert(flow.connection, stream);
@@ -431,10 +455,7 @@ pub(super) fn flush(core: &Shared) {
             tokio::task::spawn_local(tcp::open(core.clone(), flow));
         }
     }
-    while let Some(event) = shared.endpoint.poll_event() {
-        // Nobody listens while the house is being closed.
-        let _ = shared.events.send(event);
-    }
+    shared.tell();
     let (counts, kept) = (shared.endpoint.counts(), shared.endpoint.kept());
     let counters = &shared.counters;
     counters.requests.store(counts.requests, Ordering::Relaxed);
