@@ -15,6 +15,7 @@
 //! | [`api`] | HTTP and WebSocket |
 //! | [`phone`] | calls made by ourselves: the test phone and the load generator's legs |
 //! | [`loadtest`] | load on another bridge, and what is heard under it |
+//! | [`viewer`] | a roster's viewer: the feed's client, the live table |
 //! | [`cli`] | the commands |
 //!
 //! A module imports only from those above it.
@@ -38,5 +39,7 @@ pub mod api;
 pub mod phone;
 
 pub mod loadtest;
+
+pub mod viewer;
 
 pub mod cli;

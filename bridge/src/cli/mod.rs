@@ -1,7 +1,9 @@
 //! The commands of the binary.
 
 pub mod call;
+pub mod demo;
 pub mod load;
+pub mod roster;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,10 @@ enum Command {
     Call(call::Options),
     /// A capacity test that checks what is heard.
     Load(load::Options),
+    /// A conference's live roster in the terminal.
+    Roster(roster::Options),
+    /// A bridge with embedded defaults and six callers who speak, and its live roster.
+    Demo(demo::Options),
 }
 
 /// Exit code for a bad configuration.
@@ -45,7 +51,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { config } => Ok(check(&config)),
         Command::Call(options) => call::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Roster(options) => roster::run(&options),
+        Command::Demo(options) => demo::run(&options),
     }
+}
+
+/// A last word to who typed the command.
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]

@@ -1,0 +1,64 @@
+//! The feed as lines, for where there is no terminal.
+
+use super::{Said, View};
+
+/// Applies what was said and tells it in words; levels alone are no line.
+pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
+    let before: Vec<_> = view.rows.iter().map(|r| (r.id.clone(), r.clone())).collect();
+    let was_waiting = view.waiting.clone();
+    view.take(said);
+    let mut lines = Vec::new();
+    if let (Some(why), true) = (&view.waiting, view.waiting != was_waiting) {
+        lines.push(why.clone());
+    }
+    for row in &view.rows {
+        let who = &row.pseudonym;
+        let Some((_, old)) = before.iter().find(|(id, _)| *id == row.id) else {
+            lines.push(format!(
+                "{who} {} (name {}, number {})",
+                row.state, row.name.status, row.number.status
+            ));
+            continue;
+        };
+        if old.state != row.state {
+            lines.push(format!("{who} {}", row.state));
+        }
+        if old.muted != row.muted {
+            lines.push(format!("{who} {}", if row.muted { "muted" } else { "unmuted" }));
+        }
+        if old.speaking != row.speaking {
+            lines.push(format!("{who} {}", if row.speaking { "speaks" } else { "is silent" }));
+        }
+    }
+    for (id, old) in &before {
+        if !view.rows.iter().any(|r| r.id == *id) {
+            lines.push(format!("{} left", old.pseudonym));
+        }
+    }
+    if view.is_over() {
+        lines.push("the conference has ended".into());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::tests::{row, said};
+    use super::*;
+
+    #[test]
+    fn changes_are_told_once_and_in_words() {
+        let mut view = View::new("confx");
+        let mut tell = |kind: &str, row: String| {
+            lines(&mut view, said(&format!(r#"{{"seq":1,"kind":"{kind}","participant":{row}}}"#)))
+        };
+        assert_eq!(
+            tell("joined", row(1, "joining", false)),
+            ["Guest 1 joining (name shared, number withheld)"]
+        );
+        assert_eq!(tell("updated", row(1, "live", false)), ["Guest 1 live"]);
+        assert_eq!(tell("speaking", row(1, "live", true)), ["Guest 1 speaks"]);
+        assert!(tell("speaking", row(1, "live", true).replace("-30", "-20")).is_empty());
+        assert_eq!(tell("left", row(1, "left", false)), ["Guest 1 left"]);
+    }
+}
