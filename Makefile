@@ -11,7 +11,6 @@ demo: build
 ## Everything that can be checked: unit, virtual-time, black-box and real-peer tests.
 test: setup-test lint
 	$(call say,tests (the first run builds for some minutes))
-	$(CARGO) build --quiet --package sotto
 	scripts/test
 
 build: setup-build

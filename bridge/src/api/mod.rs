@@ -6,8 +6,10 @@ use crate::control::Registry;
 use crate::focus::{Control, House, ToFocus};
 use crate::roster::Message;
 use crate::telemetry;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -99,6 +101,18 @@ async fn ask<T>(
     answer.await.map_err(|_| Problem::NO_CONFERENCE)
 }
 
+/// A path's variable parts; what cannot be read names nothing that is there.
+struct Segments<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(segments) = Path::from_request_parts(parts, state).await.map_err(|_| Problem::NOT_FOUND)?;
+        Ok(Self(segments))
+    }
+}
+
 fn find(api: &Api, id: &str) -> Result<mpsc::Sender<ToFocus>, Problem> {
     api.registry.find(id).ok_or(Problem::NO_CONFERENCE)
 }
@@ -115,14 +129,17 @@ async fn conferences(State(api): State<Api>) -> impl IntoResponse {
     Json(serde_json::json!({ "conferences": list }))
 }
 
-async fn roster(State(api): State<Api>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+async fn roster(
+    State(api): State<Api>,
+    Segments(id): Segments<String>,
+) -> Result<impl IntoResponse, Problem> {
     let snapshot = ask(&find(&api, &id)?, ToFocus::Snapshot).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], snapshot.to_string()))
 }
 
 async fn control(
     State(api): State<Api>,
-    Path((id, participant, action)): Path<(String, String, String)>,
+    Segments((id, participant, action)): Segments<(String, String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
     let control = match action.as_str() {
         "mute" => Control::Mute,
@@ -139,10 +156,11 @@ async fn control(
 
 async fn events(
     State(api): State<Api>,
-    Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    Segments(id): Segments<String>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let inbox = find(&api, &id)?;
+    let upgrade = upgrade.map_err(|_| Problem::UPGRADE)?;
     // What a watcher sends is read over; little of it is taken.
     Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| watch(socket, inbox)))
 }

@@ -21,6 +21,8 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, title: "No such participant" };
     pub(super) const NO_ACTION: Self =
         Self { status: StatusCode::NOT_FOUND, title: "No such action; there are mute, unmute and remove" };
+    pub(super) const UPGRADE: Self =
+        Self { status: StatusCode::UPGRADE_REQUIRED, title: "The feed is a WebSocket (RFC 6455)" };
     pub(super) const METHOD: Self =
         Self { status: StatusCode::METHOD_NOT_ALLOWED, title: "This resource has another method" };
 }

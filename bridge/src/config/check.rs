@@ -48,14 +48,19 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 pub fn parse(file: &str, text: &str) -> Result<Config, Faults> {
     let mut faults = Vec::new();
     let mut rest = text.to_owned();
+    let mut blanked = Vec::new();
     let config = loop {
         match toml::from_str::<Config>(&rest) {
             Ok(config) => break Some(config),
             Err(e) => {
                 let span = e.span().unwrap_or(0..0);
-                faults.push((line_of(text, span.start), one_line(e.message())));
+                let what = one_line(e.message());
+                // A field is not missing because it was wrong.
+                if !blanked.iter().any(|key| what == format!("missing field `{key}`")) {
+                    faults.push((line_of(text, span.start), what));
+                }
                 // What was wrong is blanked out, so that the next fault is found too.
-                if faults.len() == MOST || !blank(&mut rest, span) {
+                if faults.len() == MOST || !blank(&mut rest, span, &mut blanked) {
                     break None;
                 }
             }
@@ -82,7 +87,7 @@ fn one_line(message: &str) -> String {
 }
 
 /// Turns the lines of a span into empty ones. False when that would change nothing or take a table's header.
-fn blank(text: &mut String, span: Range<usize>) -> bool {
+fn blank(text: &mut String, span: Range<usize>, keys: &mut Vec<String>) -> bool {
     let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |n| n + 1);
     let from = span.end.clamp(start, text.len());
     let end = text[from..].find('\n').map_or(text.len(), |n| from + n);
@@ -90,6 +95,7 @@ fn blank(text: &mut String, span: Range<usize>) -> bool {
     if lines.trim().is_empty() || lines.trim_start().starts_with('[') {
         return false;
     }
+    keys.extend(lines.split_once('=').map(|(key, _)| key.trim().to_owned()));
     let spaces: String =
         lines.chars().map(|c| if c == '\n' { "\n".into() } else { " ".repeat(c.len_utf8()) }).collect();
     text.replace_range(start..end, &spaces);

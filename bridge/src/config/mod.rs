@@ -146,6 +146,23 @@ impl Default for Conferences {
     }
 }
 
+/// A network, as `192.0.2.0/24`, or one address.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(pub IpNet);
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse().or_else(|_| one());
+        network
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no network, expected ADDRESS/LENGTH as 192.0.2.0/24"))
+    }
+}
+
 /// `[[trunk]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,7 +170,7 @@ pub struct Trunk {
     /// Its name in logs and metrics.
     pub name: Spanned<String>,
     /// Networks from which it sends.
-    pub from: Spanned<Vec<IpNet>>,
+    pub from: Spanned<Vec<Network>>,
     /// Whether its identity headers are believed (RFC 3325).
     #[serde(default)]
     pub trusted: bool,

@@ -181,7 +181,8 @@ pub fn write(
     let chunk = SourceDescriptionChunk { source: ssrc, items: vec![item] };
     let mut packets = vec![head, Box::new(SourceDescription { chunks: vec![chunk] })];
     if bye {
-        packets.push(Box::new(Goodbye { sources: vec![ssrc], reason: Bytes::new() }));
+        // With a reason that fills its word: for an empty one the library pads in a way that Wireshark calls malformed.
+        packets.push(Box::new(Goodbye { sources: vec![ssrc], reason: Bytes::from_static(b"end") }));
     }
     // Every part is of our own making and far below the size limits, so this cannot fail.
     rtc_rtcp::packet::marshal(&packets).map(bytes::BytesMut::freeze).unwrap_or_default()

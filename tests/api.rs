@@ -1,0 +1,162 @@
+//! The host's side: roster, feed and controls over HTTP; health; the drain.
+
+use crate::harness::{Bridge, TOKEN, clip, curl, heard, samples, speech};
+use serde_json::Value;
+
+#[test]
+fn without_a_right_token_nothing_is_told() {
+    let bridge = Bridge::start();
+    let _caller = bridge.caller("confx", 10.0, &[]);
+    bridge.await_live("confx", 1);
+    for path in ["/v1/conferences", "/v1/conferences/confx/roster", "/v1/conferences/confx/events"] {
+        let url = format!("http://{}{path}", bridge.http);
+        for token in [None, Some(""), Some("a-token-for-test"), Some("a-token-for-tests2")] {
+            let (status, body) = curl("GET", &url, token);
+            let problem: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, problem["status"].as_u64()), (401, Some(401)), "{path} {token:?}");
+            assert!(!body.contains("Guest"));
+        }
+    }
+    let controls = format!("http://{}/v1/conferences/confx/participants/p_x/mute", bridge.http);
+    assert_eq!(curl("POST", &controls, None).0, 401);
+}
+
+#[test]
+fn what_is_not_there_is_a_problem_document() {
+    let bridge = Bridge::start();
+    let _caller = bridge.caller("confx", 10.0, &[]);
+    bridge.await_live("confx", 1);
+    for (method, path, expected) in [
+        ("GET", "/v1/conferences/confnone/roster", 404),
+        ("GET", "/v1/conferences/confnone/events", 404),
+        ("GET", "/v1/conferences/confx/events", 426),
+        ("POST", "/v1/conferences/confx/participants/p_none/mute", 404),
+        ("POST", "/v1/conferences/confx/participants/p_none/sing", 404),
+        ("GET", "/v2", 404),
+        ("DELETE", "/v1/conferences", 405),
+        ("GET", "/v1/conferences/%ff%00/roster", 404),
+    ] {
+        let (status, body) = bridge.ask(method, path);
+        let status_told = serde_json::from_str::<Value>(&body).ok().and_then(|p| p["status"].as_u64());
+        assert_eq!((status, status_told), (expected, Some(u64::from(expected))), "{path}: {body}");
+        assert!(
+            !body.contains("confnone") && !body.contains("p_none"),
+            "it repeats nothing of what was asked: {body}"
+        );
+    }
+    let (status, body) = bridge.ask("GET", "/openapi.json");
+    let described: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    assert!(described["paths"]["/v1/conferences/{id}/roster"].is_object(), "{body}");
+}
+
+#[test]
+fn the_feed_begins_with_the_snapshot_and_tells_every_change_with_a_growing_seq() {
+    let bridge = Bridge::start();
+    let _first = bridge.caller("confx", 15.0, &["--name", "Ada Example", "--number", "+12025550143"]);
+    bridge.await_live("confx", 1);
+    let mut feed = bridge.watch("confx");
+    let snapshot = feed.next();
+    assert_eq!(snapshot["kind"], "snapshot");
+    assert_eq!(snapshot["participants"][0]["pseudonym"], "Guest 1");
+    let voice = speech(1).display().to_string();
+    let mut second = bridge.caller("confx", 4.0, &["--wav", &voice, "--privacy", "id"]);
+    let mut events = feed.up_to("the second caller left", |e| e["kind"] == "left");
+    assert_eq!(second.wait(), 0);
+    let kinds: Vec<_> = events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    for kind in ["joined", "updated", "speaking", "left"] {
+        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+    }
+    let spoke =
+        |e: &Value| e["participant"]["speaking"] == true && e["participant"]["level"].as_i64().unwrap() > -60;
+    assert!(events.iter().any(spoke), "who speaks has a level");
+    assert_eq!(events[0]["participant"]["number"]["status"], "withheld");
+    events.insert(0, snapshot);
+    for pair in events.windows(2) {
+        assert_eq!(pair[1]["seq"].as_u64().unwrap(), pair[0]["seq"].as_u64().unwrap() + 1);
+    }
+    // Disclosed to nobody: not in the roster, not in the log.
+    let everything = format!("{events:?}{}{}", bridge.ask("GET", "/v1/conferences").1, bridge.log());
+    assert!(!everything.contains("Ada") && !everything.contains("2025550"), "{everything}");
+}
+
+#[test]
+fn mute_unmute_and_remove() {
+    let bridge = Bridge::start();
+    let recording = bridge.folder.0.join("heard.wav");
+    let voice = clip(&bridge.folder, 4, 1.5);
+    let said = samples(&voice);
+    let voice = voice.display().to_string();
+    let mut talker = bridge.caller("confx", 15.0, &["--wav", &voice]);
+    let id = bridge.await_live("confx", 1)[0]["id"].as_str().unwrap().to_owned();
+    let act =
+        |action: &str| bridge.ask("POST", &format!("/v1/conferences/confx/participants/{id}/{action}")).0;
+    assert_eq!(act("mute"), 204);
+    assert_eq!(bridge.roster("confx")[0]["muted"], true);
+    let mut listener = bridge.caller("confx", 4.5, &["--record", &recording.display().to_string()]);
+    assert_eq!(listener.wait(), 0);
+    let recorded = samples(&recording);
+    let loudest = recorded.iter().fold(0.0f32, |most, s| most.max(s.abs()));
+    assert!(loudest < 50.0, "a muted talker is not heard: {loudest}");
+    assert_eq!(act("unmute"), 204);
+    assert_eq!(bridge.roster("confx")[0]["muted"], false);
+
+    // The same, not muted, is heard: the check above can fail.
+    let mut again = bridge.caller("confx", 15.0, &["--wav", &voice]);
+    bridge.await_live("confx", 2);
+    let mut listener = bridge.caller("confx", 4.5, &["--record", &recording.display().to_string()]);
+    assert_eq!(listener.wait(), 0);
+    assert!(heard(&said, &samples(&recording)) > 0.9);
+
+    let mut feed = bridge.watch("confx");
+    assert_eq!(act("remove"), 204);
+    feed.up_to("the talker left", |e| e["kind"] == "left" && e["participant"]["id"] == id.as_str());
+    assert_eq!(talker.wait(), 0, "its phone was told");
+    assert_eq!(act("remove"), 404);
+    again.signal("-INT");
+    again.wait();
+}
+
+#[test]
+fn health_readiness_and_metrics() {
+    let bridge = Bridge::start();
+    let get = |path: &str| curl("GET", &format!("http://{}{path}", bridge.admin), None);
+    assert_eq!(get("/healthz"), (200, "ok\n".into()));
+    let (status, body) = get("/readyz");
+    let ready: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &ready["ready"]), (200, &Value::Bool(true)));
+    assert!(ready["vault"]["protection"].is_string());
+    let (_, metrics) = get("/metrics");
+    assert!(metrics.ends_with("# EOF\n") && metrics.contains("# TYPE sotto_calls gauge"), "{metrics}");
+    assert_eq!(
+        curl("GET", &format!("http://{}/metrics", bridge.http), Some(TOKEN)).0,
+        404,
+        "not for the outside"
+    );
+}
+
+#[test]
+fn sigterm_takes_no_new_calls_and_ends_with_the_last() {
+    let mut bridge = Bridge::start();
+    let mut caller = bridge.caller("confx", 3.0, &[]);
+    bridge.await_live("confx", 1);
+    bridge.process.signal("-TERM");
+    crate::harness::until("not ready any more", || {
+        (curl("GET", &format!("http://{}/readyz", bridge.admin), None).0 == 503).then_some(())
+    });
+    let late = bridge.call("confx", 1.0, &[]).output().unwrap();
+    assert!(!late.status.success() && String::from_utf8_lossy(&late.stderr).contains("503"), "{late:?}");
+    assert_eq!(bridge.roster("confx").len(), 1, "the call that was there goes on");
+    assert_eq!(caller.wait(), 0);
+    assert_eq!(bridge.process.wait(), 0);
+}
+
+#[test]
+fn sigterm_hangs_up_what_is_left_after_the_drain() {
+    let mut bridge = Bridge::start();
+    let mut caller = bridge.caller("confx", 60.0, &[]);
+    bridge.await_live("confx", 1);
+    bridge.process.signal("-TERM");
+    assert_eq!(bridge.process.wait(), 0);
+    assert_eq!(caller.wait(), 0, "it was said BYE");
+}

@@ -1,0 +1,92 @@
+//! A softphone that others wrote: baresip, headless, with a file for a microphone.
+
+use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, samples, speech, until};
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// This machine's address: baresip will not name the loopback's in its SDP. No packet is sent.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    routed.map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip())
+}
+
+fn modules() -> PathBuf {
+    let found = [
+        "/usr/lib/baresip/modules",
+        "/usr/lib/x86_64-linux-gnu/baresip/modules",
+        "/usr/lib/aarch64-linux-gnu/baresip/modules",
+    ];
+    found.into_iter().map(PathBuf::from).find(|p| p.is_dir()).expect("baresip's modules")
+}
+
+/// The same speech over and over, for a call ends with its file.
+fn long(folder: &Folder, n: usize) -> PathBuf {
+    let path = folder.0.join("voice.wav");
+    let mut recorder = sotto::phone::Recorder::create(&path).unwrap();
+    let frames = sotto::phone::frames(&sotto::phone::read_wav(&speech(n)).unwrap());
+    for frame in frames.iter().cycle().take(1500) {
+        recorder.write(frame).unwrap();
+    }
+    recorder.finish().unwrap();
+    path
+}
+
+fn recorded(folder: &Path, what: &str) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
+    files.into_iter().find(|f| f.to_string_lossy().ends_with(what))
+}
+
+#[test]
+fn baresip_is_heard_and_hears_the_mix_without_itself() {
+    let address = own_address();
+    let listen = address.to_string();
+    let bridge =
+        Bridge::with(&Setup { listen: &listen, trunk: &format!("{address}/32"), ..Setup::default() });
+    let folder = Folder::new();
+    let voice = long(&folder, 6);
+    folder.file(
+        "config",
+        format!(
+            "module_path {}\naudio_source aufile,{}\naudio_player aubridge,x\naudio_channels 1\nmodule aufile.so\nmodule aubridge.so\n\
+             module g711.so\nmodule sndfile.so\nsnd_path {}\nmodule_app account.so\nmodule_app menu.so\n",
+            modules().display(),
+            voice.display(),
+            folder.0.display()
+        ),
+    );
+    folder.file("accounts", format!("<sip:alice@{address}>;regint=0;audio_codecs=PCMA\n"));
+    folder.file("contacts", "");
+    let recording = bridge.folder.0.join("heard.wav");
+    let other = speech(3).display().to_string();
+    let mut phone = Process(
+        Command::new("baresip")
+            .arg("-f")
+            .arg(&folder.0)
+            .args(["-e", &format!("/dial sip:confbaresip@{}", bridge.sip), "-t", "9"])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(folder.0.join("out")).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("baresip is installed"),
+    );
+    let out = || std::fs::read_to_string(folder.0.join("out")).unwrap();
+    let begun = std::time::Instant::now();
+    while bridge.roster("confbaresip").iter().all(|r| r["state"] != "live") {
+        assert!(begun.elapsed() < PATIENCE, "baresip did not come: {}", out());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut caller =
+        bridge.caller("confbaresip", 6.0, &["--wav", &other, "--record", &recording.display().to_string()]);
+    assert_eq!(caller.wait(), 0);
+    phone.wait();
+    let theirs = until("baresip's recording", || recorded(&folder.0, "-dec.wav"));
+    let (mix, ours) = (samples(&theirs), samples(&recording));
+    let [own, others] = [heard(&samples(&speech(6)), &mix), heard(&samples(&speech(3)), &mix)];
+    assert!(others > 0.95, "baresip hears the other caller: {others}; {}", out());
+    assert!(own < 0.4, "baresip does not hear itself: {own}");
+    let back = heard(&samples(&speech(6)), &ours);
+    assert!(back > 0.95, "baresip is heard: {back}");
+}

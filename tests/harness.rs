@@ -1,0 +1,303 @@
+//! Starting a bridge and its peers, asking its API, watching its feed, and telling one voice from another.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::{self, WebSocket, client::IntoClientRequest};
+
+pub const TOKEN: &str = "a-token-for-tests";
+/// Nothing here takes longer; a test that would is wrong.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder that goes with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("sotto-test-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process of ours, ended with the value.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        assert!(status.success(), "kill {signal}");
+    }
+
+    /// Waits for its end, but not for ever.
+    pub fn wait(&mut self) -> i32 {
+        until("the process ends", || self.0.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Looks again and again for something that another process does and that nothing announces.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn sotto() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sotto"))
+}
+
+/// A running bridge.
+pub struct Bridge {
+    pub process: Process,
+    pub sip: SocketAddr,
+    /// TCP, like `sip` for UDP.
+    pub tcp: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub folder: Folder,
+}
+
+/// What is different from [`Bridge::start`]'s configuration.
+pub struct Setup<'a> {
+    pub listen: &'a str,
+    pub trunk: &'a str,
+    pub media: &'a str,
+    pub more: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1", trunk: "127.0.0.0/8", media: "", more: "" }
+    }
+}
+
+impl Bridge {
+    pub fn start() -> Self {
+        Self::with(&Setup::default())
+    }
+
+    pub fn with(setup: &Setup<'_>) -> Self {
+        let folder = Folder::new();
+        let token = folder.file("token", TOKEN);
+        let Setup { listen, trunk, media, more } = setup;
+        let config = folder.file(
+            "bridge.toml",
+            format!(
+                "[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
+                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n[conferences]\nadhoc_prefix = \"conf\"\n\
+                 [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
+                token.display()
+            ),
+        );
+        let log = std::fs::File::create(folder.0.join("log")).unwrap();
+        let mut child = sotto()
+            .args(["serve", "--drain-timeout", "10", "--config"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let process = Process(child);
+        let log = || std::fs::read_to_string(folder.0.join("log")).unwrap();
+        assert!(line.starts_with("ready sip="), "not ready: {line}{}", log());
+        let at = |key: &str| {
+            let text = line.split_once(key).unwrap().1;
+            let text = text.split([' ', ',', '\n']).next().unwrap();
+            text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+        };
+        let (sip, tcp) = (at("sip=udp://"), at("tcp://"));
+        let (http, admin) = (at(" http=http://"), at(" admin=http://"));
+        Self { process, sip, tcp, http, admin, folder }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.0.join("log")).unwrap()
+    }
+
+    /// Status and body of a request with the token.
+    pub fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        curl(method, &format!("http://{}{path}", self.http), Some(TOKEN))
+    }
+
+    pub fn roster(&self, conference: &str) -> Vec<Value> {
+        match self.ask("GET", &format!("/v1/conferences/{conference}/roster")) {
+            (200, body) => {
+                serde_json::from_str::<Value>(&body).unwrap()["participants"].as_array().unwrap().clone()
+            }
+            (404, _) => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A metric's value.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (status, text) = curl("GET", &format!("http://{}/metrics", self.admin), None);
+        assert_eq!(status, 200);
+        let line = text
+            .lines()
+            .find(|l| l.split(' ').next() == Some(name))
+            .unwrap_or_else(|| panic!("no {name}: {text}"));
+        line.split(' ').nth(1).unwrap().parse::<f64>().unwrap() as u64
+    }
+
+    /// Waits until a metric has a value.
+    pub fn await_metric(&self, name: &str, value: u64) {
+        until(&format!("{name} = {value}"), || (self.metric(name) == value).then_some(()));
+    }
+
+    /// Watches a conference that is there.
+    pub fn watch(&self, conference: &str) -> Feed {
+        let stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let uri = format!("ws://{}/v1/conferences/{conference}/events", self.http);
+        let mut request = uri.into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+        Feed(tungstenite::client(request, stream).unwrap().0)
+    }
+
+    /// A caller that stays for `seconds` unless it is ended before.
+    pub fn caller(&self, conference: &str, seconds: f64, more: &[&str]) -> Process {
+        let child = self.call(conference, seconds, more).stdout(Stdio::null()).spawn().unwrap();
+        Process(child)
+    }
+
+    pub fn call(&self, conference: &str, seconds: f64, more: &[&str]) -> Command {
+        let mut command = sotto();
+        let uri = format!("sip:{conference}@{}", self.sip);
+        command.args(["call", &uri, "--seconds", &seconds.to_string()]).args(more);
+        command.args(["--local", &self.sip.ip().to_string()]);
+        command
+    }
+
+    /// Waits until so many rows are live.
+    pub fn await_live(&self, conference: &str, count: usize) -> Vec<Value> {
+        until(&format!("{count} live rows"), || {
+            let rows = self.roster(conference);
+            (rows.iter().filter(|r| r["state"] == "live").count() == count).then_some(rows)
+        })
+    }
+}
+
+/// A roster's feed.
+pub struct Feed(WebSocket<TcpStream>);
+
+impl Feed {
+    /// The next event.
+    pub fn next(&mut self) -> Value {
+        loop {
+            match self.0.read().unwrap() {
+                tungstenite::Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                tungstenite::Message::Close(_) => return Value::Null,
+                _ => {}
+            }
+        }
+    }
+
+    /// Events up to the first that fits, which is the last returned.
+    pub fn up_to(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let (begun, mut events) = (Instant::now(), Vec::new());
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}: {events:?}");
+            let event = self.next();
+            assert!(!event.is_null(), "closed before {what}: {events:?}");
+            events.push(event);
+            if fits(events.last().unwrap()) {
+                return events;
+            }
+        }
+    }
+}
+
+pub fn curl(method: &str, url: &str, token: Option<&str>) -> (u16, String) {
+    let mut command = Command::new("curl");
+    command.args(["-s", "-m", "10", "-X", method, "-w", "\n%{http_code}", url]);
+    if let Some(token) = token {
+        command.args(["-H", &format!("Authorization: Bearer {token}")]);
+    }
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+/// The folder of this file.
+pub fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+}
+
+/// A demo caller's speech: 1 to 6.
+pub fn speech(n: usize) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("assets/speech/{n}.wav"))
+}
+
+/// Two seconds of a demo caller's speech, after a silence.
+pub fn clip(folder: &Folder, n: usize, after: f32) -> PathBuf {
+    let path = folder.0.join(format!("voice{n}.wav"));
+    let mut recorder = sotto::phone::Recorder::create(&path).unwrap();
+    let speech = sotto::phone::frames(&sotto::phone::read_wav(&speech(n)).unwrap());
+    let silence = std::iter::repeat_n([0; media::codec::FRAME], (after * 50.0) as usize);
+    for frame in silence.chain(speech.into_iter().take(100)) {
+        recorder.write(&frame).unwrap();
+    }
+    recorder.finish().unwrap();
+    path
+}
+
+pub fn samples(path: &Path) -> Vec<f32> {
+    let samples = sotto::phone::read_wav(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    samples.into_iter().map(f32::from).collect()
+}
+
+/// How much of a voice's loudest half second is in a recording: the best normalised correlation over all delays, 0 to 1.
+pub fn heard(voice: &[f32], recording: &[f32]) -> f32 {
+    const LENGTH: usize = 4000;
+    let energy = |s: &[f32]| s.iter().map(|x| x * x).sum::<f32>();
+    let starts = (0..voice.len() - LENGTH).step_by(400);
+    let loudest = starts
+        .max_by(|a, b| energy(&voice[*a..a + LENGTH]).total_cmp(&energy(&voice[*b..b + LENGTH])))
+        .unwrap();
+    let piece = &voice[loudest..loudest + LENGTH];
+    let norm = energy(piece).sqrt();
+    recording.windows(LENGTH).fold(0.0, |best, window| {
+        let dot: f32 = piece.iter().zip(window).map(|(a, b)| a * b).sum();
+        f32::max(best, dot / (norm * energy(window).sqrt()).max(1.0))
+    })
+}
+
+/// What a process said, for a failure's message.
+pub fn told(output: &Output) -> String {
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

@@ -1,0 +1,19 @@
+//! The bridge as its users and carriers meet it: as a process, over SIP, RTP and HTTP, with peers that others wrote.
+//!
+//! Every test starts its own bridge on free ports of the loopback interface and ends it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub
+)]
+
+mod api;
+mod baresip;
+mod configuration;
+mod harness;
+mod phones;
+mod sipp;
+mod wire;
