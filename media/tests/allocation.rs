@@ -106,6 +106,9 @@ async fn the_shard_asks_nothing_of_the_allocator() {
         })
         .collect();
     let mut told = events.remove(0);
+    // The thread runs, and has its name, when it tells of a key.
+    peers[0].send(EVENTS.0, &[1, 0x8a, 3, 0x20]);
+    told.next().await.unwrap();
     let (digits, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let reader = tokio::spawn(async move {
         while let Some(event) = told.next().await {
