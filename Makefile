@@ -26,6 +26,8 @@ lint: setup-build
 	$(call say,fmt and clippy)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
+	else echo 'cargo-deny is not installed: licences and sources of the dependencies are not checked'; fi
 
 setup-build:
 	@scripts/setup build
