@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of `sotto call`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Options {
     /// Who is called: sip:NUMBER@HOST:PORT, with ;transport=tcp for TCP.
     uri: String,
@@ -42,6 +42,13 @@ pub struct Options {
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
     local: IpAddr,
+}
+
+// Who calls whom is not for Debug.
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Options(..)")
+    }
 }
 
 struct Handset {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 /// The conferences that there are now.
 #[derive(Debug, Default)]
@@ -22,8 +21,8 @@ pub struct Registry {
     by_id: DashMap<String, Entry>,
     by_room: DashMap<RoomId, mpsc::Sender<ToFocus>>,
     draining: AtomicBool,
-    /// Calls answered since the start, and calls refused by routing.
-    pub answered: AtomicU64,
+    /// Calls handed to a conference since the start.
+    pub routed: AtomicU64,
     /// Calls for numbers that are not ours.
     pub unknown_number: AtomicU64,
 }
@@ -97,20 +96,14 @@ pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
     registry.draining.store(true, Ordering::Relaxed);
     // The worker ends only with the house.
     let _ = house.sip.tell(Command::Available(false));
-    let calls = || house.sip.counters().calls.load(Ordering::Relaxed);
-    let deadline = Instant::now() + at_most;
-    let mut look = tokio::time::interval(Duration::from_millis(50));
-    while calls() > 0 && Instant::now() < deadline {
-        look.tick().await;
+    if tokio::time::timeout(at_most, house.sip.no_calls()).await.is_ok() {
+        return;
     }
     for inbox in registry.all() {
         let _ = inbox.send(ToFocus::HangUp).await;
     }
     // A call whose ACK is still to come is hung up then; that is awaited, but not for ever.
-    let last = Instant::now() + Duration::from_secs(2);
-    while calls() > 0 && Instant::now() < last {
-        look.tick().await;
-    }
+    let _ = tokio::time::timeout(Duration::from_secs(2), house.sip.no_calls()).await;
 }
 
 struct Control {
@@ -168,7 +161,7 @@ impl Control {
             entry.inbox.clone()
         });
         let Some(inbox) = inbox else { return self.reject(call, 503) };
-        self.registry.answered.fetch_add(1, Ordering::Relaxed);
+        self.registry.routed.fetch_add(1, Ordering::Relaxed);
         self.calls.insert(call, inbox.clone());
         let _ = inbox.send(ToFocus::Join(invite)).await;
     }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Who calls whom.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller {
     /// Display name, if any.
     pub name: Option<String>,
@@ -32,12 +32,25 @@ pub struct Caller {
 }
 
 /// Where a call goes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Destination {
     /// Request-URI.
     pub uri: String,
     /// Address and transport.
     pub to: (Protocol, SocketAddr),
+}
+
+// Identity is not for Debug.
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller(..)")
+    }
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Destination").field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 impl Destination {

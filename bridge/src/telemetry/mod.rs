@@ -91,7 +91,7 @@ impl Collector for Source {
             ("sotto_sip_requests", "SIP requests read", &sip.requests),
             ("sotto_sip_repeats", "SIP requests that were retransmissions", &sip.repeats),
             ("sotto_sip_refused", "SIP requests answered with 4xx to 6xx", &sip.refused),
-            ("sotto_calls_routed", "Calls handed to a conference", &self.registry.answered),
+            ("sotto_calls_routed", "Calls handed to a conference", &self.registry.routed),
             (
                 "sotto_calls_unknown_number",
                 "Calls for numbers that are not ours",

@@ -2,7 +2,7 @@
 
 use super::{CallId, Cause, Endpoint, Event, Invite, Key, ServerMachine, ServerTransaction, Transmit};
 use crate::dialog::{Call, DialogText, Flow, Offer, Repeat, Role, State};
-use crate::message::read::OurTag;
+use crate::message::facts::OurTag;
 use crate::message::{Body, Method, Reply, ReplyExtras, Request, Wire};
 use crate::sdp::{LocalAudio, Session};
 use crate::transaction::{Input, ServerInvite, ServerOther};

@@ -1,11 +1,12 @@
 //! Facts to wire text, inside a region: what was sealed is opened, written into the send buffer, and gone when
 //! the region is left.
 
-use super::lexer::Method;
-use super::read::{
+use super::fields::{
     DIALOG_CALL_ID, DIALOG_LOCAL, DIALOG_REMOTE, DIALOG_ROUTES, DIALOG_TARGET, ECHO_LINES, ECHO_ROUTES,
-    ECHO_TO, ECHO_UNSUPPORTED, Fields, Reader, context,
+    ECHO_TO, ECHO_UNSUPPORTED, Fields, context,
 };
+use super::lexer::Method;
+use super::read::Reader;
 use crate::sdp::Local;
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,10 +1,13 @@
 //! Wire text to facts, and facts to wire text. Everything here runs inside a region.
 //!
 //! [`lexer`] cuts a message into borrowed parts; [`uri`] and [`values`] read typed values; [`read`] turns the whole into an
-//! [`Incoming`], from which only numbers, indexes and ciphertext can leave; [`compose`] writes messages from those.
+//! [`Incoming`] ([`facts`]), from which only numbers, indexes and ciphertext can leave; [`compose`] writes messages from those.
 
+mod caller;
 pub mod compose;
+pub mod facts;
 pub mod fault;
+pub(crate) mod fields;
 pub mod lexer;
 mod multipart;
 pub mod read;
@@ -12,8 +15,7 @@ pub mod uri;
 pub mod values;
 
 pub use compose::{Reply, ReplyExtras, Wire, WireRequest};
+pub use facts::{Body, Caller, Dialled, Hop, Incoming, Request, Response, Shown, Target};
 pub use fault::{Fault, Malformed};
 pub use lexer::{Message, Method, Name, Start};
-pub use read::{
-    AddressBook, Body, Caller, Dialled, Hop, Incoming, Origin, Reader, Request, Response, Shown, Target,
-};
+pub use read::{AddressBook, Origin, Reader};

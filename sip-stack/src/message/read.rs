@@ -1,21 +1,19 @@
 //! A message inside a region becomes an [`Incoming`]: what the machines need, without a readable name in it.
 
+use super::caller::told;
+use super::facts::{
+    Body, Caller, Description, Dialled, Hop, Incoming, OurTag, Request, Response, Shown, Target,
+};
 use super::fault::{Fault, Malformed};
+use super::fields::{Fields, context};
 use super::lexer::{Message, Method, Name, Start, decimal, is_token};
 use super::multipart;
 use super::uri::{Scheme, Uri, unescape};
-use super::values::{NameAddr, Via, cseq, display_text, is_sip_date, list};
+use super::values::{NameAddr, Via, cseq, is_sip_date, list};
 use crate::sdp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{
-    CallerName, CallerNumber, Context, Field, Index, IndexKey, Keyring, Sealed, Secrets, SignallingText,
-};
-
-/// A display name is kept up to this length, bytes.
-const LONGEST_NAME: usize = 256;
-/// A number or user part is kept up to this length, bytes.
-const LONGEST_NUMBER: usize = 128;
+use vault::{Field, IndexKey, Keyring, Secrets};
 
 /// Where a message came from, and what is believed of it.
 #[derive(Debug, Clone, Copy)]
@@ -37,190 +35,6 @@ pub struct AddressBook {
     pub adhoc_prefix: Option<String>,
 }
 
-/// A dialled ad-hoc conference name: 1 to 64 letters, digits and `-._~`. It names a conference, not a person.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Dialled {
-    len: u8,
-    text: [u8; 64],
-}
-
-impl Dialled {
-    fn new(text: &[u8]) -> Option<Self> {
-        let right = (1..=64).contains(&text.len())
-            && text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
-        let mut own = Self { len: text.len() as u8, text: [0; 64] };
-        right.then(|| {
-            own.text[..text.len()].copy_from_slice(text);
-            own
-        })
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Debug for Dialled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl vault::Leaves for Dialled {
-    fn leave(self, _: vault::leaves::Leaving) -> Self {
-        self
-    }
-}
-
-vault::leaves! {
-    /// A message that was read.
-    #[derive(Debug)]
-    pub enum Incoming {
-        /// A request.
-        Request(Box<Request>),
-        /// A response.
-        Response(Box<Response>),
-        /// Nothing but line ends: a keep-alive (RFC 5626 §4.4.1).
-        KeepAlive,
-    }
-
-    /// What a request is about.
-    #[derive(Debug)]
-    pub struct Request {
-        /// Number of this request; part of the context of what it sealed.
-        pub subject: u64,
-        /// Method.
-        pub method: Method,
-        /// Its transaction (RFC 3261 §17.2.3). ACK and CANCEL have their INVITE's.
-        pub transaction: Index,
-        /// Call-ID, From tag and CSeq: the same request over another way (RFC 3261 §8.2.2.2).
-        pub merge: Index,
-        /// Call-ID and From tag: the peer's side of a dialog.
-        pub peer: Index,
-        /// Our tag in To: `Some(None)` for one that cannot be ours.
-        pub to_tag: Option<OurTag>,
-        /// Sequence number.
-        pub cseq: u32,
-        /// What is wrong with it.
-        pub fault: Option<Fault>,
-        /// Where its responses go (RFC 3261 §18.2.2, RFC 3581).
-        pub reply_to: SocketAddr,
-        /// Where requests of the dialog go, when that is an address.
-        pub hop: Hop,
-        /// Who is called.
-        pub target: Target,
-        /// The session description in it.
-        pub body: Body,
-        /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses.
-        pub echo: Sealed<SignallingText>,
-        /// What the dialog's own requests need; for a request that makes or refreshes a dialog.
-        pub dialog: Option<Sealed<SignallingText>>,
-        /// Who calls; for an INVITE outside a dialog.
-        pub caller: Option<Caller>,
-    }
-
-    /// A To tag.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum OurTag {
-        /// One that we could have made.
-        Ours(u64),
-        /// Another.
-        Foreign,
-    }
-
-    /// A response to a request of ours.
-    #[derive(Debug)]
-    pub struct Response {
-        /// Number of this response; part of the context of what it sealed.
-        pub subject: u64,
-        /// Status code.
-        pub status: u16,
-        /// Our branch.
-        pub branch: u64,
-        /// Method of the CSeq.
-        pub method: Method,
-        /// Sequence number.
-        pub cseq: u32,
-        /// To tag: which of several answering dialogs.
-        pub to_tag: Option<Index>,
-        /// Call-ID and To tag: the peer's side of a dialog.
-        pub peer: Index,
-        /// Where requests of the dialog go, when that is an address.
-        pub hop: Hop,
-        /// The session description in it.
-        pub body: Body,
-        /// What the dialog's own requests need, or the ACK of a refusal.
-        pub dialog: Option<Sealed<SignallingText>>,
-    }
-
-    /// The next hop of a dialog.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Hop {
-        /// Its address: of the first Route, else of the Contact; `None` for a host name.
-        pub address: Option<SocketAddr>,
-        /// It asks for TCP.
-        pub tcp: bool,
-        /// The sender is behind a NAT: reach it where it came from.
-        pub nat: bool,
-    }
-
-    /// The Request-URI, as far as it is ours.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Target {
-        /// A configured number, by its place in the address book.
-        Number(usize),
-        /// An ad-hoc conference.
-        AdHoc(Dialled),
-        /// None of ours.
-        Unknown,
-    }
-
-    /// A message's body.
-    #[derive(Debug)]
-    pub enum Body {
-        /// None.
-        Empty,
-        /// A description.
-        Sdp(Box<Description>),
-        /// One that cannot be used.
-        Unusable,
-    }
-
-    /// A description, and the m-lines that reject what is not wanted of it.
-    #[derive(Debug)]
-    pub struct Description {
-        /// The facts.
-        pub session: sdp::Session,
-        /// Rejecting m-lines, one field per line.
-        pub rejects: Sealed<SignallingText>,
-    }
-
-    /// Who calls. What is withheld is not here.
-    #[derive(Debug)]
-    pub struct Caller {
-        /// Display name.
-        pub name: Option<Sealed<CallerName>>,
-        /// Number or address.
-        pub number: Option<Sealed<CallerNumber>>,
-        /// The name's status.
-        pub name_status: Shown,
-        /// The number's status.
-        pub number_status: Shown,
-    }
-
-    /// Whether something about a caller is there to be shown.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Shown {
-        /// There, and not withheld.
-        Shared,
-        /// Withheld by the caller or the carrier.
-        Withheld,
-        /// Never told.
-        Absent,
-    }
-}
-
 /// What reading needs: keys, the address book, and a counter. Shared by the regions of one endpoint.
 #[derive(Debug)]
 pub struct Reader {
@@ -228,48 +42,6 @@ pub struct Reader {
     key: IndexKey,
     book: AddressBook,
     subjects: AtomicU64,
-}
-
-/// Fields of an [`Request::echo`].
-pub(super) const ECHO_LINES: usize = 0;
-pub(super) const ECHO_TO: usize = 1;
-pub(super) const ECHO_ROUTES: usize = 2;
-pub(super) const ECHO_UNSUPPORTED: usize = 3;
-/// Fields of a dialog's text.
-pub(super) const DIALOG_LOCAL: usize = 0;
-pub(super) const DIALOG_REMOTE: usize = 1;
-pub(super) const DIALOG_CALL_ID: usize = 2;
-pub(super) const DIALOG_TARGET: usize = 3;
-pub(super) const DIALOG_ROUTES: usize = 4;
-
-/// Texts behind each other, each with its length in front.
-#[derive(Default)]
-pub(super) struct Fields(pub(super) Vec<u8>);
-
-impl Fields {
-    pub(super) fn push(&mut self, text: &[u8]) {
-        // Every text is part of one message, so below 64 KiB; what rejecting lines add stays below too, or is cut.
-        let text = &text[..text.len().min(usize::from(u16::MAX))];
-        self.0.extend_from_slice(&(text.len() as u16).to_be_bytes());
-        self.0.extend_from_slice(text);
-    }
-
-    pub(super) fn get(mut bytes: &[u8], index: usize) -> &[u8] {
-        for at in 0.. {
-            let Some((len, rest)) = bytes.split_first_chunk::<2>() else { break };
-            let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
-            if at == index {
-                return &rest[..len];
-            }
-            bytes = &rest[len..];
-        }
-        &[]
-    }
-}
-
-/// The context of one subject's sealed text.
-pub(crate) fn context(subject: u64, field: Field) -> Context {
-    Context { scope: 0, subject, field }
 }
 
 impl Reader {
@@ -620,70 +392,23 @@ impl<'a> Text<'a, '_> {
         adhoc.and_then(|_| Dialled::new(user)).map_or(Target::Unknown, Target::AdHoc)
     }
 
-    /// Who calls, and what of it is withheld (RFC 3323, RFC 3325).
+    /// Who calls, sealed; what is withheld is not sealed at all.
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
-        let m = &self.message;
-        let privacy = privacy(m.all(Name::Privacy));
-        let asserted = m
-            .all(Name::PAssertedIdentity)
-            .filter(|_| self.origin.trusted)
-            .filter_map(list)
-            .flatten()
-            .find_map(NameAddr::parse);
-        let anonymous = is_anonymous(from);
-        let (mut name, mut number) = (Vec::new(), Vec::new());
-        let source = asserted.as_ref().unwrap_or(from);
-        let display = if source.display.is_empty() { from.display } else { source.display };
-        display_text(display, LONGEST_NAME, &mut name);
-        unescape(source.uri.user.unwrap_or_default(), &mut number);
-        number.truncate(LONGEST_NUMBER);
-        let shown = |withheld: bool, text: &[u8]| match (withheld, text.is_empty()) {
-            (true, _) => Shown::Withheld,
-            (false, true) => Shown::Absent,
-            (false, false) => Shown::Shared,
-        };
-        let name_status = shown(privacy.name || anonymous, &name);
-        let number_status = shown(privacy.number || anonymous, &number);
+        let told = told(&self.message, from, self.origin.trusted);
         let ring = &self.reader.ring;
         Caller {
-            name: (name_status == Shown::Shared)
-                .then(|| self.secrets.seal(ring, context(subject, Field::Name), &name)),
-            number: (number_status == Shown::Shared)
-                .then(|| self.secrets.seal(ring, context(subject, Field::Number), &number)),
-            name_status,
-            number_status,
+            name: (told.name_status == Shown::Shared)
+                .then(|| self.secrets.seal(ring, context(subject, Field::Name), &told.name)),
+            number: (told.number_status == Shown::Shared)
+                .then(|| self.secrets.seal(ring, context(subject, Field::Number), &told.number)),
+            name_status: told.name_status,
+            number_status: told.number_status,
         }
     }
 }
 
 fn via_is_right(value: &[u8]) -> bool {
     Via::parse(value).is_some_and(|v| v.right)
-}
-
-struct Privacy {
-    name: bool,
-    number: bool,
-}
-
-/// RFC 3323 §4.2 and RFC 3325 §9.3: `id` withholds the number, `user`, `header` and `session` everything. Separated by
-/// semicolons; some peers use commas; case does not matter.
-fn privacy<'a>(values: impl Iterator<Item = &'a [u8]>) -> Privacy {
-    let mut privacy = Privacy { name: false, number: false };
-    for value in values.flat_map(|v| v.split(|b| b";,".contains(b))).map(super::lexer::trim) {
-        let is = |word: &[u8]| value.eq_ignore_ascii_case(word);
-        privacy.number |= is(b"id") || is(b"user") || is(b"header") || is(b"session");
-        privacy.name |= is(b"user") || is(b"header") || is(b"session");
-    }
-    privacy
-}
-
-fn is_anonymous(from: &NameAddr<'_>) -> bool {
-    let is = |text: &[u8], word: &[u8]| text.eq_ignore_ascii_case(word);
-    let display = super::lexer::trim(from.display);
-    let display = display.strip_prefix(b"\"").and_then(|d| d.strip_suffix(b"\"")).unwrap_or(display);
-    let host = matches!(from.uri.host, Some(super::uri::Host::Name(host)) if is(host, b"anonymous.invalid"));
-    let user = from.uri.user.is_some_and(|u| is(u, b"anonymous") || is(u, b"restricted"));
-    host || user || [&b"anonymous"[..], b"restricted", b"private"].iter().any(|w| is(display, w))
 }
 
 /// The digits of a number: without separators and plus; empty when it is none.

@@ -13,7 +13,7 @@ pub use worker::{Command, Handle, NewCall, Stopped, start};
 use crate::endpoint::Limits;
 use crate::transaction::Times;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A transport protocol.
@@ -122,4 +122,14 @@ pub struct Counters {
     pub calls: AtomicU64,
     /// Transactions kept now.
     pub transactions: AtomicU64,
+    /// Told when the last call has ended.
+    emptied: tokio::sync::Notify,
+}
+
+impl Counters {
+    fn set_calls(&self, now: u64) {
+        if self.calls.swap(now, Ordering::Relaxed) > 0 && now == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
 }

@@ -97,6 +97,20 @@ impl Handle {
         &self.counters
     }
 
+    /// Waits until there is no call.
+    pub async fn no_calls(&self) {
+        loop {
+            let emptied = self.counters.emptied.notified();
+            tokio::pin!(emptied);
+            // From here on it is noticed, and so not missed between the look and the wait.
+            emptied.as_mut().enable();
+            if self.counters.calls.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     /// Its reader, whose key sealed what its events carry.
     pub fn reader(&self) -> &Reader {
         &self.reader
@@ -461,7 +475,7 @@ pub(super) fn flush(core: &Shared) {
     counters.requests.store(counts.requests, Ordering::Relaxed);
     counters.repeats.store(counts.repeats, Ordering::Relaxed);
     counters.refused.store(counts.refused, Ordering::Relaxed);
-    counters.calls.store(kept[0] as u64, Ordering::Relaxed);
+    counters.set_calls(kept[0] as u64);
     counters.transactions.store((kept[1] + kept[2]) as u64, Ordering::Relaxed);
     // The sleeper must know of a timer that comes before the one it waits for.
     let earlier = match (shared.endpoint.poll_timeout(), shared.armed) {

@@ -1,0 +1,191 @@
+//! What leaves a region of a message that was read: numbers, indexes and ciphertext.
+
+use super::fault::Fault;
+use super::lexer::Method;
+use crate::sdp;
+use std::net::SocketAddr;
+use vault::{CallerName, CallerNumber, Index, Sealed, SignallingText};
+
+/// A dialled ad-hoc conference name: 1 to 64 letters, digits and `-._~`. It names a conference, not a person.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialled {
+    len: u8,
+    text: [u8; 64],
+}
+
+impl Dialled {
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        let right = (1..=64).contains(&text.len())
+            && text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
+        let mut own = Self { len: text.len() as u8, text: [0; 64] };
+        right.then(|| {
+            own.text[..text.len()].copy_from_slice(text);
+            own
+        })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl vault::Leaves for Dialled {
+    fn leave(self, _: vault::leaves::Leaving) -> Self {
+        self
+    }
+}
+
+vault::leaves! {
+    /// A message that was read.
+    #[derive(Debug)]
+    pub enum Incoming {
+        /// A request.
+        Request(Box<Request>),
+        /// A response.
+        Response(Box<Response>),
+        /// Nothing but line ends: a keep-alive (RFC 5626 §4.4.1).
+        KeepAlive,
+    }
+
+    /// What a request is about.
+    #[derive(Debug)]
+    pub struct Request {
+        /// Number of this request; part of the context of what it sealed.
+        pub subject: u64,
+        /// Method.
+        pub method: Method,
+        /// Its transaction (RFC 3261 §17.2.3). ACK and CANCEL have their INVITE's.
+        pub transaction: Index,
+        /// Call-ID, From tag and CSeq: the same request over another way (RFC 3261 §8.2.2.2).
+        pub merge: Index,
+        /// Call-ID and From tag: the peer's side of a dialog.
+        pub peer: Index,
+        /// Our tag in To: `Some(None)` for one that cannot be ours.
+        pub to_tag: Option<OurTag>,
+        /// Sequence number.
+        pub cseq: u32,
+        /// What is wrong with it.
+        pub fault: Option<Fault>,
+        /// Where its responses go (RFC 3261 §18.2.2, RFC 3581).
+        pub reply_to: SocketAddr,
+        /// Where requests of the dialog go, when that is an address.
+        pub hop: Hop,
+        /// Who is called.
+        pub target: Target,
+        /// The session description in it.
+        pub body: Body,
+        /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses.
+        pub echo: Sealed<SignallingText>,
+        /// What the dialog's own requests need; for a request that makes or refreshes a dialog.
+        pub dialog: Option<Sealed<SignallingText>>,
+        /// Who calls; for an INVITE outside a dialog.
+        pub caller: Option<Caller>,
+    }
+
+    /// A To tag.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum OurTag {
+        /// One that we could have made.
+        Ours(u64),
+        /// Another.
+        Foreign,
+    }
+
+    /// A response to a request of ours.
+    #[derive(Debug)]
+    pub struct Response {
+        /// Number of this response; part of the context of what it sealed.
+        pub subject: u64,
+        /// Status code.
+        pub status: u16,
+        /// Our branch.
+        pub branch: u64,
+        /// Method of the CSeq.
+        pub method: Method,
+        /// Sequence number.
+        pub cseq: u32,
+        /// To tag: which of several answering dialogs.
+        pub to_tag: Option<Index>,
+        /// Call-ID and To tag: the peer's side of a dialog.
+        pub peer: Index,
+        /// Where requests of the dialog go, when that is an address.
+        pub hop: Hop,
+        /// The session description in it.
+        pub body: Body,
+        /// What the dialog's own requests need, or the ACK of a refusal.
+        pub dialog: Option<Sealed<SignallingText>>,
+    }
+
+    /// The next hop of a dialog.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Hop {
+        /// Its address: of the first Route, else of the Contact; `None` for a host name.
+        pub address: Option<SocketAddr>,
+        /// It asks for TCP.
+        pub tcp: bool,
+        /// The sender is behind a NAT: reach it where it came from.
+        pub nat: bool,
+    }
+
+    /// The Request-URI, as far as it is ours.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Target {
+        /// A configured number, by its place in the address book.
+        Number(usize),
+        /// An ad-hoc conference.
+        AdHoc(Dialled),
+        /// None of ours.
+        Unknown,
+    }
+
+    /// A message's body.
+    #[derive(Debug)]
+    pub enum Body {
+        /// None.
+        Empty,
+        /// A description.
+        Sdp(Box<Description>),
+        /// One that cannot be used.
+        Unusable,
+    }
+
+    /// A description, and the m-lines that reject what is not wanted of it.
+    #[derive(Debug)]
+    pub struct Description {
+        /// The facts.
+        pub session: sdp::Session,
+        /// Rejecting m-lines, one field per line.
+        pub rejects: Sealed<SignallingText>,
+    }
+
+    /// Who calls. What is withheld is not here.
+    #[derive(Debug)]
+    pub struct Caller {
+        /// Display name.
+        pub name: Option<Sealed<CallerName>>,
+        /// Number or address.
+        pub number: Option<Sealed<CallerNumber>>,
+        /// The name's status.
+        pub name_status: Shown,
+        /// The number's status.
+        pub number_status: Shown,
+    }
+
+    /// Whether something about a caller is there to be shown.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Shown {
+        /// There, and not withheld.
+        Shared,
+        /// Withheld by the caller or the carrier.
+        Withheld,
+        /// Never told.
+        Absent,
+    }
+}
