@@ -333,3 +333,85 @@ impl Leg {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
+    const OTHER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 4000);
+    const START: Nanos = Nanos(1_000_000_000);
+
+    fn leg() -> Leg {
+        let setup = LegSetup {
+            id: LegId(1),
+            codec: (Codec::Pcmu, PayloadType(0)),
+            receives: [Some((Codec::Pcmu, PayloadType(0))), None],
+            events: Some(PayloadType(101)),
+            packet: FRAME,
+            direction: Direction::BOTH,
+            remote: PEER,
+        };
+        Leg::new(setup, START)
+    }
+
+    fn packet(payload_type: u8, seq: u16, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![0x80, payload_type];
+        out.extend(seq.to_be_bytes());
+        out.extend((u32::from(seq) * FRAME as u32).to_be_bytes());
+        out.extend([0, 0, 0, 9]);
+        out.extend(payload);
+        out
+    }
+
+    #[test]
+    fn what_is_not_ours_is_counted_by_reason_and_costs_no_audio() {
+        let mut leg = leg();
+        let audio = |seq| packet(0, seq, &[0x80; FRAME]);
+        let mut receive = |from, bytes: &[u8]| leg.receive(from, bytes, START, START);
+        assert_eq!(receive(PEER, &audio(1)), Received::Locked(PEER));
+        assert_eq!(receive(OTHER, &audio(2)), Received::Dropped, "another source");
+        assert_eq!(receive(OTHER, &audio(3)), Received::Dropped, "however often");
+        assert_eq!(receive(PEER, &packet(8, 2, &[0; FRAME])), Received::Dropped, "not agreed on");
+        assert_eq!(receive(PEER, &packet(0, 2, &[0; LONGEST + 1])), Received::Dropped, "more than 80 ms");
+        for broken in
+            [&audio(2)[..11], &[0x40; 172], &[0x90, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 255, 255], &[]]
+        {
+            assert_eq!(receive(PEER, broken), Received::Dropped, "{broken:?}");
+        }
+        assert_eq!(receive(PEER, &audio(2)), Received::Audio);
+        leg.oversized();
+        let report = leg.report(START);
+        let drops = Drops { malformed: 4, payload_type: 1, foreign: 2, oversized: 2 };
+        assert_eq!((report.drops, report.locked), (drops, Some(PEER)));
+        assert_eq!(report.block.map(|b| b.received), Some(2));
+        let mut now = START;
+        let mut loud = 0;
+        for _ in 0..4 {
+            leg.playout(now);
+            loud += usize::from(leg.frame().iter().all(|s| s.unsigned_abs() > 1000));
+            now = Nanos(now.0 + 20_000_000);
+        }
+        // What is concealed after them may be loud too.
+        assert!(loud >= 2, "both packets are heard whole");
+    }
+
+    #[test]
+    fn packets_of_any_agreed_length_carry_all_samples_in_order() {
+        for length in [80, 160, 240, 320, 400, 480] {
+            let mut leg = Leg::new(LegSetup { packet: length, ..leg().setup }, START);
+            let mut heard = Vec::new();
+            for tick in 0..12u8 {
+                leg.packetise(&[tick; FRAME], |to, bytes| {
+                    assert_eq!((to, bytes.len()), (PEER, HEADER + length));
+                    heard.extend_from_slice(&bytes[HEADER..]);
+                });
+            }
+            let said: Vec<u8> = (0..12u8).flat_map(|tick| [tick; FRAME]).collect();
+            assert_eq!(heard, said[..heard.len()], "{length}");
+            assert!(heard.len() + length > said.len(), "{length}");
+        }
+    }
+}

@@ -177,6 +177,44 @@ fn streams_of_one_source_are_bounded() {
 }
 
 #[test]
+fn streams_in_all_are_bounded_and_a_closed_one_makes_room() {
+    let (handle, mut events, _vault) = worker(Config { streams: (2, 100), ..Config::default() });
+    let open = |n| {
+        let mut stream = TcpStream::connect(at(&handle, Protocol::Tcp)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // One that is closed may say so already to the write.
+        let _ = stream.write_all(text("OPTIONS", "TCP", n, "", "").as_bytes());
+        let mut first = [0; 11];
+        let is_open = matches!(stream.read(&mut first), Ok(11)) && &first == b"SIP/2.0 200";
+        (stream, is_open)
+    };
+    let (one, two, three) = (open(1), open(2), open(3));
+    assert_eq!((one.1, two.1, three.1), (true, true, false));
+    drop(one);
+    let again = (4..100).map(open).find(|(_, is_open)| *is_open);
+    assert!(again.is_some(), "the closed one made room");
+    assert!(events.try_recv().is_err());
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_cut_off() {
+    let (handle, _events, _vault) = worker(Config::default());
+    let mut stream = TcpStream::connect(at(&handle, Protocol::Tcp)).unwrap();
+    // Each is echoed in its response, which nobody reads.
+    let via = format!("Via: SIP/2.0/TCP example.com;branch=z9hG4bK{}\r\n", "x".repeat(1000));
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let cut = (0..5_000).find_map(|n| {
+        let request = text("OPTIONS", "TCP", n, &via.repeat(40), "");
+        stream.write_all(request.as_bytes()).err()
+    });
+    let cut = cut.expect("it is cut off before 200 MB").kind();
+    assert!(matches!(cut, std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset), "{cut:?}");
+    let mut other = TcpStream::connect(at(&handle, Protocol::Tcp)).unwrap();
+    other.write_all(text("OPTIONS", "TCP", 6_000, "", "").as_bytes()).unwrap();
+    assert!(read_some(&mut other).starts_with("SIP/2.0 200"), "others are served");
+}
+
+#[test]
 fn a_port_in_use_is_a_clear_error() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let vault = Vault::open(Policy::AllowWeaker).unwrap();

@@ -405,6 +405,34 @@ fn calls_beyond_the_admission_queue_are_503_until_some_are_answered() {
 }
 
 #[test]
+fn calls_and_transactions_beyond_their_limits_are_503_and_nothing_is_kept() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.endpoint.limits.calls = 1;
+    let (call, tag) = answered(&mut side, now);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    let second = String::from_utf8(request("INVITE", "", "z9hG4bKi2", 1, SDP)).unwrap().replace("c1@", "c2@");
+    side.receive(now, second.as_bytes());
+    let refused = side.sent().pop().unwrap();
+    assert_eq!((status(&refused), header(&refused, "Retry-After")), (503, Some("5")));
+    side.endpoint.hangup(now, call);
+    assert!(side.sent().pop().unwrap().starts_with("BYE"), "the call that there is goes on");
+
+    let mut side = Side::new(false);
+    side.endpoint.limits.transactions = 2;
+    for n in 1..=2 {
+        side.receive(now, &request("OPTIONS", "", &format!("z9hG4bKo{n}"), n, ""));
+        assert_eq!(status(&side.sent().pop().unwrap()), 200);
+    }
+    let kept = side.endpoint.kept();
+    for n in 3..6 {
+        side.receive(now, &request("OPTIONS", "", &format!("z9hG4bKo{n}"), n, ""));
+        let refused = side.sent().pop().unwrap();
+        assert_eq!((status(&refused), header(&refused, "Retry-After")), (503, Some("5")));
+    }
+    assert_eq!(side.endpoint.kept(), kept);
+}
+
+#[test]
 fn an_early_hangup_refuses_and_one_before_the_ack_waits_for_it() {
     let (mut side, now) = (Side::new(false), Instant::now());
     let (call, tag) = answered(&mut side, now);

@@ -354,3 +354,44 @@ fn header(line: &[u8]) -> Option<Header<'_>> {
     }
     Some(Header { name: Name::from_bytes(name), value })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(headers: &str, body: &str) -> Result<Option<Fault>, Malformed> {
+        let mut text = format!("OPTIONS sip:a@192.0.2.9 SIP/2.0\r\n{headers}\r\n{body}").into_bytes();
+        Message::lex(&mut text).map(|m| m.fault)
+    }
+
+    #[test]
+    fn as_many_headers_as_the_limit_and_no_more() {
+        assert_eq!(fault(&"X: y\r\n".repeat(MOST_HEADERS), ""), Ok(None));
+        assert_eq!(fault(&"X: y\r\n".repeat(MOST_HEADERS + 1), ""), Ok(Some(Fault::TOO_LARGE)));
+    }
+
+    #[test]
+    fn a_header_as_long_as_the_limit_and_no_longer_folds_counted() {
+        let of = |len: usize| format!("X:{}\r\n", "y".repeat(len - 2));
+        assert_eq!(fault(&of(LONGEST_LINE), ""), Ok(None));
+        assert_eq!(fault(&of(LONGEST_LINE + 1), ""), Ok(Some(Fault::TOO_LARGE)));
+        let folded = format!("X: y\r\n{}", " y\r\n".repeat(LONGEST_LINE / 4));
+        assert_eq!(fault(&folded, ""), Ok(Some(Fault::TOO_LARGE)));
+    }
+
+    #[test]
+    fn a_message_as_large_as_the_limit_and_no_larger() {
+        let head = "OPTIONS sip:a@192.0.2.9 SIP/2.0\r\n\r\n".len();
+        assert_eq!(fault("", &"y".repeat(MOST_BYTES - head)), Ok(None));
+        assert_eq!(fault("", &"y".repeat(MOST_BYTES - head + 1)), Err(Malformed::TooLarge));
+    }
+
+    #[test]
+    fn compact_names_folds_and_case_read_as_the_long_form() {
+        let mut text = *b"OPTIONS sip:a SIP/2.0\r\nv : one\r\n\ttwo\r\nVIA:three\r\ni: c\r\n\r\n";
+        let message = Message::lex(&mut text).unwrap();
+        let vias: Vec<&[u8]> = message.all(Name::Via).collect();
+        assert_eq!(vias, [&b"one  \ttwo"[..], b"three"]);
+        assert_eq!(message.first(Name::CallId), Some(&b"c"[..]));
+    }
+}

@@ -37,6 +37,7 @@ pub(super) fn size_buffers(socket: &Socket) -> std::io::Result<()> {
 /// An open stream.
 pub(super) struct Stream {
     stream: TcpStream,
+    source: IpAddr,
     outbox: RefCell<Outbox>,
     /// Rings when the outbox begins to fill or must be closed.
     written: Notify,
@@ -50,8 +51,8 @@ struct Outbox {
 }
 
 impl Stream {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, outbox: RefCell::default(), written: Notify::new() }
+    fn new(stream: TcpStream, source: IpAddr) -> Self {
+        Self { stream, source, outbox: RefCell::default(), written: Notify::new() }
     }
 
     /// Writes the composed message; what the kernel does not take waits sealed. False when the peer is cut off.
@@ -170,7 +171,7 @@ pub(super) async fn listen(core: Shared, listener: TcpListener) {
 }
 
 fn of_source(core: &Core, ip: IpAddr) -> usize {
-    core.streams.values().filter(|s| s.stream.peer_addr().is_ok_and(|a| a.ip() == ip)).count()
+    core.streams.values().filter(|s| s.source == ip).count()
 }
 
 /// Opens a stream and serves it.
@@ -192,7 +193,7 @@ pub(super) async fn open(core: Shared, flow: Flow) {
 async fn serve(core: Shared, stream: TcpStream, flow: Flow) {
     // Answers are small and wanted now.
     let _ = SockRef::from(&stream).set_tcp_nodelay(true);
-    let stream = Rc::new(Stream::new(stream));
+    let stream = Rc::new(Stream::new(stream, flow.remote.ip()));
     let counters = core.borrow().counters.clone();
     counters.streams.fetch_add(1, Ordering::Relaxed);
     core.borrow_mut().opened(flow, stream.clone());
