@@ -59,8 +59,6 @@ pub enum Offer {
     None,
     /// Theirs, in an INVITE that is not answered yet.
     Theirs {
-        /// Number under which the rejecting lines were sealed.
-        subject: u64,
         /// M-lines for what is rejected.
         rejects: Arc<Sealed<SignallingText>>,
         /// Place of the audio line, and number of lines.
@@ -148,11 +146,6 @@ impl Call {
             Some(l) => l.version + 1,
         };
         *self.local.insert(Local { session: self.session, version, rtp, audio, place })
-    }
-
-    /// What we said last.
-    pub fn local(&self) -> Option<&Local> {
-        self.local.as_ref()
     }
 
     /// Where the dialog's requests go: the Route's or Contact's address; for a host name, a peer behind a NAT or a

@@ -147,7 +147,7 @@ impl Endpoint {
         call.peer = Some(facts.peer);
         call.remote_cseq = facts.cseq;
         call.pending = Some(index);
-        let offer = match take_offer(&mut call, facts.subject, body) {
+        let offer = match take_offer(&mut call, body) {
             Ok(offer) => offer,
             Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
         };
@@ -173,7 +173,7 @@ impl Endpoint {
             let retry_after = Some(rand::random_range(0..=10));
             return self.respond(now, index, 500, ReplyExtras { retry_after, ..ReplyExtras::default() });
         }
-        let offer = match take_offer(call, facts.subject, body) {
+        let offer = match take_offer(call, body) {
             Ok(offer) => offer,
             Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
         };
@@ -277,7 +277,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(index) = call.pending.take() else { return };
         let (place, rejects) = match std::mem::replace(&mut call.offer, Offer::None) {
-            Offer::Theirs { subject: _, rejects, place } => (place, Some(rejects)),
+            Offer::Theirs { rejects, place } => (place, Some(rejects)),
             Offer::None | Offer::Ours => {
                 call.offer = Offer::Ours;
                 ((0, 1), None)
@@ -341,7 +341,7 @@ struct Facts {
 }
 
 /// Notes whose offer is open; the status to refuse with when the body is no description.
-fn take_offer(call: &mut Call, subject: u64, body: Body) -> Result<Option<Session>, u16> {
+fn take_offer(call: &mut Call, body: Body) -> Result<Option<Session>, u16> {
     match body {
         Body::Empty => {
             call.offer = Offer::None;
@@ -351,7 +351,7 @@ fn take_offer(call: &mut Call, subject: u64, body: Body) -> Result<Option<Sessio
         Body::Sdp(description) => {
             let session = description.session;
             let place = (session.audio.as_ref().map_or(0, |a| a.index), session.lines);
-            call.offer = Offer::Theirs { subject, rejects: Arc::new(description.rejects), place };
+            call.offer = Offer::Theirs { rejects: Arc::new(description.rejects), place };
             Ok(Some(session))
         }
     }

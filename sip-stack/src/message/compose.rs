@@ -11,7 +11,7 @@ use crate::sdp::Local;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use vault::{Field, Sealed, Secrets, Signalling, SignallingText, Tampered};
+use vault::{Field, Plain, Sealed, Secrets, Signalling, SignallingText, Tampered};
 
 /// What this product calls itself: a word without version, so that scanners learn nothing.
 pub const PRODUCT: &str = "Sotto";
@@ -136,6 +136,16 @@ fn contact(text: &mut Vec<u8>, address: SocketAddr, reliable: bool) {
     let _ = write!(text, "Contact: <sip:{address}{transport}>\r\n");
 }
 
+fn open<'r>(
+    secrets: Secrets<'r>,
+    reader: &Reader,
+    subject: u64,
+    field: Field,
+    sealed: &Sealed<SignallingText>,
+) -> Result<Plain<'r, SignallingText>, Tampered> {
+    secrets.open(reader.ring(), context(subject, field), sealed, Signalling)
+}
+
 fn finish(text: &mut Vec<u8>, body: &[u8]) {
     if !body.is_empty() {
         text.extend_from_slice(b"Content-Type: application/sdp\r\n");
@@ -152,7 +162,7 @@ impl Reply {
         local: LocalAddress,
         text: &mut Vec<u8>,
     ) -> Result<(), ComposeFault> {
-        let echo = secrets.open(reader.ring(), context(self.subject, Field::Echo), &self.echo, Signalling)?;
+        let echo = open(secrets, reader, self.subject, Field::Echo, &self.echo)?;
         let echo = echo.bytes();
         let _ = write!(text, "SIP/2.0 {} {}\r\n", self.status, reason(self.status));
         text.extend_from_slice(Fields::get(echo, ECHO_LINES));
@@ -193,12 +203,7 @@ impl Reply {
         let mut body = Vec::new();
         if let Some((description, rejects)) = &self.body {
             let rejects = match rejects {
-                Some(sealed) => Some(secrets.open(
-                    reader.ring(),
-                    context(self.subject, Field::Rejects),
-                    sealed,
-                    Signalling,
-                )?),
+                Some(sealed) => Some(open(secrets, reader, self.subject, Field::Rejects, sealed)?),
                 None => None,
             };
             description.write(&mut body, |index, out| {
@@ -220,8 +225,7 @@ impl WireRequest {
         local: LocalAddress,
         text: &mut Vec<u8>,
     ) -> Result<(), ComposeFault> {
-        let dialog =
-            secrets.open(reader.ring(), context(self.subject, Field::Dialog), &self.dialog, Signalling)?;
+        let dialog = open(secrets, reader, self.subject, Field::Dialog, &self.dialog)?;
         let field = |index| Fields::get(dialog.bytes(), index);
         let transport = if local.reliable { "TCP" } else { "UDP" };
         text.extend_from_slice(self.method.as_str().as_bytes());
@@ -240,8 +244,7 @@ impl WireRequest {
         match &self.remote {
             None => text.extend_from_slice(field(DIALOG_REMOTE)),
             Some((subject, sealed)) => {
-                let other = context(*subject, Field::Dialog);
-                let other = secrets.open(reader.ring(), other, sealed, Signalling)?;
+                let other = open(secrets, reader, *subject, Field::Dialog, sealed)?;
                 text.extend_from_slice(Fields::get(other.bytes(), DIALOG_REMOTE));
             }
         }
