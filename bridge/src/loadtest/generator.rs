@@ -71,6 +71,7 @@ pub struct Generator {
     talkers: usize,
     /// For each conference and talker.
     said: Vec<[Said; 4]>,
+    tones: [[u8; FRAME]; 4],
     receiver: Receiver,
     latencies: Vec<u64>,
     jitters: Vec<u64>,
@@ -111,6 +112,7 @@ impl Generator {
             legs,
             talkers,
             said: vec![[Said::default(); 4]; conferences],
+            tones: std::array::from_fn(tone::frame),
             receiver: Receiver::new(),
             latencies: Vec::new(),
             jitters: Vec::new(),
@@ -154,7 +156,7 @@ impl Generator {
             // Talkers of a conference take turns and overlap.
             let at = (leg.ticks + 17 * talker as u64) % CYCLE;
             if at < BURST {
-                packet[HEADER..].copy_from_slice(&tone::frame(talker));
+                packet[HEADER..].copy_from_slice(&self.tones[talker]);
                 let said = &mut self.said[leg.conference][talker];
                 said.frames += 1;
                 if at == 0 {
