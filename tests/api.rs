@@ -1,6 +1,6 @@
 //! The host's side: roster, feed and controls over HTTP; health; the drain.
 
-use crate::harness::{Bridge, TOKEN, clip, curl, heard, samples, speech};
+use crate::harness::{Bridge, PATIENCE, TOKEN, clip, curl, heard, samples, speech};
 use serde_json::Value;
 
 #[test]
@@ -48,6 +48,26 @@ fn what_is_not_there_is_a_problem_document() {
     let described: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 200);
     assert!(described["paths"]["/v1/conferences/{id}/roster"].is_object(), "{body}");
+}
+
+#[test]
+fn a_connection_that_says_nothing_whole_is_closed() {
+    use std::io::{Read, Write};
+    let bridge = Bridge::start();
+    let mut waiting: Vec<_> = ["", "GET /v1/conferences HTTP/1.1\r\nHost: x\r\nX-Slow: "]
+        .iter()
+        .map(|said| {
+            let mut stream = std::net::TcpStream::connect(bridge.http).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(said.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for stream in &mut waiting {
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).expect("closed by the bridge");
+    }
+    assert_eq!(bridge.ask("GET", "/v1/conferences").0, 200, "others are served");
 }
 
 #[test]

@@ -7,10 +7,10 @@ use crate::shard::{
     Bell, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
 };
 use crate::units::{LegId, RoomId, Ssrc};
-use rtrb::{Consumer, Producer, RingBuffer};
-use std::collections::HashMap;
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+use std::collections::{HashMap, VecDeque};
 use std::net::UdpSocket;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::io::unix::AsyncFd;
 
@@ -60,18 +60,53 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Handle {
-    commands: Mutex<Producer<Command>>,
+    commands: Mutex<Commands>,
     bell: Arc<Bell>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// The way to a shard. What ends a leg or a room may not be lost: if the ring is full it waits here, and nothing overtakes it. There is at
+/// most one such command for each leg and room.
+#[derive(Debug)]
+struct Commands {
+    ring: Producer<Command>,
+    endings: VecDeque<Command>,
+}
+
+impl Commands {
+    /// Hands over what waits. False when the ring is full before all is.
+    fn settle(&mut self) -> bool {
+        while let Some(command) = self.endings.pop_front() {
+            if let Err(PushError::Full(command)) = self.ring.push(command) {
+                self.endings.push_front(command);
+                return false;
+            }
+        }
+        true
+    }
+}
+
 impl Handle {
     fn tell(&self, command: Command) -> Result<(), EngineError> {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        commands.push(command).map_err(|_| EngineError::Busy)?;
+        let mut commands = self.commands();
+        if !commands.settle() || commands.ring.push(command).is_err() {
+            return Err(EngineError::Busy);
+        }
         self.bell.call();
         Ok(())
+    }
+
+    /// Tells the shard that something ends: now, or when it takes commands again.
+    fn end(&self, command: Command) {
+        let mut commands = self.commands();
+        commands.endings.push_back(command);
+        commands.settle();
+        self.bell.call();
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Commands> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,7 +178,8 @@ impl Engine {
                 shard.run();
             })?;
             events.push(Events { told, bell: readers_bell });
-            handles.push(Handle { commands: Mutex::new(commands), bell, counters, thread: Some(thread) });
+            let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });
+            handles.push(Handle { commands, bell, counters, thread: Some(thread) });
         }
         Ok((Self { ports, shards: handles, rooms: Mutex::default() }, events))
     }
@@ -172,16 +208,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes a conference and frees its legs.
-    ///
-    /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn close(&self, room: RoomId) -> Result<(), EngineError> {
-        let mut rooms = self.rooms();
-        let (shard, _) = rooms.get(&room).ok_or(EngineError::NoRoom)?;
-        self.shards[*shard].tell(Command::Close(room))?;
-        rooms.remove(&room);
-        Ok(())
+    /// Closes a conference, if there is such a one, and frees its legs.
+    pub fn close(&self, room: RoomId) {
+        if let Some((shard, _)) = self.rooms().remove(&room) {
+            self.shards[shard].end(Command::Close(room));
+        }
     }
 
     /// Puts a leg into a conference and returns the SSRC with which it is sent.
@@ -199,16 +230,21 @@ impl Engine {
         Ok(ssrc)
     }
 
-    /// Takes a leg out of its conference.
-    ///
-    /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn remove(&self, room: RoomId, leg: LegId) -> Result<(), EngineError> {
-        let mut rooms = self.rooms();
-        let (shard, legs) = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        self.shards[*shard].tell(Command::Remove(room, leg))?;
-        *legs = legs.saturating_sub(1);
-        Ok(())
+    /// Takes a leg that was added out of its conference.
+    pub fn remove(&self, room: RoomId, leg: LegId) {
+        if let Some((shard, legs)) = self.rooms().get_mut(&room) {
+            self.shards[*shard].end(Command::Remove(room, leg));
+            *legs = legs.saturating_sub(1);
+        }
+    }
+
+    /// Hands over endings that shards could not take when they were told. To be called now and then.
+    pub fn settle(&self) {
+        for shard in &self.shards {
+            if !shard.commands().settle() {
+                shard.bell.call();
+            }
+        }
     }
 
     /// Applies new signalling to a leg.
@@ -245,7 +281,7 @@ impl Engine {
         self.shards[shard].tell(command)
     }
 
-    fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<RoomId, (usize, usize)>> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, (usize, usize)>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -258,12 +294,44 @@ impl Drop for Engine {
         }
         for shard in &mut self.shards {
             let (abandoned, _) = RingBuffer::new(1);
-            *shard.commands.lock().unwrap_or_else(PoisonError::into_inner) = abandoned;
+            shard.commands().ring = abandoned;
             shard.bell.ring();
             if let Some(thread) = shard.thread.take() {
                 // A panic of the shard was printed by the hook; there is nothing more to do about it here.
                 let _ = thread.join();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handle whose shard does not run, and the shard's end of its ring.
+    fn handle(size: usize) -> (Handle, Consumer<Command>) {
+        let (ring, taken) = RingBuffer::new(size);
+        let commands = Mutex::new(Commands { ring, endings: VecDeque::new() });
+        let bell = Arc::new(Bell::new().unwrap());
+        (Handle { commands, bell, counters: Arc::default(), thread: None }, taken)
+    }
+
+    #[test]
+    fn an_ending_waits_for_room_in_the_ring_and_nothing_overtakes_it() {
+        let (handle, mut taken) = handle(2);
+        let mute = |leg| Command::Mute(RoomId(1), LegId(leg), true);
+        handle.tell(mute(1)).unwrap();
+        handle.tell(mute(2)).unwrap();
+        assert!(matches!(handle.tell(mute(3)), Err(EngineError::Busy)));
+        handle.end(Command::Remove(RoomId(1), LegId(1)));
+        handle.end(Command::Close(RoomId(1)));
+        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(1), _))));
+        assert!(matches!(handle.tell(mute(4)), Err(EngineError::Busy)), "two endings come first");
+        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(2), _))));
+        assert!(matches!(taken.pop(), Ok(Command::Remove(_, LegId(1)))));
+        handle.tell(mute(5)).unwrap();
+        assert!(matches!(taken.pop(), Ok(Command::Close(_))));
+        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(5), _))));
+        assert!(taken.pop().is_err());
     }
 }

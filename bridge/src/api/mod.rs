@@ -1,9 +1,12 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
 mod problem;
+mod server;
+
+pub use server::serve;
 
 use crate::control::Registry;
-use crate::focus::{Control, House, ToFocus};
+use crate::focus::{Control, House, Refused, ToFocus};
 use crate::roster::Message;
 use crate::telemetry;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -149,8 +152,9 @@ async fn control(
     };
     let inbox = find(&api, &id)?;
     match ask(&inbox, |reply| ToFocus::Control(participant, control, reply)).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::NO_PARTICIPANT),
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(Refused::NoParticipant) => Err(Problem::NO_PARTICIPANT),
+        Err(Refused::Busy) => Err(Problem::BUSY),
     }
 }
 
@@ -188,7 +192,7 @@ async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
                     }
                     Err(broadcast::error::RecvError::Closed) => {
                         // The peer may be gone already.
-                        let _ = socket.send(ws::Message::Close(None)).await;
+                        let _ = send(&mut socket, ws::Message::Close(None)).await;
                         return;
                     }
                 };
@@ -201,7 +205,7 @@ async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
                 Some(Err(_)) | None => return,
             },
             _ = ping.tick() => {
-                if !std::mem::replace(&mut alive, false) || socket.send(ws::Message::Ping("".into())).await.is_err() {
+                if !std::mem::replace(&mut alive, false) || send(&mut socket, ws::Message::Ping("".into())).await.is_err() {
                     return;
                 }
             }
@@ -209,6 +213,14 @@ async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
     }
 }
 
-async fn say(socket: &mut WebSocket, message: &Message) -> Result<(), axum::Error> {
-    socket.send(ws::Message::Text((&**message).into())).await
+/// Says something to a watcher; an error when they are gone, or take nothing for too long.
+async fn say(socket: &mut WebSocket, message: &Message) -> Result<(), Gone> {
+    send(socket, ws::Message::Text((&**message).into())).await
 }
+
+async fn send(socket: &mut WebSocket, message: ws::Message) -> Result<(), Gone> {
+    tokio::time::timeout(PING, socket.send(message)).await.map_err(|_| Gone)?.map_err(|_| Gone)
+}
+
+/// A watcher has gone.
+struct Gone;

@@ -21,6 +21,10 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, title: "No such participant" };
     pub(super) const NO_ACTION: Self =
         Self { status: StatusCode::NOT_FOUND, title: "No such action; there are mute, unmute and remove" };
+    pub(super) const BUSY: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "The conference's audio takes no commands now; nothing was changed",
+    };
     pub(super) const UPGRADE: Self =
         Self { status: StatusCode::UPGRADE_REQUIRED, title: "The feed is a WebSocket (RFC 6455)" };
     pub(super) const METHOD: Self =

@@ -172,12 +172,13 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
     Ok(Running { house, registry, http, admin })
 }
 
-/// Memory that a burst of calls took goes back to the system when the burst is over.
+/// Memory that a burst of calls took goes back to the system when the burst is over; shards are told what they could not take.
 async fn housekeeping(house: Arc<House>) {
     let mut now_and_then = tokio::time::interval(Duration::from_secs(5));
     let mut most = 0;
     loop {
         now_and_then.tick().await;
+        house.engine.settle();
         let kept = house.sip.counters().transactions.load(Ordering::Relaxed);
         if kept < most / 2 {
             most = kept;
@@ -191,9 +192,6 @@ async fn housekeeping(house: Arc<House>) {
 async fn serve(address: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        // It serves until the runtime ends.
-        let _ = axum::serve(listener, router).await;
-    });
+    tokio::spawn(api::serve(listener, router));
     Ok(address)
 }

@@ -55,6 +55,15 @@ pub enum Control {
     Remove,
 }
 
+/// Why a control was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No such participant.
+    NoParticipant,
+    /// The media shard takes no commands now.
+    Busy,
+}
+
 /// What a focus is told.
 #[derive(Debug)]
 pub enum ToFocus {
@@ -74,8 +83,8 @@ pub enum ToFocus {
     Snapshot(oneshot::Sender<Message>),
     /// Somebody wants the conference in short.
     Summary(oneshot::Sender<crate::roster::Summary>),
-    /// A control; tells whether there is such a participant.
-    Control(String, Control, oneshot::Sender<bool>),
+    /// A control, and what became of it.
+    Control(String, Control, oneshot::Sender<Result<(), Refused>>),
     /// All calls end: the house is being closed.
     HangUp,
 }
@@ -169,8 +178,7 @@ impl Focus {
             }
         }
         self.roster.end();
-        // The engine is gone before us only when the house is being closed.
-        let _ = self.house.engine.close(self.room);
+        self.house.engine.close(self.room);
     }
 
     fn take(&mut self, message: ToFocus) {
@@ -310,9 +318,10 @@ impl Focus {
         };
         match sdp::answer(&offer, can, false) {
             Ok((audio, theirs)) => {
-                leg.audio = audio;
                 let rtp = leg.rtp;
-                self.change(call, &audio, theirs);
+                if !self.change(call, &audio, theirs) {
+                    return self.reject(call, 503, None);
+                }
                 self.tell(Command::Accept(call, rtp, audio));
             }
             // RFC 3261 §14.2: the session stays as it was.
@@ -320,12 +329,15 @@ impl Focus {
         }
     }
 
-    /// Applies a changed session to the leg and its row.
-    fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) {
-        let Some(leg) = self.legs.get(&call) else { return };
+    /// Applies a changed session to the leg and its row. False when the shard takes nothing: all is as it was.
+    fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) -> bool {
+        let Some(leg) = self.legs.get_mut(&call) else { return true };
         let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
-        // A shard that takes nothing leaves the media as it was; its counters tell.
-        let _ = self.house.engine.change(self.room, setup(call, audio, theirs, fallback));
+        if let Err(e) = self.house.engine.change(self.room, setup(call, audio, theirs, fallback)) {
+            tracing::warn!(error = %e, "a session was not changed");
+            return false;
+        }
+        leg.audio = *audio;
         if let (Some(rtcp), Some(remote)) = (&leg.rtcp, theirs.rtcp()) {
             rtcp.set_remote(remote);
         }
@@ -337,6 +349,7 @@ impl Focus {
                 _ => State::Live,
             }
         });
+        true
     }
 
     fn acked(&mut self, call: CallId, answer: Option<Session>) {
@@ -357,8 +370,9 @@ impl Focus {
                     self.tell(Command::Hangup(call));
                     return self.left(call);
                 }
-            } else {
-                self.change(call, &audio, theirs);
+            } else if !self.change(call, &audio, theirs) {
+                self.tell(Command::Hangup(call));
+                return self.left(call);
             }
         }
         let Some(leg) = self.legs.get(&call) else { return };
@@ -370,21 +384,21 @@ impl Focus {
 
     fn left(&mut self, call: CallId) {
         let Some(leg) = self.legs.remove(&call) else { return };
-        // A leg that never got its media is not there.
-        let _ = self.house.engine.remove(self.room, LegId(call.0));
+        // A leg that still waits for its answer has no media.
+        if leg.waiting.is_none() {
+            self.house.engine.remove(self.room, LegId(call.0));
+        }
         self.roster.leave(&leg.participant);
     }
 
-    fn control(&mut self, participant: &str, control: Control) -> bool {
-        let Some((call, _)) = self.legs.iter().find(|(_, l)| l.participant == participant) else {
-            return false;
-        };
-        let call = *call;
+    fn control(&mut self, participant: &str, control: Control) -> Result<(), Refused> {
+        let found = self.legs.iter().find(|(_, l)| l.participant == participant);
+        let call = *found.ok_or(Refused::NoParticipant)?.0;
         match control {
             Control::Mute | Control::Unmute => {
                 let muted = control == Control::Mute;
-                // As in `change`.
-                let _ = self.house.engine.mute(self.room, LegId(call.0), muted);
+                // The roster never says muted of who is heard.
+                self.house.engine.mute(self.room, LegId(call.0), muted).map_err(|_| Refused::Busy)?;
                 self.roster.update(participant, Kind::Updated, |p| p.muted = muted);
             }
             Control::Remove => {
@@ -392,7 +406,7 @@ impl Focus {
                 self.left(call);
             }
         }
-        true
+        Ok(())
     }
 
     fn notice(&mut self, leg: LegId, notice: Notice) {

@@ -1,0 +1,37 @@
+//! HTTP connections: as many at once as are served, and none that says nothing for long.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Connections at once, without those that became WebSockets (they have shown a token). More wait to be accepted.
+const CONNECTIONS: usize = 1024;
+/// A request's head must be there this long after the connection is open or its last answer was sent.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// Serves until the runtime ends.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: a pause lets some close.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        tokio::spawn(async move {
+            // What a client does wrong is its own loss.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
