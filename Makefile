@@ -17,7 +17,7 @@ build: setup-build
 	$(call say,building target/release/sotto (the first time some minutes))
 	$(CARGO) build --release --package sotto
 
-## Micro-benches and the capacity bench against a do-nothing floor; table in docs/PERFORMANCE.md.
+## The capacity bench against a do-nothing floor; its table stands in docs/PERFORMANCE.md.
 bench: build
 	$(call say,benches (some minutes))
 	scripts/bench
