@@ -159,3 +159,27 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dialogs_requests_go_to_the_contact_but_where_that_cannot_be_reached_back_to_the_source() {
+        let contact: SocketAddr = "198.51.100.7:5070".parse().unwrap();
+        let source: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        let direct = Hop { address: Some(contact), tcp: false, nat: false };
+        let goes_to = |hop, reliable| {
+            let flow =
+                Flow { remote: source, local: "192.0.2.9:5060".parse().unwrap(), connection: 2, reliable };
+            let next = Call::new(Role::Server, flow, hop).next_flow();
+            assert_eq!((next.local, next.connection, next.reliable), (flow.local, 2, reliable));
+            next.remote
+        };
+        assert_eq!(goes_to(direct, false), contact);
+        assert_eq!(goes_to(Hop { nat: true, ..direct }, false), source, "behind a NAT");
+        assert_eq!(goes_to(Hop { tcp: true, ..direct }, false), source, "asks for TCP, but came over UDP");
+        assert_eq!(goes_to(Hop { address: None, ..direct }, false), source, "a host name");
+        assert_eq!(goes_to(direct, true), source, "over the stream that is there");
+    }
+}

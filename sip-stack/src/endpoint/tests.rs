@@ -606,3 +606,64 @@ fn nobody_answers_is_a_timeout() {
     assert!(matches!(pair.caller.events()[..], [Event::Ended { cause: Cause::TimedOut, .. }]));
     assert_eq!(pair.caller.endpoint.kept()[..3], [0; 3]);
 }
+
+/// The events that a call of ours ends in when its flow, or another one, breaks while nobody has answered.
+fn broken(change: impl Fn(Flow) -> Flow) -> Vec<Event> {
+    let mut pair = Pair::new(|_| true);
+    pair.call();
+    pair.caller.sent();
+    let flow = change(pair.caller.flow);
+    pair.caller.endpoint.transport_failed(pair.now, flow);
+    pair.caller.events()
+}
+
+#[test]
+fn a_broken_flow_ends_the_calls_that_wait_on_it_and_no_others() {
+    assert!(matches!(broken(|flow| flow)[..], [Event::Ended { cause: Cause::TimedOut, .. }]));
+    assert!(broken(|flow| Flow { connection: 7, ..flow }).is_empty(), "another stream");
+    let elsewhere = "192.0.2.77:5060".parse().unwrap();
+    assert!(broken(|flow| Flow { remote: elsewhere, ..flow }).is_empty(), "another peer");
+}
+
+#[test]
+fn a_stream_is_in_use_while_a_call_that_came_over_it_lasts() {
+    let (mut side, now) = (Side::new(true), Instant::now());
+    side.flow.connection = 3;
+    let (_, tag) = confirmed(&mut side, now);
+    assert_eq!([side.endpoint.uses(3), side.endpoint.uses(4)], [true, false]);
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb1", 2, ""));
+    assert!(!side.endpoint.uses(3));
+    let mut side = Side::new(false);
+    confirmed(&mut side, now);
+    assert!(!side.endpoint.uses(0), "a datagram socket is no stream");
+}
+
+#[test]
+fn what_is_kept_and_what_came_is_counted() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = confirmed(&mut side, now);
+    let [calls, server, client, timers] = side.endpoint.kept();
+    assert_eq!((calls, server, client), (1, 1, 0));
+    assert!(timers > 0, "the INVITE's transaction ends by a timer");
+    for _ in 0..2 {
+        side.receive(now, &request("OPTIONS", "", "z9hG4bKo1", 5, ""));
+    }
+    side.receive(now, &request("BYE", "77", "z9hG4bKb1", 2, ""));
+    let counts = side.endpoint.counts();
+    assert_eq!((counts.requests, counts.repeats, counts.refused), (5, 1, 1));
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb2", 2, ""));
+    assert_eq!(side.endpoint.kept()[..2], [0, 4]);
+}
+
+#[test]
+fn memory_of_a_burst_goes_back_when_it_is_over() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    for n in 0..3000 {
+        side.receive(now, &request("OPTIONS", "", &format!("z9hG4bKo{n}"), n, ""));
+        side.sent();
+    }
+    let grown = side.endpoint.server.capacity();
+    side.run(now, Duration::from_secs(40));
+    assert_eq!(side.endpoint.kept(), [0; 4]);
+    assert!(side.endpoint.server.capacity() < grown / 2);
+}
