@@ -335,10 +335,8 @@ impl Endpoint {
             if self.merges.get(&gone.merge) == Some(&index) {
                 self.merges.remove(&gone.merge);
             }
-            // A failure that was never acknowledged: the call is gone already (RFC 3261 §17.2.1).
-            if let (true, Some(call)) = (actions.timed_out, gone.call) {
-                self.forget(call);
-            }
+            // A failure that was never acknowledged changes nothing: the call is gone already, or it was a re-INVITE, after whose
+            // refusal the call goes on (RFC 3261 §14.2).
         }
     }
 

@@ -667,3 +667,48 @@ fn memory_of_a_burst_goes_back_when_it_is_over() {
     assert_eq!(side.endpoint.kept(), [0; 4]);
     assert!(side.endpoint.server.capacity() < grown / 2);
 }
+
+#[test]
+fn a_refusal_is_repeated_until_its_ack_at_doubling_intervals_up_to_t2() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    let call = side.invited().call;
+    side.endpoint.reject(now, call, 486, ReplyExtras::default());
+    let refusals: Vec<_> =
+        side.run(now, Duration::from_secs(12)).into_iter().filter(|(_, t)| status(t) == 486).collect();
+    assert_eq!(refusals.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 500, 1500, 3500, 7500, 11_500]);
+    let tag = to_tag(&refusals[0].1);
+    side.receive(now + Duration::from_secs(12), &request("ACK", &tag, "z9hG4bKi1", 1, ""));
+    assert_eq!(side.run(now, Duration::from_secs(60)), []);
+    assert_eq!(side.endpoint.kept(), [0; 4]);
+}
+
+#[test]
+fn a_repeated_bye_is_answered_again_for_timer_j_and_unknown_after() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = confirmed(&mut side, now);
+    let bye = request("BYE", &tag, "z9hG4bKb1", 2, "");
+    let mut answered = |after| {
+        side.run(now, Duration::from_secs(after));
+        side.receive(now + Duration::from_secs(after), &bye);
+        status(&side.sent()[0])
+    };
+    assert_eq!([answered(0), answered(31), answered(33)], [200, 200, 481]);
+}
+
+#[test]
+fn a_refused_reinvite_whose_ack_never_comes_leaves_the_call() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = confirmed(&mut side, now);
+    side.receive(now, &request("INVITE", &tag, "z9hG4bKr1", 2, SDP));
+    side.endpoint.reject(now, call, 488, ReplyExtras::default());
+    side.run(now, Duration::from_secs(60));
+    side.events();
+    let later = now + Duration::from_secs(60);
+    side.receive(later, &request("BYE", &tag, "z9hG4bKb1", 3, ""));
+    assert_eq!(status(&side.sent()[0]), 200);
+    assert!(
+        matches!(side.events()[..], [Event::Ended { cause: Cause::Bye, .. }]),
+        "the user is told of its end"
+    );
+}
