@@ -712,3 +712,24 @@ fn a_refused_reinvite_whose_ack_never_comes_leaves_the_call() {
         "the user is told of its end"
     );
 }
+
+#[test]
+fn a_reinvite_that_waits_when_the_call_ends_gets_487() {
+    for ours in [false, true] {
+        let (mut side, now) = (Side::new(false), Instant::now());
+        let (call, tag) = confirmed(&mut side, now);
+        side.receive(now, &request("INVITE", &tag, "z9hG4bKr1", 2, SDP));
+        side.sent();
+        if ours {
+            side.endpoint.hangup(now, call);
+        } else {
+            side.receive(now, &request("BYE", &tag, "z9hG4bKb1", 3, ""));
+        }
+        let sent = side.sent();
+        let final_response =
+            sent.iter().find(|t| header(t, "CSeq") == Some("2 INVITE")).expect("a final response");
+        assert_eq!(status(final_response), 487);
+        let bye = sent.iter().find(|t| t.starts_with("BYE"));
+        assert_eq!(bye.map(|b| header(b, "CSeq")), ours.then_some(Some("1 BYE")));
+    }
+}
