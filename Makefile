@@ -17,7 +17,7 @@ build: setup-build
 	$(call say,building target/release/sotto (the first time some minutes))
 	$(CARGO) build --release --package sotto
 
-## The capacity bench against a do-nothing floor; its table stands in docs/PERFORMANCE.md.
+## Micro-benches and the capacity bench, each against a floor; the tables stand in docs/PERFORMANCE.md.
 bench: build
 	$(call say,benches (some minutes))
 	scripts/bench

@@ -259,7 +259,8 @@ impl JitterBuffer {
 
     /// Samples between the cursor and the newest packet's start: the delay that the buffer adds now, in
     /// samples, to within a packet.
-    pub fn depth(&self) -> i64 {
+    #[cfg(test)]
+    fn depth(&self) -> i64 {
         self.stream.map_or(0, |s| s.newest.1 - self.cursor)
     }
 

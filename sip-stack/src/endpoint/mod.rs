@@ -329,14 +329,13 @@ impl Endpoint {
         for (timer, after) in actions.start.into_iter().flatten() {
             self.timers.add(now + after, Key::Server(index, timer));
         }
+        // A failure that was never acknowledged changes no call: it is gone already, or it was a re-INVITE, after whose refusal the
+        // call goes on (RFC 3261 §14.2).
         if actions.done
             && let Some(gone) = self.server.remove(&index)
+            && self.merges.get(&gone.merge) == Some(&index)
         {
-            if self.merges.get(&gone.merge) == Some(&index) {
-                self.merges.remove(&gone.merge);
-            }
-            // A failure that was never acknowledged changes nothing: the call is gone already, or it was a re-INVITE, after whose
-            // refusal the call goes on (RFC 3261 §14.2).
+            self.merges.remove(&gone.merge);
         }
     }
 
