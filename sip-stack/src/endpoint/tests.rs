@@ -733,3 +733,146 @@ fn a_reinvite_that_waits_when_the_call_ends_gets_487() {
         assert_eq!(bye.map(|b| header(b, "CSeq")), ours.then_some(Some("1 BYE")));
     }
 }
+
+/// A call of ours whose other end is written by hand.
+struct Ours {
+    side: Side,
+    call: CallId,
+    invite: String,
+    now: Instant,
+}
+
+impl Ours {
+    fn call() -> Self {
+        let mut pair = Pair::new(|_| false);
+        let call = pair.call();
+        let mut side = pair.caller;
+        let invite = side.sent().remove(0);
+        Self { side, call, invite, now: pair.now }
+    }
+
+    /// Answers a request of ours as `line` says; `tag` is the To tag.
+    fn respond(&mut self, request: &str, line: &str, tag: &str, body: &str) {
+        let mut text = format!("SIP/2.0 {line}\r\n");
+        for name in ["Via", "From", "Call-ID", "CSeq"] {
+            text += &format!("{name}: {}\r\n", header(request, name).unwrap());
+        }
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        text += &format!(
+            "To: {};tag={tag}\r\nContact: <sip:b{tag}@192.0.2.44:5062>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            header(request, "To").unwrap(),
+            body.len()
+        );
+        self.side.receive(self.now, text.as_bytes());
+    }
+
+    /// Answers the INVITE.
+    fn answer(&mut self, line: &str, tag: &str, body: &str) {
+        let invite = self.invite.clone();
+        self.respond(&invite, line, tag, body);
+    }
+}
+
+fn method(text: &str) -> &str {
+    text.split(' ').next().unwrap()
+}
+
+#[test]
+fn provisional_responses_but_100_are_told() {
+    let mut ours = Ours::call();
+    ours.answer("100 Trying", "b", "");
+    assert!(ours.side.events().is_empty());
+    ours.answer("180 Ringing", "b", "");
+    assert!(matches!(ours.side.events()[..], [Event::Progress { status: 180, .. }]));
+}
+
+#[test]
+fn a_repeated_2xx_gets_its_ack_again_and_is_told_once() {
+    let mut ours = Ours::call();
+    ours.answer("200 OK", "b", SDP);
+    let ack = ours.side.sent().remove(0);
+    assert!(ack.starts_with("ACK sip:bb@192.0.2.44:5062 SIP/2.0\r\n"), "{ack}");
+    assert_eq!((header(&ack, "CSeq"), to_tag(&ack).as_str()), (Some("1 ACK"), "b"));
+    assert!(matches!(ours.side.events()[..], [Event::Answered { .. }]));
+    ours.answer("200 OK", "b", SDP);
+    assert_eq!(ours.side.sent(), [ack]);
+    assert!(ours.side.events().is_empty());
+}
+
+#[test]
+fn another_branch_of_a_fork_that_answers_is_acked_and_hung_up() {
+    let mut ours = Ours::call();
+    ours.answer("200 OK", "b", SDP);
+    ours.side.sent();
+    ours.side.events();
+    ours.answer("200 OK", "c", SDP);
+    let sent = ours.side.sent();
+    let told: Vec<_> = sent.iter().map(|t| (method(t), header(t, "CSeq").unwrap(), to_tag(t))).collect();
+    assert_eq!(told, [("ACK", "1 ACK", "c".to_owned()), ("BYE", "2 BYE", "c".to_owned())]);
+    let bye = sent[1].clone();
+    ours.respond(&bye, "200 OK", "c", "");
+    assert!(ours.side.events().is_empty(), "the call with the first goes on");
+    ours.side.endpoint.hangup(ours.now, ours.call);
+    assert_eq!(to_tag(&ours.side.sent()[0]), "b");
+}
+
+#[test]
+fn an_answer_that_crosses_our_cancel_is_acked_and_hung_up() {
+    let mut ours = Ours::call();
+    ours.side.endpoint.hangup(ours.now, ours.call);
+    assert!(ours.side.sent().is_empty(), "RFC 3261 section 9.1: not before a provisional response");
+    ours.answer("180 Ringing", "b", "");
+    let cancel = ours.side.sent().remove(0);
+    assert!(cancel.starts_with("CANCEL ") && cancel.ends_with("Content-Length: 0\r\n\r\n"), "{cancel}");
+    assert_eq!(header(&cancel, "Via"), header(&ours.invite, "Via"));
+    ours.side.endpoint.hangup(ours.now, ours.call);
+    ours.answer("183 Session Progress", "b", "");
+    assert!(ours.side.sent().is_empty(), "once is enough");
+    ours.answer("200 OK", "b", SDP);
+    let sent = ours.side.sent();
+    assert_eq!(sent.iter().map(|t| method(t)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Cancelled, .. }]));
+}
+
+#[test]
+fn a_2xx_without_a_description_ends_the_call() {
+    let mut ours = Ours::call();
+    ours.answer("200 OK", "b", "");
+    assert_eq!(ours.side.sent().iter().map(|t| method(t)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::NotAcceptable, .. }]));
+}
+
+#[test]
+fn the_ack_of_a_refusal_has_the_invites_branch_the_refusals_tag_and_no_body() {
+    let mut ours = Ours::call();
+    ours.answer("486 Busy Here", "b", "");
+    let ack = ours.side.sent().remove(0);
+    assert!(ack.starts_with("ACK ") && ack.ends_with("Content-Length: 0\r\n\r\n"), "{ack}");
+    assert_eq!((header(&ack, "Via"), to_tag(&ack).as_str()), (header(&ours.invite, "Via"), "b"));
+    assert_eq!(header(&ack, "CSeq"), Some("1 ACK"));
+}
+
+#[test]
+fn responses_to_nothing_that_we_asked_are_counted_and_change_nothing() {
+    let mut ours = Ours::call();
+    let invite = ours.invite.clone();
+    for (from, to) in [
+        ("CSeq: 1 INVITE", "CSeq: 2 INVITE"),
+        ("CSeq: 1 INVITE", "CSeq: 1 BYE"),
+        ("branch=z9hG4bKs", "branch=z9hG4bKs0"),
+    ] {
+        ours.respond(&invite.replace(from, to), "486 Busy Here", "b", "");
+    }
+    ours.respond(
+        &invite.replace("branch=z9hG4bKs", "branch=z9hG4bKs000000000000000f;x="),
+        "486 Busy Here",
+        "b",
+        "",
+    );
+    assert!(ours.side.events().is_empty() && ours.side.sent().is_empty());
+    assert_eq!(
+        ours.side.endpoint.counts().strays,
+        3,
+        "the one whose branch cannot be ours is not read at all"
+    );
+}
