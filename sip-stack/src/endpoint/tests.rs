@@ -876,3 +876,30 @@ fn responses_to_nothing_that_we_asked_are_counted_and_change_nothing() {
         "the one whose branch cannot be ours is not read at all"
     );
 }
+
+#[test]
+fn an_ack_of_another_request_or_a_broken_one_confirms_nothing() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = answered(&mut side, now);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 9, ""));
+    let broken = String::from_utf8(request("ACK", &tag, "z9hG4bKa2", 1, "")).unwrap();
+    side.receive(now, broken.replace("Max-Forwards: 70", "Max-Forwards: many").as_bytes());
+    assert!(side.events().is_empty());
+    assert_eq!(side.run(now, Duration::from_secs(1)).len(), 1, "the 200 is repeated");
+    side.receive(now, broken.as_bytes());
+    assert!(matches!(side.events()[..], [Event::Acked { .. }]));
+}
+
+#[test]
+fn the_ack_of_a_peer_without_branches_is_found_by_its_invite() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let old = |text: Vec<u8>| String::from_utf8(text).unwrap().replace("branch=z9hG4bK", "x=").into_bytes();
+    side.receive(now, &old(request("INVITE", "", "z9hG4bKi1", 1, SDP)));
+    side.sent();
+    let invite = side.invited();
+    side.accept(now, invite.call, &invite.offer);
+    let tag = to_tag(&side.sent()[0]);
+    side.receive(now, &old(request("ACK", &tag, "z9hG4bKi1", 1, "")));
+    assert!(matches!(side.events()[..], [Event::Acked { .. }]));
+    assert_eq!(side.run(now, Duration::from_secs(40)), [], "nothing is repeated");
+}
