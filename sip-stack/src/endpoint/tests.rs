@@ -903,3 +903,30 @@ fn the_ack_of_a_peer_without_branches_is_found_by_its_invite() {
     assert!(matches!(side.events()[..], [Event::Acked { .. }]));
     assert_eq!(side.run(now, Duration::from_secs(40)), [], "nothing is repeated");
 }
+
+#[test]
+fn a_cancelled_reinvite_leaves_the_call() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = confirmed(&mut side, now);
+    side.receive(now, &request("INVITE", &tag, "z9hG4bKr1", 2, SDP));
+    side.sent();
+    side.receive(now, &request("CANCEL", &tag, "z9hG4bKr1", 2, ""));
+    assert_eq!(side.sent().iter().map(|t| status(t)).collect::<Vec<_>>(), [200, 487]);
+    side.events();
+    // The user's late answer has nothing to answer.
+    side.accept(now, call, &None);
+    assert!(side.sent().is_empty());
+    side.receive(now, &request("ACK", &tag, "z9hG4bKr1", 2, ""));
+    side.receive(now, &request("INVITE", &tag, "z9hG4bKr2", 3, SDP));
+    assert!(matches!(side.events()[..], [Event::Reinvite { .. }]), "the next one is taken");
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb1", 4, ""));
+    assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::Bye, .. }]));
+}
+
+#[test]
+fn a_description_in_an_ack_that_answers_nothing_is_passed_over() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (_, tag) = answered(&mut side, now);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, SDP));
+    assert!(matches!(side.events()[..], [Event::Acked { answer: None, .. }]));
+}
