@@ -83,6 +83,15 @@ mod tests {
     }
 
     #[test]
+    fn a_new_stream_begins_at_any_timestamp() {
+        let mut receiver = EventReceiver::default();
+        assert!(receiver.push(RtpTime(5000), &event(15, true, 1)).is_some_and(|d| d.key() == 'D'));
+        assert!(receiver.push(RtpTime(4000), &event(1, true, 1)).is_none());
+        receiver.reset();
+        assert!(receiver.push(RtpTime(4000), &event(1, true, 1)).is_some());
+    }
+
+    #[test]
     fn nonsense_is_no_digit_and_debug_shows_none() {
         let mut receiver = EventReceiver::default();
         assert!(receiver.push(RtpTime(0), &[1, 2, 3]).is_none());

@@ -399,6 +399,90 @@ mod tests {
     }
 
     #[test]
+    fn only_signalling_with_another_address_opens_the_lock() {
+        let mut leg = leg();
+        let audio = |seq| packet(0, seq, &[0x80; FRAME]);
+        assert_eq!(leg.receive(PEER, &audio(1), START, START), Received::Locked(PEER));
+        assert!(!leg.change(LegSetup { id: LegId(99), ..leg.setup }), "the same address");
+        assert_eq!(leg.receive(OTHER, &audio(2), START, START), Received::Dropped);
+        assert!(leg.change(LegSetup { remote: OTHER, ..leg.setup }));
+        assert_eq!((leg.id(), leg.target()), (LegId(1), OTHER));
+        assert_eq!(leg.receive(OTHER, &audio(3), START, START), Received::Locked(OTHER));
+        assert_eq!(leg.receive(PEER, &audio(4), START, START), Received::Dropped);
+    }
+
+    #[test]
+    fn a_packet_of_80_ms_is_taken_whole() {
+        let mut leg = leg();
+        assert_eq!(leg.receive(PEER, &packet(0, 1, &[0x80; LONGEST]), START, START), Received::Locked(PEER));
+        assert_eq!(leg.report(START).drops, Drops::default());
+    }
+
+    #[test]
+    fn a_stream_that_begins_anew_may_begin_its_events_anew() {
+        let mut leg = leg();
+        let mut send = |ssrc: u8, payload_type, time: u32, seq, payload: &[u8]| {
+            let mut bytes = packet(payload_type, seq, payload);
+            bytes[4..8].copy_from_slice(&time.to_be_bytes());
+            bytes[11] = ssrc;
+            leg.receive(PEER, &bytes, START, START)
+        };
+        send(1, 0, 50_000, 1, &[0x80; FRAME]);
+        assert!(matches!(send(1, 101, 50_160, 2, &[5, 0x8a, 3, 0x20]), Received::Digit(_)));
+        assert_eq!(send(1, 0, 50_320, 3, &[0x80; FRAME]), Received::Audio);
+        assert!(!matches!(send(1, 101, 160, 4, &[5, 0x8a, 3, 0x20]), Received::Digit(_)), "older");
+        send(2, 0, 0, 9, &[0x80; FRAME]);
+        assert!(matches!(send(2, 101, 160, 10, &[5, 0x8a, 3, 0x20]), Received::Digit(_)), "a new source");
+    }
+
+    #[test]
+    fn our_packets_carry_our_source_and_a_pause_is_seen() {
+        let mut leg = leg();
+        let mut sent: Vec<(Ssrc, u32, bool)> = Vec::new();
+        for tick in 0..4 {
+            if tick == 2 {
+                leg.pause();
+                continue;
+            }
+            leg.packetise(&[0; FRAME], |_, bytes| {
+                let packet = Packet::parse(bytes).unwrap();
+                sent.push((packet.ssrc, packet.time.0, packet.marker));
+            });
+        }
+        let (ssrc, first) = (leg.ssrc(), sent[0].1);
+        let at = |frames: u32| first.wrapping_add(frames * FRAME as u32);
+        assert_eq!(sent, [(ssrc, at(0), true), (ssrc, at(1), false), (ssrc, at(3), true)]);
+    }
+
+    #[test]
+    fn a_key_that_one_leg_sends_another_receives_once_with_the_timestamp_of_its_start() {
+        let (mut far, mut near) = (leg(), leg());
+        let mut packets = Vec::new();
+        far.packetise(&[0xff; FRAME], |_, bytes| packets.push(bytes.to_vec()));
+        for (n, duration) in [160u16, 320, 480, 480, 480].into_iter().enumerate() {
+            let end = if n >= 2 { 0x8a } else { 0x0a };
+            let [high, low] = duration.to_be_bytes();
+            far.send_event(PayloadType(101), n == 0, &[9, end, high, low], |_, bytes| {
+                packets.push(bytes.to_vec())
+            });
+        }
+        far.packetise(&[0xff; FRAME], |_, bytes| packets.push(bytes.to_vec()));
+        let read: Vec<_> = packets.iter().map(|bytes| Packet::parse(bytes).unwrap()).collect();
+        let times: Vec<u32> = read.iter().map(|p| p.time.0.wrapping_sub(read[0].time.0)).collect();
+        assert_eq!(times, [0, 160, 160, 160, 160, 160, 960]);
+        let markers: Vec<bool> = read.iter().map(|p| p.marker).collect();
+        assert_eq!(markers, [true, true, false, false, false, false, true]);
+        let received: Vec<_> = packets.iter().map(|bytes| near.receive(PEER, bytes, START, START)).collect();
+        let digits: Vec<char> = received
+            .iter()
+            .filter_map(|r| if let Received::Digit(d) = r { Some(d.key()) } else { None })
+            .collect();
+        assert_eq!(digits, ['9']);
+        assert_eq!(far.report(START).packets_sent, 7);
+        assert_eq!(far.report(START).octets_sent, 2 * FRAME as u64 + 5 * 4);
+    }
+
+    #[test]
     fn packets_of_any_agreed_length_carry_all_samples_in_order() {
         for length in [80, 160, 240, 320, 400, 480] {
             let mut leg = Leg::new(LegSetup { packet: length, ..leg().setup }, START);

@@ -138,6 +138,29 @@ fn a_muted_leg_is_not_heard_and_hears() {
 }
 
 #[test]
+fn a_leg_on_hold_is_sent_nothing_and_a_silent_listener_everything() {
+    let mut rig = Rig::new(&[Codec::Pcmu; 3]);
+    for (id, send) in [(1, false), (2, true)] {
+        let setup = LegSetup {
+            id: LegId(id),
+            codec: (Codec::Pcmu, PayloadType(0)),
+            receives: [Some((Codec::Pcmu, PayloadType(0))), None],
+            events: None,
+            packet: FRAME,
+            direction: Direction { receive: false, send },
+            remote: address(id as usize),
+        };
+        assert!(rig.room.change(setup).is_none(), "the same address");
+    }
+    for _ in 0..20 {
+        rig.tick(|_| 3000, 5_000_000);
+    }
+    assert_eq!([0, 1, 2].map(|n| rig.far[n].heard.len()), [20, 0, 20]);
+    assert!(rig.last(0).abs() < 10, "who may not speak is not heard");
+    assert!(rig.last(2) > 2500);
+}
+
+#[test]
 fn a_leg_that_leaves_does_not_mix_up_the_others() {
     let mut rig = Rig::new(&[Codec::Pcmu; 3]);
     for _ in 0..20 {
