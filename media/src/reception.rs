@@ -13,7 +13,6 @@ const UNIT: u64 = 125_000;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reception {
     source: Option<Source>,
-    prior: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,24 +55,20 @@ impl Reception {
     pub fn packet(&mut self, ssrc: Ssrc, seq: SeqNo, time: Option<RtpTime>, arrival: Nanos) {
         let source = match &mut self.source {
             Some(source) if source.ssrc == ssrc => source,
-            source => {
-                self.prior = (0, 0);
-                source.insert(Source {
-                    ssrc,
-                    base: seq,
-                    highest: seq,
-                    cycles: 0,
-                    received: 0,
-                    transit: None,
-                    jitter16: 0,
-                })
-            }
+            source => source.insert(Source {
+                ssrc,
+                base: seq,
+                highest: seq,
+                cycles: 0,
+                received: 0,
+                transit: None,
+                jitter16: 0,
+            }),
         };
         let ahead = seq.ahead_of(source.highest);
         if !(-MAX_DROPOUT..=MAX_DROPOUT).contains(&ahead) {
             // The talker's equipment started again without changing its SSRC.
             *source = Source { base: seq, highest: seq, cycles: 0, received: 0, ..*source };
-            self.prior = (0, 0);
         } else if ahead > 0 {
             if seq.0 < source.highest.0 {
                 source.cycles = source.cycles.wrapping_add(1);
@@ -148,10 +143,32 @@ mod tests {
     #[test]
     fn a_new_ssrc_and_a_sequence_jump_start_again() {
         let mut reception = Reception::default();
-        reception.packet(Ssrc(1), SeqNo(5), None, Nanos(0));
+        let figures = |r: &Reception| {
+            let block = r.block().unwrap();
+            (block.ssrc.0, block.expected, block.received, block.highest)
+        };
+        assert!(reception.block().is_none());
+        for n in 0..10u16 {
+            reception.packet(Ssrc(1), SeqNo(n.wrapping_sub(5)), None, Nanos(0));
+        }
+        reception.packet(Ssrc(1), SeqNo(4), None, Nanos(0));
+        assert_eq!(figures(&reception), (1, 10, 11, 65_540), "with a duplicate");
         reception.packet(Ssrc(1), SeqNo(20_000), None, Nanos(0));
-        assert_eq!(reception.block().unwrap().lost(), 0);
-        reception.packet(Ssrc(2), SeqNo(1), None, Nanos(0));
-        assert_eq!(reception.block().unwrap().expected, 1);
+        assert_eq!(figures(&reception), (1, 1, 1, 20_000));
+        reception.packet(Ssrc(1), SeqNo(20_003), None, Nanos(0));
+        reception.packet(Ssrc(1), SeqNo(20_001), None, Nanos(0));
+        assert_eq!(figures(&reception), (1, 4, 3, 20_003), "reordered");
+        reception.packet(Ssrc(2), SeqNo(20_004), None, Nanos(0));
+        assert_eq!(figures(&reception), (2, 1, 1, 20_004));
+    }
+
+    #[test]
+    fn a_jump_of_the_timeline_is_no_jitter() {
+        let mut reception = Reception::default();
+        for n in 0..100u16 {
+            let time = u32::from(n) * 160 + if n < 50 { 0 } else { 1 << 20 };
+            reception.packet(Ssrc(1), SeqNo(n), Some(RtpTime(time)), Nanos::millis(u64::from(n) * 20));
+        }
+        assert_eq!(reception.block().unwrap().jitter, 0);
     }
 }
