@@ -71,7 +71,7 @@ pub struct Counters {
     pub concealed: u64,
     /// Packets that came after their time.
     pub late: u64,
-    /// Packets dropped as hopeless or unfitting.
+    /// Packets dropped as hopeless or unfitting, and frames passed over because the delay would have been too long.
     pub dropped: u64,
     /// Packets that were there already.
     pub duplicates: u64,
@@ -210,8 +210,21 @@ impl JitterBuffer {
                 result = Put::Late;
             }
         }
+        self.skip_to(end - MOST_DELAY);
         self.lay(position, samples);
         result
+    }
+
+    /// A burst after a stall could leave more delay than is bearable: its oldest frames are passed over.
+    fn skip_to(&mut self, earliest: i64) {
+        let frames = (earliest - self.cursor + FRAME as i64 - 1) / FRAME as i64;
+        if frames <= 0 || self.start.is_some() {
+            return;
+        }
+        for_bits(slot_of(self.cursor), frames as usize * FRAME, |word, mask| self.have[word] &= !mask);
+        self.cursor += frames * FRAME as i64;
+        self.counters.dropped += frames as u64;
+        self.forget_spare();
     }
 
     /// Samples of a keypress are not concealed by stretching the last word.

@@ -241,3 +241,158 @@ fn nothing_that_arrives_makes_it_panic_or_grow() {
         buffer.pull(tick, &mut out);
     }
 }
+
+#[test]
+fn packets_of_no_or_too_many_samples_are_dropped_and_counted() {
+    let mut buffer = JitterBuffer::default();
+    let mut put = |len: usize| buffer.put(Ssrc(1), SeqNo(1), RtpTime(0), &vec![1; len], Nanos(0), Nanos(0));
+    assert_eq!([put(0), put(LONGEST + 1), put(LONGEST)], [Put::Dropped, Put::Dropped, Put::Restarted]);
+    assert_eq!(buffer.counters(), Counters { dropped: 2, ..Counters::default() });
+}
+
+#[test]
+fn a_single_packet_off_the_timeline_disturbs_nothing() {
+    for jump in [1_000_000u32, 4000, 0u32.wrapping_sub(90_000)] {
+        let mut rig = Rig::new();
+        for n in 0..30 {
+            if n == 10 || n == 20 {
+                let time = rig.first_time;
+                rig.first_time = time.wrapping_add(jump);
+                assert_eq!(rig.put(n, 5_000_000), Put::Dropped, "{jump}");
+                rig.first_time = time;
+            }
+            assert_eq!(rig.put(n, 5_000_000), if n == 0 { Put::Restarted } else { Put::Accepted });
+            let (playout, frame) = rig.pull();
+            assert!(playout == Playout::Audio && is_packet(&frame, n), "packet {n} after a jump of {jump}");
+        }
+        assert_eq!(rig.buffer.counters(), Counters { dropped: 2, ..Counters::default() });
+    }
+}
+
+#[test]
+fn hopelessly_late_packets_are_dropped_and_do_not_delay_the_rest() {
+    let mut rig = Rig::new();
+    for n in 0..40 {
+        if n != 5 {
+            rig.put(n, 5_000_000);
+        }
+        rig.pull();
+    }
+    let before = rig.buffer.depth();
+    assert_eq!(rig.put(5, 5_000_000), Put::Dropped);
+    assert_eq!(
+        (rig.buffer.depth(), rig.buffer.counters().dropped, rig.buffer.counters().late),
+        (before, 1, 1)
+    );
+    rig.put(40, 5_000_000);
+    assert!(is_packet(&rig.pull().1, 40));
+}
+
+#[test]
+fn late_packets_never_make_the_delay_more_than_300_ms() {
+    let mut rig = Rig::new();
+    for n in 0..10 {
+        rig.put(n, 5_000_000);
+        rig.pull();
+    }
+    // Each burst is later than the one before, as long as that can be made good.
+    let mut next = 10;
+    for gap in 1..40 {
+        for _ in 0..gap {
+            rig.pull();
+        }
+        for _ in 0..gap {
+            rig.put(next, 5_000_000);
+            next += 1;
+            assert!(rig.buffer.depth() <= MOST_DELAY, "after gaps of {gap} ticks: {}", rig.buffer.depth());
+        }
+    }
+}
+
+#[test]
+fn a_packet_older_than_what_is_remembered_is_a_duplicate() {
+    let mut rig = Rig::new();
+    for n in 0..100 {
+        rig.put(n, 5_000_000);
+        rig.pull();
+    }
+    assert_eq!([rig.put(99, 5_000_000), rig.put(36, 5_000_000), rig.put(20, 5_000_000)], [Put::Duplicate; 3]);
+    assert_eq!(rig.buffer.counters().duplicates, 3);
+}
+
+#[test]
+fn what_comes_in_a_burst_before_the_first_tick_does_not_stay_as_delay() {
+    let mut rig = Rig::new();
+    for n in 0..8 {
+        rig.put(n, 5_000_000);
+    }
+    assert!(is_packet(&rig.pull().1, 7), "the newest is played");
+}
+
+#[test]
+fn a_delay_that_is_no_longer_needed_goes_in_silence_first_and_in_speech_if_it_is_large() {
+    // The samples of a talker are loud by turns of a second.
+    let run = |lead: usize, loud: bool| {
+        let mut rig = Rig::new();
+        let packet = |rig: &mut Rig, n: usize| {
+            let samples = [if loud { 4000 } else { 10 }; FRAME];
+            let tick = Nanos(rig.now + TICK);
+            let time = RtpTime((n * FRAME) as u32);
+            rig.buffer.put(Ssrc(1), SeqNo(n as u16), time, &samples, Nanos(tick.0 - 5_000_000), tick)
+        };
+        packet(&mut rig, 0);
+        rig.pull();
+        // From now on everything comes `lead` packets earlier than needed.
+        for n in 1..=lead {
+            packet(&mut rig, n);
+        }
+        let mut shrunk_after = None;
+        let before = rig.buffer.depth();
+        for n in lead + 1..lead + 400 {
+            packet(&mut rig, n);
+            let (playout, frame) = rig.pull();
+            assert!(playout == Playout::Audio && frame.iter().all(|s| *s == frame[0]), "no gap at {n}");
+            if rig.buffer.depth() < before && shrunk_after.is_none() {
+                shrunk_after = Some(n - lead);
+            }
+        }
+        (shrunk_after, rig.buffer.depth())
+    };
+    let (after, depth) = run(2, false);
+    assert!(after.is_some_and(|n| (50..=110).contains(&n)), "after two windows of a second: {after:?}");
+    assert!(depth < 160, "{depth}");
+    assert_eq!(run(2, true).0, None, "40 ms are not worth a cut in speech");
+    assert!(run(5, true).0.is_some(), "100 ms are");
+}
+
+#[test]
+fn where_the_delay_had_to_grow_again_it_shrinks_more_slowly() {
+    let mut rig = Rig::new();
+    let samples = [10; FRAME];
+    let mut n = 0u16;
+    let mut put = |rig: &mut Rig, before: u64| {
+        let tick = Nanos(rig.now + TICK);
+        let time = RtpTime(u32::from(n) * FRAME as u32);
+        rig.buffer.put(Ssrc(1), SeqNo(n), time, &samples, Nanos(tick.0 - before), tick);
+        n += 1;
+    };
+    put(&mut rig, 5_000_000);
+    rig.pull();
+    let mut spans = Vec::new();
+    for _ in 0..3 {
+        // Two packets are late together, then all is well until the delay has shrunk.
+        rig.pull();
+        rig.pull();
+        put(&mut rig, 5_000_000);
+        put(&mut rig, 5_000_000);
+        let grown = rig.buffer.depth();
+        let mut span = 0;
+        while rig.buffer.depth() >= grown && span < 2000 {
+            put(&mut rig, 5_000_000);
+            rig.pull();
+            span += 1;
+        }
+        spans.push(span);
+    }
+    assert!(spans[0] < 150 && spans[1] > spans[0] && spans[2] > spans[1] && spans[2] < 2000, "{spans:?}");
+}
