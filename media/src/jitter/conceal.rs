@@ -71,6 +71,35 @@ impl Concealer {
         }
     }
 
+    /// Makes the samples that a frame lacks; what is received behind a gap fades in.
+    pub(super) fn patch(&mut self, frame: &mut Frame, lacks: &[bool; FRAME]) {
+        let mut fade = if self.pitch.is_some() { OVERLAP } else { 0 };
+        for (i, (sample, lacking)) in frame.iter_mut().zip(lacks).enumerate() {
+            if *lacking {
+                if self.pitch.is_none() && !self.muted {
+                    // As if it had gone on from the last frame's end.
+                    let period = self.find_pitch();
+                    self.pitch = Some((period, i % period));
+                }
+                *sample = self.next_sample();
+                fade = OVERLAP;
+            } else if fade > 0 {
+                let made = i32::from(self.next_sample());
+                let w = (OVERLAP - fade) as i32 + 1;
+                *sample = ((made * (OVERLAP as i32 - w) + i32::from(*sample) * w) / OVERLAP as i32) as i16;
+                fade -= 1;
+                if fade == 0 {
+                    self.pitch = None;
+                    self.made = 0;
+                }
+            }
+        }
+        self.muted = false;
+        self.remember(frame);
+        // The period's start has moved on with the history.
+        self.pitch = self.pitch.map(|(period, _)| (period, 0));
+    }
+
     fn next_sample(&mut self) -> i16 {
         let Some((pitch, at)) = self.pitch.as_mut() else { return 0 };
         let (period, offset) = (*pitch, *at);

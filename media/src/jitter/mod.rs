@@ -182,8 +182,8 @@ impl JitterBuffer {
         self.stream = Some(stream);
         self.quiet_ticks = 0;
         if self.start.is_some() && tick.since(arrival) >= MARGIN {
-            // Not playing yet: what comes in a burst before the first tick must not stay as delay.
-            self.cursor = self.cursor.max(position);
+            // Not playing yet: what comes in a burst before the first tick must not stay as delay, but for a frame to begin with.
+            self.cursor = self.cursor.max(position.min(end - FRAME as i64));
         }
         // When its first sample is due, as seen from the tick that reads the packet.
         let spare = tick.since(arrival).saturating_add((position - self.cursor) * 125_000);
@@ -325,17 +325,10 @@ impl JitterBuffer {
             self.concealer.good(out);
             return Playout::Audio;
         }
-        let mut made = [0; FRAME];
-        self.concealer.conceal(&mut made);
         if missing < FRAME {
-            for ((o, m), lacking) in out.iter_mut().zip(&made).zip(&lacks) {
-                if *lacking {
-                    *o = *m;
-                }
-            }
-            self.concealer.good(out);
+            self.concealer.patch(out, &lacks);
         } else {
-            *out = made;
+            self.concealer.conceal(out);
         }
         Playout::Concealed
     }

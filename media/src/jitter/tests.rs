@@ -396,3 +396,81 @@ fn where_the_delay_had_to_grow_again_it_shrinks_more_slowly() {
     }
     assert!(spans[0] < 150 && spans[1] > spans[0] && spans[2] > spans[1] && spans[2] < 2000, "{spans:?}");
 }
+
+#[test]
+fn what_was_played_is_never_played_again_when_the_ring_has_come_round() {
+    let mut rig = Rig::new();
+    for n in 0..RING / FRAME * 3 {
+        if n % 30 != 29 {
+            rig.put(n, 5_000_000);
+        }
+        assert_eq!(rig.pull().0 == Playout::Concealed, n % 30 == 29, "packet {n}");
+    }
+}
+
+#[test]
+fn where_half_a_frame_is_missing_the_other_half_is_played() {
+    for lost in [21, 22] {
+        let mut rig = Rig { ptime: FRAME / 2, ..Rig::new() };
+        for tick in 0..40 {
+            for n in [2 * tick, 2 * tick + 1] {
+                if n != lost {
+                    rig.put(n, 5_000_000);
+                }
+            }
+            let (playout, frame) = rig.pull();
+            let whole: Vec<i16> = [rig.samples(2 * tick), rig.samples(2 * tick + 1)].concat();
+            if tick == lost / 2 {
+                assert_eq!(playout, Playout::Concealed);
+                let (there, missing) = if lost % 2 == 1 { (0..80, 80..160) } else { (80..160, 0..80) };
+                // After a gap it is faded in for 4 ms.
+                let there = there.start + if lost % 2 == 1 { 0 } else { 32 }..there.end;
+                assert_eq!(frame[there.clone()], whole[there]);
+                assert_ne!(frame[missing.clone()], whole[missing]);
+            } else if tick < lost / 2 || tick > lost / 2 + 1 {
+                assert_eq!(frame[..], whole[..], "tick {tick}");
+            }
+        }
+        assert_eq!(rig.buffer.counters().concealed, 1);
+    }
+}
+
+#[test]
+fn where_a_frame_is_skipped_the_two_fade_into_each_other() {
+    let mut rig = Rig::new();
+    let put = |rig: &mut Rig, n: usize| {
+        let tick = Nanos(rig.now + TICK);
+        // Silence whose offset rises by one with each packet, so that each frame is known by its value.
+        let samples = [n as i16 % 300; FRAME];
+        let time = RtpTime((n * FRAME) as u32);
+        rig.buffer.put(Ssrc(1), SeqNo(n as u16), time, &samples, Nanos(tick.0 - 5_000_000), tick);
+    };
+    put(&mut rig, 0);
+    rig.pull();
+    put(&mut rig, 1);
+    put(&mut rig, 2);
+    for n in 3..290 {
+        put(&mut rig, n);
+        let (_, frame) = rig.pull();
+        let (first, last) = (frame[0], frame[FRAME - 1]);
+        if last != first {
+            assert!(frame.is_sorted() && last - first == 1, "{frame:?}");
+            return;
+        }
+    }
+    panic!("nothing was skipped");
+}
+
+#[test]
+fn while_a_key_is_pressed_nothing_counts_as_missing() {
+    let mut rig = Rig::new();
+    for n in 0..10 {
+        rig.put(n, 5_000_000);
+        rig.pull();
+    }
+    rig.buffer.mute_concealment();
+    for _ in 0..5 {
+        assert_eq!(rig.pull().1, [0; FRAME], "the last word is not stretched");
+    }
+    assert_eq!(rig.buffer.counters().concealed, 0);
+}
