@@ -143,6 +143,15 @@ impl Vault {
     /// # Errors
     /// No room for it in protected memory, or no random numbers.
     pub fn keyring(&self) -> Result<Keyring, VaultError> {
+        Ok(self.keyring_told(|_| ())?.0)
+    }
+
+    /// As [`Self::keyring`]; `tell` sees the key's 32 bytes while they are on the secret stack. What it returns must not be
+    /// made of them but encrypted.
+    pub(crate) fn keyring_told<R>(
+        &self,
+        tell: impl FnOnce(&[u8; 32]) -> R,
+    ) -> Result<(Keyring, R), VaultError> {
         const { assert!(size_of::<LessSafeKey>() <= KEY_SLOT && align_of::<LessSafeKey>() <= 64) };
         let slot = self.inner.slot()?;
         let made = self.inner.in_workshop(|| {
@@ -152,14 +161,15 @@ impl Vault {
                 .and_then(|()| UnboundKey::new(&AES_256_GCM, &raw))
                 // SAFETY: a free slot, large enough and aligned (the assertion above).
                 .map(|key| unsafe { slot.as_ptr().cast::<LessSafeKey>().write(LessSafeKey::new(key)) });
+            let told = made.map(|()| tell(&raw));
             wipe::bytes(&mut raw);
-            made
+            told
         });
-        if made.is_err() {
+        let Ok(told) = made else {
             self.inner.give_back(slot);
             return Err(VaultError::Random);
-        }
-        Ok(Keyring { slot, nonce: AtomicU64::new(0), vault: self.inner.clone() })
+        };
+        Ok((Keyring { slot, nonce: AtomicU64::new(0), vault: self.inner.clone() }, told))
     }
 
     /// A fresh key for blind indexes.

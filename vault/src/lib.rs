@@ -11,21 +11,26 @@
 //! | [`leaves`] | which types may leave a region |
 //! | [`key`] | keys and index keys, made in place in secret pages; dropping one shreds what it sealed |
 //! | [`sealed`] | `Sealed<T>`, its context and the purposes that open it |
+//! | [`envelope`] | JWE: values for a viewer's own key |
+//! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
 //! | [`harden`] | process settings and the panic hook |
 //!
 //! A module imports only from those above it.
 #![deny(unsafe_code)]
 
+pub mod envelope;
 pub mod harden;
 pub mod heap;
 pub mod key;
 pub mod leaves;
+pub mod opener;
 pub mod pages;
 pub mod region;
 pub mod sealed;
 mod wipe;
 
+pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, ViewerKey};
 pub use harden::harden;
 pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
@@ -33,7 +38,8 @@ pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    CallerName, CallerNumber, Context, Field, Plain, Purpose, Sealed, Signalling, SignallingText, Tampered,
+    CallerName, CallerNumber, Context, Discloses, Field, Plain, Purpose, Roster, Sealed, Signalling,
+    SignallingText, Tampered,
 };
 
 /// What the process holds and how well it is protected, as `/readyz` and the metrics report it.

@@ -17,9 +17,45 @@ pub enum CallerName {}
 #[derive(Debug)]
 pub enum CallerNumber {}
 
-/// A reason to open a `Sealed<T>`. Without one there is no plaintext, and for a caller's name and number no
-/// purpose exists yet: nothing can open them.
+/// A reason to open a `Sealed<T>`. Without one there is no plaintext.
+///
+/// A caller's name and number have one purpose only, [`Roster`], and only [`ViewerKey::disclose`](crate::ViewerKey::disclose)
+/// takes it: they leave as ciphertext for a viewer's key, and no closure sees them. Nothing opens a caller's name for signalling:
+///
+/// ```compile_fail
+/// # use vault::*;
+/// fn peek(i: Inside<'_>, ring: &Keyring, at: Context, name: &Sealed<CallerName>) {
+///     i.secrets.open(ring, at, name, Signalling);
+/// }
+/// ```
+///
+/// nor for the roster:
+///
+/// ```compile_fail
+/// # use vault::*;
+/// fn peek(i: Inside<'_>, ring: &Keyring, at: Context, name: &Sealed<CallerName>) {
+///     i.secrets.open(ring, at, name, Roster);
+/// }
+/// ```
+///
+/// (What does open compiles:)
+///
+/// ```
+/// # use vault::*;
+/// fn compose(i: Inside<'_>, ring: &Keyring, at: Context, text: &Sealed<SignallingText>) {
+///     let _ = i.secrets.open(ring, at, text, Signalling);
+/// }
+/// ```
 pub trait Purpose<T> {}
+
+/// A reason to open a `Sealed<T>` for somebody outside, under their own key.
+pub trait Discloses<T> {}
+
+/// Showing who is in the meeting to a viewer of its roster.
+#[derive(Debug, Clone, Copy)]
+pub struct Roster;
+impl Discloses<CallerName> for Roster {}
+impl Discloses<CallerNumber> for Roster {}
 
 /// Building or matching SIP messages.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +92,7 @@ pub struct Context {
 }
 
 impl Context {
-    fn bytes(self) -> [u8; 17] {
+    pub(crate) fn bytes(self) -> [u8; 17] {
         let mut out = [0; 17];
         out[..8].copy_from_slice(&self.scope.to_be_bytes());
         out[8..16].copy_from_slice(&self.subject.to_be_bytes());
@@ -64,6 +100,9 @@ impl Context {
         out
     }
 }
+
+/// The longest value that changes keys on the vault's secret stack, with its tag, bytes.
+pub(crate) const MOST: usize = 1024 + MAX_TAG_LEN;
 
 /// The value is not what was sealed here: other key, other place, or damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +151,10 @@ impl<T> Sealed<T> {
         Ok(text)
     }
 
+    pub(crate) fn parts(&self) -> (u64, &[u8]) {
+        (self.nonce, &self.text)
+    }
+
     /// Opens and seals again under another key and place, on the vault's secret stack: how a caller's name
     /// passes from the call that brought it to the conference that it joins.
     ///
@@ -124,7 +167,6 @@ impl<T> Sealed<T> {
         to: &Keyring,
         here: Context,
     ) -> Result<Self, Tampered> {
-        const MOST: usize = 1024 + MAX_TAG_LEN;
         let mut text = vec![0u8; self.text.len()].into_boxed_slice();
         let nonce = to.next_nonce();
         to.vault().in_workshop(|| {
@@ -152,7 +194,7 @@ impl<T> Sealed<T> {
     }
 }
 
-fn nonce_of(counter: u64) -> Nonce {
+pub(crate) fn nonce_of(counter: u64) -> Nonce {
     let mut bytes = [0; 12];
     bytes[4..].copy_from_slice(&counter.to_be_bytes());
     Nonce::assume_unique_for_key(bytes)

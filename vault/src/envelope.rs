@@ -1,0 +1,234 @@
+//! JSON Web Encryption (RFC 7516, RFC 7518): values for a viewer, under a key that only they have.
+//!
+//! A viewer registers a public key. They get one JWE (`ECDH-ES+A256KW`, `A256GCM`) with a fresh content key in it, as a JWK
+//! (RFC 7517 §7); each value disclosed to them afterwards is a compact JWE (`dir`, `A256GCM`) under that content key. A value is opened,
+//! cut to what may be seen and sealed again on the vault's secret stack: no plaintext of it is ever anywhere else.
+
+use crate::key::{Keyring, Vault, VaultError};
+use crate::sealed::{Context, Discloses, MOST, Sealed, Tampered, nonce_of};
+use crate::wipe;
+use aes_kw::{KeyInit, KwAes256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// A compact JWE: ciphertext, which may go anywhere.
+pub type Jwe = String;
+
+/// Why there is no envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// A coordinate has not 32 bytes, or the point is not on P-256.
+    #[error("the key is no point on P-256")]
+    NoPoint,
+    /// The vault has no room or no random numbers.
+    #[error("no key could be made in protected memory")]
+    NoKey,
+}
+
+impl From<VaultError> for EnvelopeError {
+    fn from(_: VaultError) -> Self {
+        Self::NoKey
+    }
+}
+
+/// A viewer's public key on P-256 (RFC 7518 §6.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 65]);
+
+impl PublicKey {
+    /// From its coordinates, big endian, 32 bytes each. Whether the point is on the curve shows when it is used.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NoPoint`].
+    pub fn from_coordinates(x: &[u8], y: &[u8]) -> Result<Self, EnvelopeError> {
+        let mut point = [4; 65];
+        let (to_x, to_y) = point[1..].split_at_mut(32);
+        if x.len() != 32 || y.len() != 32 {
+            return Err(EnvelopeError::NoPoint);
+        }
+        to_x.copy_from_slice(x);
+        to_y.copy_from_slice(y);
+        Ok(Self(point))
+    }
+}
+
+/// How much of a value is disclosed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// An ellipsis (U+2026) and the last four characters, or the ellipsis alone where there are fewer than eight.
+    LastFour,
+}
+
+/// A viewer's content key. Dropping it shreds it here; what was sent stays readable to who holds the key.
+#[derive(Debug)]
+pub struct ViewerKey {
+    ring: Keyring,
+    /// The protected header of every value, as it is sent: base64url.
+    header: Box<str>,
+}
+
+const ELLIPSIS: &[u8] = "…".as_bytes();
+
+impl ViewerKey {
+    /// Makes a content key for the holder of `public`, and the JWE that hands it over. `id` (letters, digits, `_`) becomes the key's
+    /// `kid`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn new(vault: &Vault, id: &str, public: &PublicKey) -> Result<(Self, Jwe), EnvelopeError> {
+        debug_assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "no escaping is needed");
+        let header = B64.encode(format!(r#"{{"alg":"dir","enc":"A256GCM","kid":"{id}"}}"#));
+        let (ring, handover) = vault.keyring_told(|key| hand_over(id, key, public))?;
+        Ok((Self { ring, header: header.into() }, handover?))
+    }
+
+    /// Discloses a sealed value to the viewer: opens it, cuts it to `extent` and seals it under the viewer's key.
+    ///
+    /// # Errors
+    /// [`Tampered`] when it does not open with `from` at `there`, or is longer than 1 KiB.
+    pub fn disclose<T, P: Discloses<T>>(
+        &self,
+        sealed: &Sealed<T>,
+        from: &Keyring,
+        there: Context,
+        extent: Extent,
+        _for: P,
+    ) -> Result<Jwe, Tampered> {
+        let (sealed_nonce, sealed_text) = sealed.parts();
+        let nonce = self.ring.next_nonce();
+        let mut out = String::with_capacity(self.header.len() + 2 * sealed_text.len() + 80);
+        self.ring.vault().in_workshop(|| {
+            let mut bench = [0u8; MOST];
+            let bench = bench.get_mut(..sealed_text.len()).ok_or(Tampered)?;
+            bench.copy_from_slice(sealed_text);
+            let plain = from
+                .key()
+                .open_in_place(nonce_of(sealed_nonce), Aad::from(there.bytes()), bench)
+                .map_err(|_| Tampered)?;
+            let len = match extent {
+                Extent::Whole => plain.len(),
+                Extent::LastFour => last_four(plain),
+            };
+            let plain = &mut plain[..len];
+            let tag = self
+                .ring
+                .key()
+                .seal_in_place_separate_tag(nonce_of(nonce), Aad::from(self.header.as_bytes()), plain)
+                .map_err(|_| Tampered)?;
+            let mut iv = [0; NONCE_LEN];
+            iv[4..].copy_from_slice(&nonce.to_be_bytes());
+            compact(&mut out, &self.header, &[], &iv, plain, tag.as_ref());
+            wipe::bytes(bench);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+}
+
+/// Cuts a text in place to its last four characters behind an ellipsis, and returns its new length.
+fn last_four(text: &mut [u8]) -> usize {
+    // A character begins where no continuation byte stands.
+    let mut begins = text.iter().enumerate().rev().filter(|(_, b)| **b & 0xc0 != 0x80).map(|(at, _)| at);
+    let from = begins.nth(3).filter(|at| *at >= ELLIPSIS.len() && begins.count() >= 4);
+    let Some(from) = from else {
+        let short = text.len().min(ELLIPSIS.len());
+        // What is shorter than an ellipsis becomes nothing.
+        if short < ELLIPSIS.len() {
+            return 0;
+        }
+        text[..short].copy_from_slice(ELLIPSIS);
+        return short;
+    };
+    text.copy_within(from.., ELLIPSIS.len());
+    let len = ELLIPSIS.len() + text.len() - from;
+    text[..ELLIPSIS.len()].copy_from_slice(ELLIPSIS);
+    len
+}
+
+/// Appends a compact JWE (RFC 7516 §7.1) whose header is encoded already. `out` has the room.
+fn compact(out: &mut String, header: &str, key: &[u8], iv: &[u8], text: &[u8], tag: &[u8]) {
+    out.push_str(header);
+    for part in [key, iv, text, tag] {
+        out.push('.');
+        B64.encode_string(part, out);
+    }
+}
+
+/// The JWE that hands a content key over. On the secret stack; what goes to the ordinary heap is public or ciphertext.
+fn hand_over(id: &str, key: &[u8; 32], viewer: &PublicKey) -> Result<Jwe, EnvelopeError> {
+    let random = SystemRandom::new();
+    let own = EphemeralPrivateKey::generate(&ECDH_P256, &random).map_err(|_| EnvelopeError::NoKey)?;
+    let own_public = own.compute_public_key().map_err(|_| EnvelopeError::NoKey)?;
+    let mut wrapping = agree_ephemeral(own, &UnparsedPublicKey::new(&ECDH_P256, &viewer.0), concat_kdf)
+        .map_err(|_| EnvelopeError::NoPoint)?;
+    let (mut content, mut wrapped, mut body) = ([0u8; 32], [0u8; 40], [0u8; LARGEST_JWK]);
+    let sealed = (|| {
+        random.fill(&mut content).map_err(|_| EnvelopeError::NoKey)?;
+        KwAes256::new(&wrapping.into()).wrap_key(&content, &mut wrapped).map_err(|_| EnvelopeError::NoKey)?;
+        // RFC 7518 §4.6.1; `cty` as RFC 7517 §7 has it.
+        let (x, y) = own_public.as_ref()[1..].split_at(32);
+        let (x, y) = (B64.encode(x), B64.encode(y));
+        let header = B64.encode(format!(
+            r#"{{"alg":"ECDH-ES+A256KW","enc":"A256GCM","cty":"jwk+json","epk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#
+        ));
+        let len = write_jwk(id, key, &mut body).ok_or(EnvelopeError::NoKey)?;
+        let cipher = UnboundKey::new(&AES_256_GCM, &content).map_err(|_| EnvelopeError::NoKey)?;
+        // The content key is used once, so any nonce is unique.
+        let iv = [0u8; NONCE_LEN];
+        let tag = LessSafeKey::new(cipher)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(iv),
+                Aad::from(header.as_bytes()),
+                &mut body[..len],
+            )
+            .map_err(|_| EnvelopeError::NoKey)?;
+        let mut text = String::with_capacity(header.len() + 2 * LARGEST_JWK);
+        compact(&mut text, &header, &wrapped, &iv, &body[..len], tag.as_ref());
+        Ok(text)
+    })();
+    for secret in [&mut content[..], &mut wrapping, &mut body] {
+        wipe::bytes(secret);
+    }
+    sealed
+}
+
+/// A content key with an id of 64 characters, as a JWK.
+const LARGEST_JWK: usize = 192;
+
+/// Writes the content key as a JWK (RFC 7518 §6.4) and returns its length; `None` when the id is too long.
+fn write_jwk(id: &str, key: &[u8; 32], out: &mut [u8]) -> Option<usize> {
+    let mut encoded = [0u8; 43];
+    B64.encode_slice(key, &mut encoded).ok()?;
+    let mut len = 0;
+    for part in
+        [&br#"{"kty":"oct","use":"enc","kid":""#[..], id.as_bytes(), br#"","k":""#, &encoded, br#""}"#]
+    {
+        out.get_mut(len..len + part.len())?.copy_from_slice(part);
+        len += part.len();
+    }
+    wipe::bytes(&mut encoded);
+    Some(len)
+}
+
+/// The wrapping key of an agreement (RFC 7518 §4.6.2): one round of the Concat KDF with SHA-256.
+pub(crate) fn concat_kdf(agreed: &[u8]) -> [u8; 32] {
+    const ALGORITHM: &[u8] = b"ECDH-ES+A256KW";
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&1u32.to_be_bytes());
+    hash.update(agreed);
+    hash.update(&(ALGORITHM.len() as u32).to_be_bytes());
+    hash.update(ALGORITHM);
+    // PartyUInfo and PartyVInfo are empty.
+    hash.update(&[0; 8]);
+    hash.update(&256u32.to_be_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
+}
