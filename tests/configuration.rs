@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 fn run(command: &str, text: &str) -> (i32, String) {
     let folder = Folder::new();
     let file = folder.file("c.toml", text);
-    let output = sotto().args([command, "--config"]).arg(&file).output().unwrap();
+    let output = sotto().args([command, "--config"]).arg(&file).current_dir(&folder.0).output().unwrap();
     let said = told(&output).replace(&file.display().to_string(), "FILE");
     (output.status.code().unwrap(), said)
 }
@@ -50,6 +50,18 @@ fn a_port_in_use_is_told_by_its_address() {
         run("serve", &format!("{GOOD}[http]\nlisten = \"{at}\"\nadmin_listen = \"127.0.0.1:0\"\n"));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains(&at) && said.contains("http.listen"), "{said}");
+}
+
+#[test]
+fn a_faulty_token_file_is_told_by_its_line_and_not_repeated() {
+    let tokens = Folder::new();
+    let file = tokens.file("tokens", "good-token\nsecret-token role=king\n");
+    let text = format!("{GOOD}[http]\ntoken_file = \"{}\"\n", file.display());
+    for command in ["check", "serve"] {
+        let (code, said) = run(command, &text);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("line 2: expected role=") && !said.contains("secret-token"), "{said}");
+    }
 }
 
 #[test]

@@ -90,11 +90,13 @@ pub struct Setup<'a> {
     pub trunk: &'a str,
     pub media: &'a str,
     pub more: &'a str,
+    /// Lines of the token file besides the usual one.
+    pub tokens: &'a str,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { listen: "127.0.0.1", trunk: "127.0.0.0/8", media: "", more: "" }
+        Self { listen: "127.0.0.1", trunk: "127.0.0.0/8", media: "", more: "", tokens: "" }
     }
 }
 
@@ -105,14 +107,15 @@ impl Bridge {
 
     pub fn with(setup: &Setup<'_>) -> Self {
         let folder = Folder::new();
-        let token = folder.file("token", TOKEN);
-        let Setup { listen, trunk, media, more } = setup;
+        let token = folder.file("token", format!("{TOKEN}\n{}", setup.tokens));
+        let Setup { listen, trunk, media, more, .. } = setup;
         let config = folder.file(
             "bridge.toml",
             format!(
-                "[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
+                "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
                  [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n[conferences]\nadhoc_prefix = \"conf\"\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
+                folder.0.display(),
                 token.display()
             ),
         );
@@ -176,11 +179,16 @@ impl Bridge {
 
     /// Watches a conference that is there.
     pub fn watch(&self, conference: &str) -> Feed {
+        self.watch_as(conference, TOKEN)
+    }
+
+    /// The same with another token.
+    pub fn watch_as(&self, conference: &str, token: &str) -> Feed {
         let stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let uri = format!("ws://{}/v1/conferences/{conference}/events", self.http);
         let mut request = uri.into_client_request().unwrap();
-        request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         Feed(tungstenite::client(request, stream).unwrap().0)
     }
 
@@ -238,10 +246,18 @@ impl Feed {
 }
 
 pub fn curl(method: &str, url: &str, token: Option<&str>) -> (u16, String) {
+    curl_with(method, url, token, None)
+}
+
+/// The same with a body of JSON.
+pub fn curl_with(method: &str, url: &str, token: Option<&str>, body: Option<&str>) -> (u16, String) {
     let mut command = Command::new("curl");
     command.args(["-s", "-m", "10", "-X", method, "-w", "\n%{http_code}", url]);
     if let Some(token) = token {
         command.args(["-H", &format!("Authorization: Bearer {token}")]);
+    }
+    if let Some(body) = body {
+        command.args(["-H", "Content-Type: application/json", "--data-binary", body]);
     }
     let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();

@@ -15,5 +15,6 @@ mod baresip;
 mod configuration;
 mod harness;
 mod phones;
+mod privacy;
 mod sipp;
 mod wire;

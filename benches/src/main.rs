@@ -43,9 +43,10 @@ impl Bridge {
         let mut file = std::fs::File::create(&config)?;
         write!(
             file,
-            "[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+            "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
              admin_listen = \"127.0.0.1:0\"\n[conferences]\nadhoc_prefix = \"conf\"\n[[trunk]]\nname = \"bench\"\n\
-             from = [\"127.0.0.0/8\"]\n"
+             from = [\"127.0.0.0/8\"]\n",
+            config.with_extension("data").display()
         )?;
         let mut child = Command::new(binary)
             .args(["serve", "--drain-timeout", "0", "--config"])

@@ -8,9 +8,12 @@
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`routing`] | which conference a dialled number belongs to |
+//! | [`audit`] | what was disclosed to whom |
+//! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`roster`] | the live list of participants and its feed |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
+//! | [`access`] | tokens, their roles and their viewers' keys |
 //! | [`telemetry`] | log, metrics, health |
 //! | [`api`] | HTTP and WebSocket |
 //! | [`phone`] | calls made by ourselves: the test phone and the load generator's legs |
@@ -26,11 +29,17 @@ pub mod trunk;
 
 pub mod routing;
 
+pub mod audit;
+
+pub mod disclosure;
+
 pub mod roster;
 
 pub mod focus;
 
 pub mod control;
+
+pub mod access;
 
 pub mod telemetry;
 

@@ -38,7 +38,7 @@ impl From<VaultError> for EnvelopeError {
 
 /// A viewer's public key on P-256 (RFC 7518 §6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublicKey([u8; 65]);
+pub struct PublicKey(pub(crate) [u8; 65]);
 
 impl PublicKey {
     /// From its coordinates, big endian, 32 bytes each. Whether the point is on the curve shows when it is used.

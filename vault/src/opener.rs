@@ -1,6 +1,7 @@
 //! The viewer's side of [`envelope`](crate::envelope): opening what was disclosed. It runs in the viewer's process, which shows the values
 //! to a person, and so protects nothing.
 
+use crate::envelope::PublicKey;
 use aes_kw::{KeyInit, KwAes256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
@@ -70,6 +71,11 @@ impl ViewerSecret {
     pub fn coordinates(&self) -> (String, String) {
         let (x, y) = self.public[1..].split_at(32);
         (B64.encode(x), B64.encode(y))
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.public)
     }
 
     /// Opens the JWE that hands the content key over.

@@ -16,16 +16,9 @@ fn vault() -> Vault {
     Vault::open(Policy::AllowWeaker).unwrap()
 }
 
-fn point(secret: &ViewerSecret) -> PublicKey {
-    let (x, y) = secret.coordinates();
-    use base64::Engine;
-    let decode = |t: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(t).unwrap();
-    PublicKey::from_coordinates(&decode(&x), &decode(&y)).unwrap()
-}
-
 fn viewer(vault: &Vault, id: &str) -> (ViewerKey, ContentKey) {
     let secret = ViewerSecret::generate().unwrap();
-    let (key, handover) = ViewerKey::new(vault, id, &point(&secret)).unwrap();
+    let (key, handover) = ViewerKey::new(vault, id, &secret.public()).unwrap();
     (key, secret.take(&handover).unwrap())
 }
 

@@ -1,31 +1,35 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
+mod keys;
 mod problem;
 mod server;
 
 pub use server::serve;
 
+use crate::access::{Access, Grant};
 use crate::control::Registry;
+use crate::disclosure::Viewer;
 use crate::focus::{Control, House, Refused, ToFocus};
 use crate::roster::Message;
 use crate::telemetry;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
 use problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// A watcher that answers no ping for this long is gone.
 const PING: Duration = Duration::from_secs(20);
+/// A request's body, bytes.
+const LARGEST_BODY: usize = 16 * 1024;
 /// The description of the API.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -36,8 +40,8 @@ pub struct Api {
     pub registry: Arc<Registry>,
     /// The rest of the house.
     pub house: Arc<House>,
-    /// Bearer tokens that are accepted.
-    pub tokens: Arc<Vec<String>>,
+    /// Tokens.
+    pub access: Arc<Access>,
 }
 
 /// The API's routes.
@@ -47,6 +51,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/conferences/{id}/roster", get(roster))
         .route("/v1/conferences/{id}/events", get(events))
         .route("/v1/conferences/{id}/participants/{pid}/{action}", post(control))
+        .route("/v1/viewer-keys", post(keys::register))
+        .route("/v1/viewer-keys/{id}", delete(keys::end))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clone(), bearer));
     Router::new()
         .merge(guarded)
@@ -67,8 +74,8 @@ pub fn admin_router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// RFC 6750 §2.1. Tokens are compared in constant time.
-async fn bearer(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// RFC 6750 §2.1. What the token is good for goes with the request.
+async fn bearer(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -76,11 +83,32 @@ async fn bearer(State(api): State<Api>, request: Request, next: Next) -> Respons
         .and_then(|v| v.strip_prefix("Bearer "))
         .unwrap_or_default()
         .as_bytes();
-    let known = api.tokens.iter().fold(subtle::Choice::from(0), |found, t| found | t.as_bytes().ct_eq(given));
-    if bool::from(known) {
-        next.run(request).await
-    } else {
-        ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::UNAUTHORIZED).into_response()
+    match api.access.find(given) {
+        Some(grant) => {
+            request.extensions_mut().insert(grant);
+            next.run(request).await
+        }
+        None => ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::UNAUTHORIZED).into_response(),
+    }
+}
+
+/// `?viewer_key=ID`: with whose eyes.
+#[derive(serde::Deserialize)]
+struct With {
+    viewer_key: Option<String>,
+}
+
+/// Who looks.
+struct Looking(Arc<Viewer>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Looking {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(with) =
+            Query::<With>::from_request_parts(parts, state).await.map_err(|_| Problem::KEY_GONE)?;
+        let grant = parts.extensions.get::<Arc<Grant>>().ok_or(Problem::UNAUTHORIZED)?;
+        grant.viewer(with.viewer_key.as_deref()).map(Self).ok_or(Problem::KEY_GONE)
     }
 }
 
@@ -116,15 +144,18 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> 
     }
 }
 
-fn find(api: &Api, id: &str) -> Result<mpsc::Sender<ToFocus>, Problem> {
-    api.registry.find(id).ok_or(Problem::NO_CONFERENCE)
+/// A conference, if there is one and the token is good for it: who may not know of it learns no difference.
+fn find(api: &Api, grant: &Grant, id: &str) -> Result<mpsc::Sender<ToFocus>, Problem> {
+    api.registry.find(id).filter(|_| grant.covers(id)).ok_or(Problem::NO_CONFERENCE)
 }
 
-async fn conferences(State(api): State<Api>) -> impl IntoResponse {
+async fn conferences(State(api): State<Api>, Extension(grant): Extension<Arc<Grant>>) -> impl IntoResponse {
     let mut list = Vec::new();
     for inbox in api.registry.all() {
         // One that ends meanwhile is left out.
-        if let Ok(summary) = ask(&inbox, ToFocus::Summary).await {
+        if let Ok(summary) = ask(&inbox, ToFocus::Summary).await
+            && grant.covers(&summary.id)
+        {
             list.push(summary);
         }
     }
@@ -134,14 +165,17 @@ async fn conferences(State(api): State<Api>) -> impl IntoResponse {
 
 async fn roster(
     State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+    Looking(viewer): Looking,
     Segments(id): Segments<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let snapshot = ask(&find(&api, &id)?, ToFocus::Snapshot).await?;
+    let snapshot = ask(&find(&api, &grant, &id)?, |reply| ToFocus::Snapshot(viewer, reply)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], snapshot.to_string()))
 }
 
 async fn control(
     State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
     Segments((id, participant, action)): Segments<(String, String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
     let control = match action.as_str() {
@@ -150,7 +184,10 @@ async fn control(
         "remove" => Control::Remove,
         _ => return Err(Problem::NO_ACTION),
     };
-    let inbox = find(&api, &id)?;
+    let inbox = find(&api, &grant, &id)?;
+    if !grant.controls() {
+        return Err(Problem::FORBIDDEN);
+    }
     match ask(&inbox, |reply| ToFocus::Control(participant, control, reply)).await? {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(Refused::NoParticipant) => Err(Problem::NO_PARTICIPANT),
@@ -160,21 +197,36 @@ async fn control(
 
 async fn events(
     State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+    Looking(viewer): Looking,
     Segments(id): Segments<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let inbox = find(&api, &id)?;
+    let inbox = find(&api, &grant, &id)?;
     let upgrade = upgrade.map_err(|_| Problem::UPGRADE)?;
     // What a watcher sends is read over; little of it is taken.
-    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| watch(socket, inbox)))
+    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| watch(socket, inbox, viewer)))
 }
 
 /// Sends the snapshot, then every change; a watcher that is too slow gets a new snapshot instead of what it missed.
-async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
-    let Ok((snapshot, mut feed)) = ask(&inbox, ToFocus::Watch).await else { return };
+/// It ends at once with the viewer's key or token.
+async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: Arc<Viewer>) {
+    tokio::select! {
+        () = follow(&mut socket, inbox, &viewer) => {}
+        () = viewer.ended() => {
+            let frame = ws::CloseFrame { code: ws::close_code::POLICY, reason: "the key or token has ended".into() };
+            // The peer may be gone already.
+            let _ = send(&mut socket, ws::Message::Close(Some(frame))).await;
+        }
+    }
+}
+
+async fn follow(socket: &mut WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: &Arc<Viewer>) {
+    let watch = |reply| ToFocus::Watch(viewer.clone(), reply);
+    let Ok((snapshot, mut feed)) = ask(&inbox, watch).await else { return };
     // The feed alone must not keep the conference.
     let inbox = inbox.downgrade();
-    if say(&mut socket, &snapshot).await.is_err() {
+    if say(socket, &snapshot).await.is_err() {
         return;
     }
     let mut ping = tokio::time::interval(PING);
@@ -186,17 +238,17 @@ async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
                     Ok(message) => message,
                     Err(broadcast::error::RecvError::Lagged(_)) => {
                         let Some(inbox) = inbox.upgrade() else { return };
-                        let Ok((snapshot, fresh)) = ask(&inbox, ToFocus::Watch).await else { return };
+                        let Ok((snapshot, fresh)) = ask(&inbox, watch).await else { return };
                         feed = fresh;
                         snapshot
                     }
                     Err(broadcast::error::RecvError::Closed) => {
                         // The peer may be gone already.
-                        let _ = send(&mut socket, ws::Message::Close(None)).await;
+                        let _ = send(socket, ws::Message::Close(None)).await;
                         return;
                     }
                 };
-                if say(&mut socket, &message).await.is_err() {
+                if say(socket, &message).await.is_err() {
                     return;
                 }
             }
@@ -205,7 +257,7 @@ async fn watch(mut socket: WebSocket, inbox: mpsc::Sender<ToFocus>) {
                 Some(Err(_)) | None => return,
             },
             _ = ping.tick() => {
-                if !std::mem::replace(&mut alive, false) || send(&mut socket, ws::Message::Ping("".into())).await.is_err() {
+                if !std::mem::replace(&mut alive, false) || send(socket, ws::Message::Ping("".into())).await.is_err() {
                     return;
                 }
             }

@@ -14,6 +14,27 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) const UNAUTHORIZED: Self =
         Self { status: StatusCode::UNAUTHORIZED, title: "A bearer token of this installation is needed" };
+    pub(super) const FORBIDDEN: Self =
+        Self { status: StatusCode::FORBIDDEN, title: "This token's role may look, not steer" };
+    pub(super) const NO_KEY: Self = Self { status: StatusCode::NOT_FOUND, title: "No such viewer key" };
+    pub(super) const KEY_GONE: Self =
+        Self { status: StatusCode::GONE, title: "This token has no such viewer key any more; register one" };
+    pub(super) const BAD_KEY: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        title: "Expected {\"jwk\": {\"kty\": \"EC\", \"crv\": \"P-256\", \"x\": …, \"y\": …}} with a point on the curve (RFC 7518, 6.2.1)",
+    };
+    pub(super) const PRIVATE_KEY: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        title: "The key has its private part in it: make another, and send the public part only",
+    };
+    pub(super) const TOO_LARGE: Self =
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, title: "The body is larger than 16 KiB" };
+    pub(super) const TOO_MANY_KEYS: Self = Self {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "This token has as many viewer keys as it may; delete one",
+    };
+    pub(super) const NO_ROOM: Self =
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, title: "No key can be registered now" };
     pub(super) const NOT_FOUND: Self = Self { status: StatusCode::NOT_FOUND, title: "No such resource" };
     pub(super) const NO_CONFERENCE: Self =
         Self { status: StatusCode::NOT_FOUND, title: "No such conference" };

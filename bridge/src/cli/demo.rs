@@ -8,6 +8,8 @@ use anyhow::Context;
 use media::codec::{FRAME, Frame};
 use sip_stack::sdp::Encoding;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,11 +61,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     vault::harden().context("hardening the process")?;
     vault::heap::share();
     let token = format!("{:032x}", rand::random::<u128>());
-    let text = configuration(options);
+    let folder = Folder::make()?;
+    let text = configuration(options, &folder.0);
     let config = config::parse("demo", &text).map_err(|e| anyhow::anyhow!("{e}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let result = runtime.block_on(async {
-        let bridge = serve::start(&config, vec![token.clone()]).await?;
+        let bridge = serve::start(&config, &token).await?;
         let sip = bridge.sip().context("the bridge has no SIP address")?;
         let over = Arc::new(AtomicBool::new(false));
         let callers = callers(sip, options.listen, &over)?;
@@ -82,8 +85,26 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What must last, for as long as the demo does.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("sotto-demo-{:016x}", rand::random::<u64>()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Another process of the user may have put something there.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The embedded defaults. Ports that are in use are replaced by free ones.
-fn configuration(options: &Options) -> String {
+fn configuration(options: &Options, folder: &Path) -> String {
     let ip = options.listen;
     let udp_and_tcp = |port| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
     let sip = if udp_and_tcp(options.sip_port) { options.sip_port } else { 0 };
@@ -94,6 +115,7 @@ fn configuration(options: &Options) -> String {
         r#"
         [node]
         name = "demo"
+        data_dir = '{}'
         [sip]
         listen = ["udp://{sip}", "tcp://{sip}"]
         [media]
@@ -108,7 +130,8 @@ fn configuration(options: &Options) -> String {
         [[trunk]]
         name = "everybody"
         from = ["{everybody}"]
-        "#
+        "#,
+        folder.display()
     )
 }
 

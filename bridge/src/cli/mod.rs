@@ -65,10 +65,16 @@ fn say(text: &str) {
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn check(path: &std::path::Path) -> ExitCode {
     match crate::config::load(path) {
-        Ok(_) => {
-            println!("{}: no faults", path.display());
-            ExitCode::SUCCESS
-        }
+        Ok(config) => match serve::tokens(&config) {
+            Ok(_) => {
+                println!("{}: no faults", path.display());
+                ExitCode::SUCCESS
+            }
+            Err(fault) => {
+                eprintln!("{}: {fault:#}", path.display());
+                ExitCode::from(BAD_CONFIGURATION)
+            }
+        },
         Err(faults) => {
             eprintln!("{faults}");
             ExitCode::from(BAD_CONFIGURATION)

@@ -1,7 +1,9 @@
 //! `sotto serve`: the whole house, put together.
 
 use super::BAD_CONFIGURATION;
+use crate::access::{self, Access};
 use crate::api::{self, Api};
+use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
 use crate::focus::House;
@@ -20,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,12 +52,21 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     telemetry::log();
     vault::harden().context("hardening the process")?;
-    let tokens = tokens(&config)?;
+    let tokens = match tokens(&config) {
+        Ok(tokens) => tokens,
+        Err(fault) => {
+            eprintln!("{}: {fault:#}", options.config.display());
+            return Ok(ExitCode::from(BAD_CONFIGURATION));
+        }
+    };
+    if tokens.is_empty() {
+        tracing::warn!("no token in http.token_file: the API refuses everybody");
+    }
     vault::heap::share();
     // Most work is the SIP worker's and the shards'. One thread for the rest saves a call its hops between threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let running = match start(&config, tokens).await {
+        let running = match start(&config, &tokens).await {
             Ok(running) => running,
             Err(e) => {
                 eprintln!("{}: {e:#}", options.config.display());
@@ -64,9 +75,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         };
         println!("{}", running.ready_line());
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hangup.recv() => reload(&config, &running),
+            }
         }
         tracing::info!(seconds = options.drain_timeout, "draining: no new calls");
         running.drain(Duration::from_secs(options.drain_timeout)).await;
@@ -80,6 +95,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 pub struct Running {
     house: Arc<House>,
     registry: Arc<Registry>,
+    access: Arc<Access>,
     http: SocketAddr,
     admin: SocketAddr,
 }
@@ -108,27 +124,35 @@ impl Running {
     }
 }
 
-/// Bearer tokens of the configured file.
-fn tokens(config: &Config) -> anyhow::Result<Vec<String>> {
+/// The token file's text.
+pub(super) fn tokens(config: &Config) -> anyhow::Result<String> {
     let Some(file) = &config.http.token_file else {
-        tracing::warn!("no http.token_file: the API refuses everybody");
-        return Ok(Vec::new());
+        return Ok(String::new());
     };
-    let text = std::fs::read_to_string(file.get_ref()).context("reading http.token_file")?;
-    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
+    access::check(file.get_ref()).map_err(|e| anyhow::anyhow!("http.token_file: {e}"))
+}
+
+/// Takes the token file again. A faulty one changes nothing.
+fn reload(config: &Config, running: &Running) {
+    match tokens(config).and_then(|text| Ok(running.access.reload(&text)?)) {
+        Ok(()) => tracing::info!("tokens read again"),
+        Err(e) => tracing::error!(error = %format!("{e:#}"), "tokens stay as they were"),
+    }
 }
 
 /// Puts the house together.
 ///
 /// # Errors
 /// What could not be had: protected memory, ports, threads.
-pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Running> {
+pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let policy = if config.vault.allow_weaker { vault::Policy::AllowWeaker } else { vault::Policy::Strict };
     let vault = vault::Vault::open(policy)?;
     let status = vault.status();
     tracing::info!(protection = status.protection.name(), locked_bytes = status.locked_bytes, "vault open");
     anyhow::ensure!(status.scoped_heap, "this binary lacks the vault's allocator");
+    let audit = Audit::open(&config.node.data_dir)
+        .with_context(|| format!("node.data_dir {}", config.node.data_dir.display()))?;
+    let access = Arc::new(Access::new(tokens, audit.clone())?);
     let range = config::ports(config.media.ports.get_ref()).map_err(anyhow::Error::msg)?;
     let ports = Ports::new(config.media.address, range)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -155,6 +179,7 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
         sip,
         engine,
         vault,
+        audit,
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),
@@ -164,21 +189,23 @@ pub async fn start(config: &Config, tokens: Vec<String>) -> anyhow::Result<Runni
     for events in notices {
         signalling.spawn(control::notices(registry.clone(), events));
     }
-    tokio::spawn(housekeeping(house.clone()));
-    let api = Api { registry: registry.clone(), house: house.clone(), tokens: Arc::new(tokens) };
+    tokio::spawn(housekeeping(house.clone(), access.clone()));
+    let api = Api { registry: registry.clone(), house: house.clone(), access: access.clone() };
     let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
     let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
     tracing::info!(node = config.node.name, region = config.node.region, shards, "taking calls");
-    Ok(Running { house, registry, http, admin })
+    Ok(Running { house, registry, access, http, admin })
 }
 
-/// Memory that a burst of calls took goes back to the system when the burst is over; shards are told what they could not take.
-async fn housekeeping(house: Arc<House>) {
+/// Memory that a burst of calls took goes back to the system when the burst is over; shards are told what they could not take; viewers'
+/// keys end with their time.
+async fn housekeeping(house: Arc<House>, access: Arc<Access>) {
     let mut now_and_then = tokio::time::interval(Duration::from_secs(5));
     let mut most = 0;
     loop {
         now_and_then.tick().await;
         house.engine.settle();
+        access.expire(Instant::now());
         let kept = house.sip.counters().transactions.load(Ordering::Relaxed);
         if kept < most / 2 {
             most = kept;

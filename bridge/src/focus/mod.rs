@@ -3,7 +3,9 @@
 
 mod quality;
 
-use crate::roster::{Item, Kind, Message, Roster, State};
+use crate::audit::Audit;
+use crate::disclosure::{Identity, Value, Viewer};
+use crate::roster::{Kind, Message, Roster, State};
 use crate::routing::Plan;
 use media::leg::{Direction, LegSetup};
 use media::room::Notice;
@@ -20,7 +22,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use vault::{CallerName, CallerNumber, Context, Field, Keyring, Sealed};
+use vault::{Context, Field};
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
@@ -36,6 +38,8 @@ pub struct House {
     pub engine: Engine,
     /// Encrypted memory.
     pub vault: vault::Vault,
+    /// What was disclosed.
+    pub audit: Audit,
     /// What we can do.
     pub capabilities: Capabilities,
     /// Address that SDP names, if it is not the one on which the call came.
@@ -78,9 +82,9 @@ pub enum ToFocus {
     /// The shard tells something of a leg.
     Notice(LegId, Notice),
     /// A watcher comes.
-    Watch(oneshot::Sender<(Message, broadcast::Receiver<Message>)>),
+    Watch(Arc<Viewer>, oneshot::Sender<(Message, broadcast::Receiver<Message>)>),
     /// Somebody wants the list once.
-    Snapshot(oneshot::Sender<Message>),
+    Snapshot(Arc<Viewer>, oneshot::Sender<Message>),
     /// Somebody wants the conference in short.
     Summary(oneshot::Sender<crate::roster::Summary>),
     /// A control, and what became of it.
@@ -111,8 +115,8 @@ pub fn start(
     let keys = house.vault.keyring()?;
     house.engine.open(room, plan.capacity)?;
     let (inbox, messages) = mpsc::channel(INBOX);
-    let roster = Roster::new(plan.id.clone(), plan.capacity);
-    let focus = Focus { house, room, plan, keys, roster, legs: HashMap::new(), joins: 0, watched: false };
+    let roster = Roster::new(plan.id.clone(), plan.capacity, keys, house.audit.clone());
+    let focus = Focus { house, room, plan, roster, legs: HashMap::new(), joins: 0, watched: false };
     tokio::spawn(focus.run(messages, idle));
     Ok(inbox)
 }
@@ -139,21 +143,12 @@ struct Leg {
     offered: bool,
     rtcp: Option<Rtcp>,
     meter: Meter,
-    /// Held here and opened for nobody: there is no purpose yet.
-    _caller: Identity,
-}
-
-/// A caller's values under the conference's key.
-struct Identity {
-    _name: Option<Sealed<CallerName>>,
-    _number: Option<Sealed<CallerNumber>>,
 }
 
 struct Focus {
     house: Arc<House>,
     room: RoomId,
     plan: Plan,
-    keys: Keyring,
     roster: Roster,
     legs: HashMap<CallId, Leg>,
     joins: u64,
@@ -189,11 +184,11 @@ impl Focus {
             ToFocus::Ended(call, _) => self.left(call),
             ToFocus::Notice(leg, notice) => self.notice(leg, notice),
             // Who asked may have gone.
-            ToFocus::Watch(reply) => {
-                drop(reply.send(self.roster.subscribe()));
+            ToFocus::Watch(viewer, reply) => {
+                drop(reply.send(self.roster.subscribe(&viewer)));
                 self.look();
             }
-            ToFocus::Snapshot(reply) => drop(reply.send(self.roster.snapshot())),
+            ToFocus::Snapshot(viewer, reply) => drop(reply.send(self.roster.snapshot(&viewer))),
             ToFocus::Summary(reply) => drop(reply.send(self.roster.summary("open"))),
             ToFocus::Control(participant, control, reply) => {
                 let _ = reply.send(self.control(&participant, control));
@@ -254,8 +249,6 @@ impl Focus {
             ip => ip,
         });
         let rtp = SocketAddr::new(address, pair.address.port());
-        let caller = invite.caller.as_ref();
-        let status = |of: fn(&sip_stack::Caller) -> Shown| Item::from(caller.map_or(Shown::Absent, of));
         let identity = self.adopt(&invite);
         let mut leg = Leg {
             participant: String::new(),
@@ -265,14 +258,13 @@ impl Focus {
             offered: theirs.is_none(),
             rtcp: None,
             meter: Meter::default(),
-            _caller: identity,
         };
         if let Some(theirs) = theirs
             && !self.connect(call, &mut leg, theirs, invite.source.ip())
         {
             return self.reject(call, 503, None);
         }
-        leg.participant = self.roster.join(status(|c| c.name_status), status(|c| c.number_status));
+        leg.participant = self.roster.join(identity);
         self.legs.insert(call, leg);
         self.tell(Command::Accept(call, rtp, audio));
     }
@@ -283,13 +275,16 @@ impl Focus {
         let there = |field| Context { scope: 0, subject: invite.subject, field };
         let here = |field| Context { scope: self.room.0, subject: invite.call.0, field };
         let caller = invite.caller.as_ref();
+        let status = |of: fn(&sip_stack::Caller) -> Shown| caller.map_or(Shown::Absent, of);
         let name = caller.and_then(|c| c.name.as_ref());
         let number = caller.and_then(|c| c.number.as_ref());
+        let keys = self.roster.keys();
         // What does not open (it never should) is not kept.
+        let name = name.and_then(|s| s.adopt(ring, there(Field::Name), keys, here(Field::Name)).ok());
+        let number = number.and_then(|s| s.adopt(ring, there(Field::Number), keys, here(Field::Number)).ok());
         Identity {
-            _name: name.and_then(|s| s.adopt(ring, there(Field::Name), &self.keys, here(Field::Name)).ok()),
-            _number: number
-                .and_then(|s| s.adopt(ring, there(Field::Number), &self.keys, here(Field::Number)).ok()),
+            name: Value::new(status(|c| c.name_status), name, here(Field::Name)),
+            number: Value::new(status(|c| c.number_status), number, here(Field::Number)),
         }
     }
 

@@ -1,15 +1,18 @@
-//! The live list of one conference and its feed: snapshots and events with a growing `seq`.
+//! The live list of one conference and its feeds: snapshots and events with a growing `seq`.
 //!
-//! Nothing here can carry a name or a number: a participant is a pseudonym, and what is known of the caller is only whether it
-//! is shared, withheld or absent.
+//! A participant is a pseudonym; what is known of the caller lies sealed beside the row, and [`crate::disclosure`] alone says what
+//! of it a viewer sees. Each viewer has a feed of their own, which all their sockets share.
 
+use crate::audit::{self, Audit};
+use crate::disclosure::{self, Identity, Item, Seen, Viewer};
 use serde::Serialize;
-use sip_stack::Shown;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::broadcast;
+use vault::Keyring;
 
 /// Events that a slow watcher may be behind before it gets a fresh snapshot instead.
 const BEHIND: usize = 1024;
@@ -36,23 +39,6 @@ pub enum State {
     Left,
 }
 
-/// Whether a value is there to be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Item {
-    status: &'static str,
-}
-
-impl From<Shown> for Item {
-    fn from(shown: Shown) -> Self {
-        let status = match shown {
-            Shown::Shared => "shared",
-            Shown::Withheld => "withheld",
-            Shown::Absent => "absent",
-        };
-        Self { status }
-    }
-}
-
 /// How well a participant is heard.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quality {
@@ -64,7 +50,7 @@ pub struct Quality {
     pub jitter: f32,
 }
 
-/// A row.
+/// A row, without the caller's values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Participant {
     /// `p_` and random letters: says nothing outside this conference.
@@ -87,10 +73,22 @@ pub struct Participant {
     pub quality: Option<Quality>,
     /// When the call was answered (RFC 3339, UTC).
     pub joined_at: String,
-    /// Display name.
-    pub name: Item,
-    /// Number.
-    pub number: Item,
+}
+
+/// A row with what is held of the caller.
+#[derive(Debug)]
+struct Row {
+    public: Participant,
+    identity: Identity,
+}
+
+/// A row as one viewer sees it.
+#[derive(Serialize)]
+struct SeenRow<'a> {
+    #[serde(flatten)]
+    public: &'a Participant,
+    name: &'a Item,
+    number: &'a Item,
 }
 
 /// What happened.
@@ -134,13 +132,22 @@ struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     conference: Option<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    participant: Option<&'a Participant>,
+    participant: Option<SeenRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    participants: Option<&'a [Participant]>,
+    participants: Option<Vec<SeenRow<'a>>>,
 }
 
-/// One message of the feed, serialised once for all watchers.
+/// One message of a feed, serialised once for all sockets of a viewer.
 pub type Message = Arc<str>;
+
+/// One viewer's feed.
+#[derive(Debug)]
+struct View {
+    viewer: Arc<Viewer>,
+    feed: broadcast::Sender<Message>,
+    /// What they see of each participant, by id. Disclosed once, and kept while they look.
+    seen: HashMap<String, Seen>,
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -148,33 +155,70 @@ pub struct Roster {
     conference: String,
     capacity: usize,
     started_at: String,
-    rows: Vec<Participant>,
+    rows: Vec<Row>,
     seq: u64,
     guests: u64,
-    feed: broadcast::Sender<Message>,
+    views: Vec<View>,
+    keys: Keyring,
+    audit: Audit,
 }
 
 impl Roster {
-    /// An empty roster.
-    pub fn new(conference: String, capacity: usize) -> Self {
-        let (feed, _) = broadcast::channel(BEHIND);
-        Self { conference, capacity, started_at: now(), rows: Vec::new(), seq: 0, guests: 0, feed }
+    /// An empty roster. `keys` is the conference's: what callers bring is sealed under it.
+    pub fn new(conference: String, capacity: usize, keys: Keyring, audit: Audit) -> Self {
+        Self {
+            conference,
+            capacity,
+            started_at: now(),
+            rows: Vec::new(),
+            seq: 0,
+            guests: 0,
+            views: Vec::new(),
+            keys,
+            audit,
+        }
     }
 
-    /// A snapshot and everything that follows it.
-    pub fn subscribe(&self) -> (Message, broadcast::Receiver<Message>) {
-        (self.snapshot(), self.feed.subscribe())
+    /// The conference's key.
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
-    /// Watchers now.
+    /// A snapshot as `viewer` sees it, and everything that follows it.
+    pub fn subscribe(&mut self, viewer: &Arc<Viewer>) -> (Message, broadcast::Receiver<Message>) {
+        self.forget();
+        let place = self.views.iter().position(|v| Arc::ptr_eq(&v.viewer, viewer)).unwrap_or_else(|| {
+            let (feed, _) = broadcast::channel(BEHIND);
+            self.views.push(View { viewer: viewer.clone(), feed, seen: HashMap::new() });
+            self.views.len() - 1
+        });
+        let mut view = self.views.swap_remove(place);
+        let snapshot = self.snapshot_in(&mut view);
+        let feed = view.feed.subscribe();
+        self.views.push(view);
+        (snapshot, feed)
+    }
+
+    /// Sockets that watch now.
     pub fn watchers(&self) -> usize {
-        self.feed.receiver_count()
+        self.views.iter().map(|v| v.feed.receiver_count()).sum()
     }
 
-    /// The list as it is, with the `seq` of the last event.
-    pub fn snapshot(&self) -> Message {
-        let conference = Some(self.summary("open"));
-        self.write(Kind::Snapshot, conference, None, Some(&self.rows))
+    /// The list as `viewer` sees it, with the `seq` of the last event.
+    pub fn snapshot(&mut self, viewer: &Arc<Viewer>) -> Message {
+        let (feed, _) = broadcast::channel(1);
+        let known = self.views.iter().find(|v| Arc::ptr_eq(&v.viewer, viewer));
+        let seen = known.map(|v| v.seen.clone()).unwrap_or_default();
+        self.snapshot_in(&mut View { viewer: viewer.clone(), feed, seen })
+    }
+
+    fn snapshot_in(&self, view: &mut View) -> Message {
+        for row in &self.rows {
+            self.disclose(view, row);
+        }
+        let seen = &view.seen;
+        let rows = self.rows.iter().filter_map(|row| Some(seen_row(&row.public, seen.get(&row.public.id)?)));
+        self.write(Kind::Snapshot, Some(self.summary("open")), None, Some(rows.collect()))
     }
 
     /// The conference in short.
@@ -199,10 +243,10 @@ impl Roster {
     }
 
     /// Adds a row and returns its id.
-    pub fn join(&mut self, name: Item, number: Item) -> String {
+    pub fn join(&mut self, identity: Identity) -> String {
         self.guests += 1;
-        let row = Participant {
-            id: random_id(),
+        let public = Participant {
+            id: random_id("p_"),
             pseudonym: format!("Guest {}", self.guests),
             role: Role::Speaker,
             state: State::Joining,
@@ -212,10 +256,9 @@ impl Roster {
             level: -127,
             quality: None,
             joined_at: now(),
-            name,
-            number,
         };
-        let id = row.id.clone();
+        let id = public.id.clone();
+        let row = Row { public, identity };
         self.tell(Kind::Joined, &row);
         self.rows.push(row);
         id
@@ -223,46 +266,93 @@ impl Roster {
 
     /// Changes a row; an event follows only when something did change. False: no such row.
     pub fn update(&mut self, id: &str, kind: Kind, change: impl FnOnce(&mut Participant)) -> bool {
-        let Some(place) = self.rows.iter().position(|r| r.id == id) else { return false };
-        let before = self.rows[place].clone();
-        change(&mut self.rows[place]);
-        if self.rows[place] != before {
-            let row = self.rows[place].clone();
+        let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return false };
+        let before = self.rows[place].public.clone();
+        change(&mut self.rows[place].public);
+        if self.rows[place].public != before {
+            let row = self.rows.swap_remove(place);
             self.tell(kind, &row);
+            // Back to its place: the list is by order of joining.
+            self.rows.push(row);
+            let last = self.rows.len() - 1;
+            self.rows.swap(place, last);
         }
         true
     }
 
     /// Takes a row out.
     pub fn leave(&mut self, id: &str) {
-        let Some(place) = self.rows.iter().position(|r| r.id == id) else { return };
+        let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return };
         let mut row = self.rows.remove(place);
-        row.state = State::Left;
-        row.speaking = false;
+        row.public.state = State::Left;
+        row.public.speaking = false;
         self.tell(Kind::Left, &row);
+        for view in &mut self.views {
+            view.seen.remove(id);
+        }
     }
 
     /// The last event of all.
     pub fn end(&mut self) {
         self.seq += 1;
         let text = self.write(Kind::Conference, Some(self.summary("ended")), None, None);
-        // Without watchers there is nobody to tell.
-        let _ = self.feed.send(text);
+        for view in &self.views {
+            // Without watchers there is nobody to tell.
+            let _ = view.feed.send(text.clone());
+        }
     }
 
-    fn tell(&mut self, kind: Kind, row: &Participant) {
+    fn tell(&mut self, kind: Kind, row: &Row) {
         self.seq += 1;
-        if self.feed.receiver_count() > 0 {
-            let _ = self.feed.send(self.write(kind, None, Some(row), None));
+        self.forget();
+        let mut views = std::mem::take(&mut self.views);
+        for view in &mut views {
+            self.disclose(view, row);
+            if let Some(seen) = view.seen.get(&row.public.id) {
+                let text = self.write(kind, None, Some(seen_row(&row.public, seen)), None);
+                let _ = view.feed.send(text);
+            }
         }
+        self.views = views;
+    }
+
+    /// Forgets viewers who look no more.
+    fn forget(&mut self) {
+        self.views.retain(|view| view.feed.receiver_count() > 0);
+    }
+
+    /// Notes what a viewer sees of a participant, if that is not known yet. What the audit does not take is not disclosed, and tried
+    /// again with the next event.
+    fn disclose(&self, view: &mut View, row: &Row) {
+        let known = view.seen.get(&row.public.id);
+        if known.is_some_and(|seen| seen.disclosed().next().is_some()) {
+            return;
+        }
+        let mut seen = disclosure::see(&view.viewer, &row.identity, &self.keys);
+        let attributes: Vec<_> = seen.disclosed().collect();
+        if !attributes.is_empty() {
+            let event = audit::Event::Disclosed {
+                at: now(),
+                viewer: view.viewer.id().to_owned(),
+                role: view.viewer.role().as_str(),
+                conference: self.conference.clone(),
+                participant: row.public.id.clone(),
+                pseudonym: row.public.pseudonym.clone(),
+                attributes,
+            };
+            if self.audit.record(event).is_err() {
+                seen = seen.closed();
+            }
+        }
+        view.seen.insert(row.public.id.clone(), seen);
     }
 
     fn write(
         &self,
         kind: Kind,
         conference: Option<Summary>,
-        participant: Option<&Participant>,
-        participants: Option<&[Participant]>,
+        participant: Option<SeenRow<'_>>,
+        participants: Option<Vec<SeenRow<'_>>>,
     ) -> Message {
         let event = Event { seq: self.seq, kind, at: now(), conference, participant, participants };
         // Strings, numbers and enums always serialise.
@@ -270,14 +360,24 @@ impl Roster {
     }
 }
 
-/// Now, RFC 3339, UTC, to the millisecond.
-pub fn now() -> String {
-    let now = OffsetDateTime::from(SystemTime::now());
-    let now = now.replace_nanosecond(now.nanosecond() / 1_000_000 * 1_000_000).unwrap_or(now);
-    now.format(&Rfc3339).unwrap_or_default()
+fn seen_row<'a>(public: &'a Participant, seen: &'a Seen) -> SeenRow<'a> {
+    SeenRow { public, name: &seen.name, number: &seen.number }
 }
 
-fn random_id() -> String {
+/// Now, RFC 3339, UTC, to the millisecond.
+pub fn now() -> String {
+    time_of(SystemTime::now())
+}
+
+/// A time, RFC 3339, UTC, to the millisecond.
+pub fn time_of(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let time = time.replace_nanosecond(time.nanosecond() / 1_000_000 * 1_000_000).unwrap_or(time);
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+/// Random letters after a prefix: they say nothing, and cannot be guessed from others.
+pub fn random_id(prefix: &str) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut bits: u64 = rand::random();
     let letters = (0..12).map(|_| {
@@ -285,33 +385,67 @@ fn random_id() -> String {
         bits >>= 5;
         char::from(letter)
     });
-    std::iter::once("p_".to_owned()).chain(letters.map(String::from)).collect()
+    std::iter::once(prefix.to_owned()).chain(letters.map(String::from)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disclosure::Role as ViewerRole;
+    use crate::disclosure::tests::{ada, vault, viewer};
     use serde_json::Value;
+    use sip_stack::Shown;
 
     fn read(message: &Message) -> Value {
         serde_json::from_str(message).unwrap()
     }
 
+    struct House {
+        vault: vault::Vault,
+        roster: Roster,
+        folder: std::path::PathBuf,
+    }
+
+    impl House {
+        fn new() -> Self {
+            let folder = std::env::temp_dir().join(format!("sotto-roster-{:016x}", rand::random::<u64>()));
+            let (vault, audit) = (vault(), Audit::open(&folder).unwrap());
+            let roster = Roster::new("confx".into(), 10, vault.keyring().unwrap(), audit);
+            Self { vault, roster, folder }
+        }
+
+        fn join(&mut self, name: Shown, number: Shown) -> String {
+            let identity = ada(&self.vault, self.roster.keys(), name, number);
+            self.roster.join(identity)
+        }
+
+        fn keyless(&self) -> Arc<Viewer> {
+            Arc::new(Viewer::new("t_1".into(), ViewerRole::Host, ViewerRole::Host.sight(), None))
+        }
+    }
+
+    impl Drop for House {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
     #[test]
     fn a_watcher_sees_the_snapshot_and_every_change_with_a_growing_seq() {
-        let mut roster = Roster::new("confx".into(), 10);
-        let first = roster.join(Shown::Shared.into(), Shown::Withheld.into());
-        let (snapshot, mut feed) = roster.subscribe();
+        let mut house = House::new();
+        let viewer = house.keyless();
+        let first = house.join(Shown::Shared, Shown::Withheld);
+        let (snapshot, mut feed) = house.roster.subscribe(&viewer);
         let snapshot = read(&snapshot);
         assert_eq!((&snapshot["kind"], &snapshot["seq"]), (&"snapshot".into(), &1.into()));
         assert_eq!(snapshot["participants"][0]["pseudonym"], "Guest 1");
         assert_eq!(snapshot["participants"][0]["number"]["status"], "withheld");
-        roster.update(&first, Kind::Updated, |p| p.state = State::Live);
-        roster.update(&first, Kind::Updated, |p| p.state = State::Live);
-        let second = roster.join(Shown::Absent.into(), Shown::Absent.into());
-        roster.update(&second, Kind::Speaking, |p| p.speaking = true);
-        roster.leave(&first);
-        roster.end();
+        house.roster.update(&first, Kind::Updated, |p| p.state = State::Live);
+        house.roster.update(&first, Kind::Updated, |p| p.state = State::Live);
+        let second = house.join(Shown::Absent, Shown::Absent);
+        house.roster.update(&second, Kind::Speaking, |p| p.speaking = true);
+        house.roster.leave(&first);
+        house.roster.end();
         let kinds: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
             .map(|m| (read(&m)["seq"].as_u64().unwrap(), read(&m)["kind"].as_str().unwrap().to_owned()))
             .collect();
@@ -321,11 +455,79 @@ mod tests {
 
     #[test]
     fn pseudonyms_go_by_order_of_joining_and_are_not_used_again() {
-        let mut roster = Roster::new("confx".into(), 10);
-        let first = roster.join(Shown::Absent.into(), Shown::Absent.into());
-        roster.leave(&first);
-        roster.join(Shown::Absent.into(), Shown::Absent.into());
-        assert_eq!(read(&roster.snapshot())["participants"][0]["pseudonym"], "Guest 2");
+        let mut house = House::new();
+        let viewer = house.keyless();
+        let first = house.join(Shown::Absent, Shown::Absent);
+        house.roster.leave(&first);
+        let ids: Vec<_> = (0..3).map(|_| house.join(Shown::Absent, Shown::Absent)).collect();
+        house.roster.update(&ids[0], Kind::Updated, |p| p.muted = true);
+        let snapshot = read(&house.roster.snapshot(&viewer));
+        let rows = snapshot["participants"].as_array().unwrap();
+        let pseudonyms: Vec<_> = rows.iter().map(|r| r["pseudonym"].as_str().unwrap()).collect();
+        assert_eq!(pseudonyms, ["Guest 2", "Guest 3", "Guest 4"], "a change moves nobody");
+    }
+
+    #[test]
+    fn a_viewer_with_a_key_opens_what_is_shared_and_others_see_its_status_only() {
+        let mut house = House::new();
+        let (host, key) = viewer(&house.vault, ViewerRole::Host);
+        let (host, keyless) = (Arc::new(host), house.keyless());
+        let id = house.join(Shown::Shared, Shown::Withheld);
+        let (snapshot, mut feed) = house.roster.subscribe(&host);
+        let (plain, mut plain_feed) = house.roster.subscribe(&keyless);
+        assert_eq!(house.roster.watchers(), 2);
+        let row = &read(&snapshot)["participants"][0];
+        assert_eq!(key.open(row["name"]["jwe"].as_str().unwrap()).unwrap(), "Ada Example");
+        assert_eq!(row["number"], serde_json::json!({"status": "withheld"}));
+        house.roster.update(&id, Kind::Updated, |p| p.muted = true);
+        let changed = read(&feed.try_recv().unwrap());
+        assert_eq!(changed["participant"]["name"], row["name"], "the same envelope, disclosed once");
+        for message in [plain, plain_feed.try_recv().unwrap()] {
+            assert!(!message.contains("jwe"), "{message}");
+        }
+    }
+
+    #[test]
+    fn each_disclosure_is_audited_once_and_without_the_value() {
+        let mut house = House::new();
+        let (host, _) = viewer(&house.vault, ViewerRole::Host);
+        let host = Arc::new(host);
+        let id = house.join(Shown::Shared, Shown::Shared);
+        let (_, feed) = house.roster.subscribe(&host);
+        house.roster.update(&id, Kind::Updated, |p| p.muted = true);
+        house.roster.snapshot(&host);
+        drop(feed);
+        house
+            .roster
+            .audit
+            .record(audit::Event::KeyEnded { at: now(), viewer: "k_1".into(), why: "deleted" })
+            .unwrap();
+        let text = loop {
+            let text = std::fs::read_to_string(house.folder.join("audit.jsonl")).unwrap();
+            if text.contains("key_ended") && text.ends_with('\n') {
+                break text;
+            }
+            std::thread::yield_now();
+        };
+        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let event = &lines[0];
+        assert_eq!(event["event"], "disclosed");
+        assert_eq!((&event["viewer"], &event["role"]), (&"k_1".into(), &"host".into()));
+        assert_eq!((&event["participant"], &event["pseudonym"]), (&id.into(), &"Guest 1".into()));
+        assert_eq!(event["attributes"], serde_json::json!(["name", "number"]));
+        assert!(!text.contains("Ada") && !text.contains("0143"), "{text}");
+    }
+
+    #[test]
+    fn viewers_who_look_no_more_are_forgotten() {
+        let mut house = House::new();
+        let viewers: Vec<_> = (0..50).map(|_| house.keyless()).collect();
+        for viewer in &viewers {
+            drop(house.roster.subscribe(viewer));
+        }
+        house.join(Shown::Absent, Shown::Absent);
+        assert_eq!((house.roster.views.len(), house.roster.watchers()), (0, 0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The feed's client.
+//! The feed's client: registers a key for the names, then follows.
 
+use super::key;
 use super::model::Message;
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Request, StatusCode, Uri, header};
 use tokio_tungstenite::tungstenite::{self, protocol::WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use vault::opener::ContentKey;
 
 /// A feed that is not there, or was lost, is asked for again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -27,6 +29,9 @@ pub enum ViewerError {
     /// The server does not know the token.
     #[error("the server refuses the token")]
     Refused,
+    /// No key could be made, or the server's answer to it does not open.
+    #[error("no key for the names could be agreed on with the server")]
+    Key,
     /// The server answers what it should not.
     #[error("the server answers with status {0}")]
     Status(u16),
@@ -47,7 +52,10 @@ pub enum Said {
 /// A conference's feed, opened again whenever it is lost.
 pub struct Feed {
     request: Request<()>,
+    host: String,
     conference: String,
+    /// The key that was registered, and what opens with it.
+    key: Option<(String, ContentKey)>,
     stream: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     /// Before the next attempt.
     pause: Duration,
@@ -74,7 +82,14 @@ impl Feed {
         let mut request = uri.into_client_request().map_err(|_| ViewerError::Server)?;
         let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ViewerError::Token)?;
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
-        Ok(Self { request, conference: conference.to_owned(), stream: None, pause: Duration::ZERO })
+        Ok(Self {
+            request,
+            host: host.to_owned(),
+            conference: conference.to_owned(),
+            key: None,
+            stream: None,
+            pause: Duration::ZERO,
+        })
     }
 
     /// The conference.
@@ -90,23 +105,17 @@ impl Feed {
         loop {
             let Some(stream) = &mut self.stream else {
                 tokio::time::sleep(std::mem::replace(&mut self.pause, AGAIN)).await;
-                let config = WebSocketConfig::default().max_message_size(Some(LARGEST));
-                match connect_async_with_config(self.request.clone(), Some(config), true).await {
-                    Ok((stream, _)) => self.stream = Some(stream),
-                    Err(tungstenite::Error::Http(response)) => match response.status() {
-                        StatusCode::NOT_FOUND => {
-                            return Ok(Said::Waiting("waiting for the first caller".into()));
-                        }
-                        StatusCode::UNAUTHORIZED => return Err(ViewerError::Refused),
-                        status => return Err(ViewerError::Status(status.as_u16())),
-                    },
-                    Err(_) => return Ok(Said::Waiting("no connection to the bridge; trying again".into())),
+                match self.connect().await? {
+                    Some(waiting) => return Ok(waiting),
+                    None => continue,
                 }
-                continue;
             };
             match stream.next().await {
                 Some(Ok(tungstenite::Message::Text(text))) => {
-                    if let Ok(message) = serde_json::from_str(&text) {
+                    if let Ok(mut message) = serde_json::from_str::<Message>(&text) {
+                        if let Some((_, key)) = &self.key {
+                            message.open(key);
+                        }
                         return Ok(Said::Message(Box::new(message)));
                     }
                     // No message of ours: what follows cannot be trusted to fit.
@@ -116,5 +125,45 @@ impl Feed {
                 Some(Err(_)) | None => self.stream = None,
             }
         }
+    }
+
+    /// Registers a key if there is none, and opens the feed. Says why it is not there.
+    async fn connect(&mut self) -> Result<Option<Said>, ViewerError> {
+        const LOST: &str = "no connection to the bridge; trying again";
+        let waiting = |why: &str| Ok(Some(Said::Waiting(why.into())));
+        let bearer = &self.request.headers()[header::AUTHORIZATION];
+        if self.key.is_none() {
+            match key::register(&self.host, bearer).await {
+                Ok(key) => self.key = Some(key),
+                Err(key::Failed::Lost) => return waiting(LOST),
+                Err(key::Failed::Viewer(e)) => return Err(e),
+            }
+        }
+        let mut request = self.request.clone();
+        if let Some((id, _)) = &self.key {
+            let with_key = format!("{}?viewer_key={id}", request.uri());
+            *request.uri_mut() = with_key.parse().map_err(|_| ViewerError::Server)?;
+        }
+        let config = WebSocketConfig::default().max_message_size(Some(LARGEST));
+        match connect_async_with_config(request, Some(config), true).await {
+            Ok((stream, _)) => self.stream = Some(stream),
+            Err(tungstenite::Error::Http(response)) => match response.status() {
+                StatusCode::NOT_FOUND => return waiting("waiting for the first caller"),
+                // It expired, or the bridge began anew.
+                StatusCode::GONE => self.key = None,
+                status => return Err(refused(status)),
+            },
+            Err(_) => return waiting(LOST),
+        }
+        Ok(None)
+    }
+}
+
+/// A status that asking again would not change.
+pub(super) fn refused(status: StatusCode) -> ViewerError {
+    if status == StatusCode::UNAUTHORIZED {
+        ViewerError::Refused
+    } else {
+        ViewerError::Status(status.as_u16())
     }
 }

@@ -3,6 +3,7 @@
 //! What comes from the feed is data of another process: it is bounded, and control characters in it are not shown.
 
 mod feed;
+mod key;
 mod model;
 mod plain;
 mod screen;

@@ -2,6 +2,7 @@
 
 use super::Said;
 use serde::Deserialize;
+use vault::opener::ContentKey;
 
 /// A message of the feed. What it has beyond this is ignored.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,9 +44,42 @@ pub(super) struct Quality {
     pub(super) jitter: f32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Item {
     pub(super) status: String,
+    #[serde(default)]
+    jwe: Option<String>,
+    /// What was in the envelope.
+    #[serde(skip)]
+    opened: Option<String>,
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.status)
+    }
+}
+
+impl Item {
+    /// What is shown: the value, or why there is none.
+    pub(super) fn text(&self) -> &str {
+        self.opened.as_deref().unwrap_or(&self.status)
+    }
+
+    fn open(&mut self, key: &ContentKey) {
+        self.opened = self.jwe.take().and_then(|jwe| key.open(&jwe).ok()).map(|text| shown(&text));
+    }
+}
+
+impl Message {
+    /// Opens the envelopes.
+    pub(super) fn open(&mut self, key: &ContentKey) {
+        let one = self.participant.iter_mut();
+        for row in one.chain(self.participants.iter_mut().flatten()) {
+            row.name.open(key);
+            row.number.open(key);
+        }
+    }
 }
 
 /// See the module's text.

@@ -16,7 +16,9 @@ pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
         let Some((_, old)) = before.iter().find(|(id, _)| *id == row.id) else {
             lines.push(format!(
                 "{who} {} (name {}, number {})",
-                row.state, row.name.status, row.number.status
+                row.state,
+                row.name.text(),
+                row.number.text()
             ));
             continue;
         };

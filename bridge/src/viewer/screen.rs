@@ -73,8 +73,8 @@ fn rows(frame: &mut Frame<'_>, area: ratatui::layout::Rect, view: &View) {
         Constraint::Length(7),
         Constraint::Length(6),
         Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(8),
+        Constraint::Fill(3),
+        Constraint::Fill(2),
     ];
     frame.render_widget(Table::new(lines, widths).header(head), area);
 }
@@ -101,8 +101,8 @@ fn line(row: &Row) -> TableRow<'_> {
         Cell::new(mos).style(row.quality.map_or(Style::new(), colour)),
         Cell::new(loss),
         Cell::new(jitter),
-        Cell::new(row.name.status.as_str()),
-        Cell::new(row.number.status.as_str()),
+        Cell::new(row.name.text()),
+        Cell::new(row.number.text()),
     ])
 }
 

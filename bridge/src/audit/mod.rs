@@ -1,0 +1,168 @@
+//! What was disclosed to whom: one line of JSON each, without the value, in `audit.jsonl` of the data folder.
+//!
+//! A thread of its own writes, so that no call waits for a disk. When it is too far behind, [`Audit::record`] says so, and what
+//! cannot be recorded does not happen.
+
+use serde::Serialize;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+/// Events that may wait to be written.
+const BEHIND: usize = 16_384;
+/// After this it is tried again to write.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Something that somebody did or saw.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A viewer was shown a participant's values.
+    Disclosed {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The viewer.
+        viewer: String,
+        /// Their role.
+        role: &'static str,
+        /// The conference.
+        conference: String,
+        /// The participant.
+        participant: String,
+        /// Their pseudonym.
+        pseudonym: String,
+        /// Which values.
+        attributes: Vec<&'static str>,
+    },
+    /// A viewer registered a key.
+    KeyRegistered {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The viewer.
+        viewer: String,
+        /// Their role.
+        role: &'static str,
+    },
+    /// A viewer may see nothing any more.
+    KeyEnded {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The viewer.
+        viewer: String,
+        /// Why: `deleted`, `expired`, `replaced` or `revoked`.
+        why: &'static str,
+    },
+}
+
+/// It cannot be recorded now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit takes nothing now")]
+pub struct NotRecorded;
+
+/// The way to the audit. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    events: SyncSender<Event>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Audit {
+    /// Opens the audit in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn open(folder: &Path) -> std::io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let file =
+            OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join("audit.jsonl"))?;
+        let (events, waiting) = sync_channel(BEHIND);
+        let failed = Arc::new(AtomicU64::new(0));
+        let count = failed.clone();
+        std::thread::Builder::new().name("audit".into()).spawn(move || write(file, &waiting, &count))?;
+        Ok(Self { events, failed })
+    }
+
+    /// Records an event.
+    ///
+    /// # Errors
+    /// [`NotRecorded`]: what it tells of must not happen.
+    pub fn record(&self, event: Event) -> Result<(), NotRecorded> {
+        self.events.try_send(event).map_err(|_| {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            NotRecorded
+        })
+    }
+
+    /// Events that were refused, and attempts to write that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes until the last [`Audit`] is gone. Events that come together are written together.
+fn write(mut file: File, waiting: &Receiver<Event>, failed: &AtomicU64) {
+    let mut lines = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        let mut next = Ok(first);
+        let mut events = 0;
+        while let Ok(event) = next {
+            // Strings and words always serialise.
+            let _ = serde_json::to_writer(&mut lines, &event);
+            lines.push(b'\n');
+            events += 1;
+            next = if events < 1024 { waiting.try_recv() } else { Err(TryRecvError::Empty) };
+        }
+        // A full disk: it is tried again until it is written. Meanwhile the queue fills, and nothing further is disclosed.
+        while let Err(e) = file.write_all(&lines) {
+            failed.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(error = %e, events, "the audit cannot be written");
+            std::thread::sleep(AGAIN);
+            // What was written of it may end within a line.
+            lines.insert(0, b'\n');
+        }
+        lines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: usize) -> Event {
+        Event::KeyEnded { at: String::new(), viewer: format!("k_{n}"), why: "deleted" }
+    }
+
+    #[test]
+    fn what_was_recorded_is_written_in_order() {
+        let folder = std::env::temp_dir().join(format!("sotto-audit-{:016x}", rand::random::<u64>()));
+        let audit = Audit::open(&folder).unwrap();
+        (0..3000).for_each(|n| audit.record(event(n)).unwrap());
+        let lines = loop {
+            let text = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
+            if text.lines().count() == 3000 && text.ends_with('\n') {
+                break text;
+            }
+            std::thread::yield_now();
+        };
+        for (n, line) in lines.lines().enumerate() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&value["event"], &value["viewer"]), (&"key_ended".into(), &format!("k_{n}").into()));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_audit_that_is_behind_says_so() {
+        let (events, waiting) = sync_channel(2);
+        let audit = Audit { events, failed: Arc::default() };
+        assert_eq!((audit.record(event(1)), audit.record(event(2))), (Ok(()), Ok(())));
+        assert_eq!((audit.record(event(3)), audit.failed()), (Err(NotRecorded), 1));
+        drop(waiting);
+        assert_eq!(audit.record(event(4)), Err(NotRecorded), "nor when its thread is gone");
+    }
+}

@@ -1,0 +1,248 @@
+//! Who sees what of whom: viewers' keys, roles, scopes, and what ends them. Opened by other people's JOSE libraries.
+
+use crate::harness::{Bridge, Process, Setup, TOKEN, curl_with, here, sotto, told, until};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// A key pair on P-256, made with openssl: public and private JWK.
+fn key_pair() -> (Value, Value) {
+    let pem = Command::new("openssl")
+        .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout"])
+        .output()
+        .unwrap();
+    let script = "import sys,json\nfrom jwcrypto import jwk\nk=jwk.JWK.from_pem(sys.stdin.buffer.read())\n\
+                  print(json.dumps([k.export_public(as_dict=True),k.export_private(as_dict=True)]))";
+    let said = with_input(python().args(["-c", script]), &pem.stdout);
+    let both: Value = serde_json::from_slice(&said).unwrap();
+    (both[0].clone(), both[1].clone())
+}
+
+/// The interpreter with jwcrypto, which `scripts/setup` installed.
+fn python() -> Command {
+    Command::new(here().join("../target/peers/python/bin/python"))
+}
+
+fn with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    output.stdout
+}
+
+/// A registered viewer.
+struct Viewer {
+    token: String,
+    id: String,
+    handover: String,
+    private: Value,
+}
+
+impl Viewer {
+    fn register(bridge: &Bridge, token: &str) -> Self {
+        let (public, private) = key_pair();
+        let (status, body) = post_key(bridge, token, &json!({ "jwk": public }).to_string());
+        assert_eq!(status, 201, "{body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let text = |key: &str| body[key].as_str().unwrap().to_owned();
+        assert!(text("expires_at").ends_with('Z'));
+        Self { token: token.into(), id: text("id"), handover: text("jwe"), private }
+    }
+
+    /// What a row's values are, opened by both libraries.
+    fn open(&self, values: &[&str]) -> Vec<String> {
+        let asked =
+            json!({ "private": self.private, "handover": self.handover, "values": values }).to_string();
+        let script = |name: &str| here().join("jose").join(name);
+        let by_jwcrypto = with_input(python().arg(script("open.py")), asked.as_bytes());
+        // Modules are found beside the script.
+        let modules = here().join("../target/peers/jose");
+        std::fs::copy(script("open.mjs"), modules.join("open.mjs")).unwrap();
+        let by_jose = with_input(Command::new("node").arg(modules.join("open.mjs")), asked.as_bytes());
+        let opened: Vec<String> = serde_json::from_slice(&by_jwcrypto).unwrap();
+        assert_eq!(opened, serde_json::from_slice::<Vec<String>>(&by_jose).unwrap(), "both open the same");
+        opened
+    }
+
+    fn roster(&self, bridge: &Bridge, conference: &str) -> (u16, String) {
+        let url = format!("http://{}/v1/conferences/{conference}/roster?viewer_key={}", bridge.http, self.id);
+        curl_with("GET", &url, Some(&self.token), None)
+    }
+}
+
+fn post_key(bridge: &Bridge, token: &str, body: &str) -> (u16, String) {
+    curl_with("POST", &format!("http://{}/v1/viewer-keys", bridge.http), Some(token), Some(body))
+}
+
+fn row(roster: &(u16, String)) -> Value {
+    assert_eq!(roster.0, 200, "{}", roster.1);
+    serde_json::from_str::<Value>(&roster.1).unwrap()["participants"][0].clone()
+}
+
+fn jwe<'a>(row: &'a Value, attribute: &str) -> Option<&'a str> {
+    row[attribute]["jwe"].as_str()
+}
+
+const ADA: [&str; 4] = ["--name", "Ada Example", "--number", "+12025550143"];
+
+#[test]
+fn a_host_with_a_key_sees_who_shares_and_jwcrypto_and_jose_open_it() {
+    let bridge = Bridge::start();
+    let _ada = bridge.caller("confx", 20.0, &ADA);
+    bridge.await_live("confx", 1);
+    let host = Viewer::register(&bridge, TOKEN);
+    let row = row(&host.roster(&bridge, "confx"));
+    let values = [jwe(&row, "name").unwrap(), jwe(&row, "number").unwrap()];
+    assert_eq!(host.open(&values), ["Ada Example", "+12025550143"]);
+    assert_eq!((&row["name"]["status"], &row["pseudonym"]), (&"shared".into(), &"Guest 1".into()));
+
+    // Live as well, and for who comes later; who withholds is not there.
+    let mut feed = bridge.watch("confx");
+    let snapshot = feed.next();
+    assert!(jwe(&snapshot["participants"][0], "name").is_some(), "the newest key is used: {snapshot}");
+    let _bob = bridge.caller(
+        "confx",
+        20.0,
+        &["--name", "Bob Example", "--number", "+12025550144", "--privacy", "id"],
+    );
+    let joined = feed.up_to("Bob joined", |e| e["kind"] == "joined");
+    let bob = &joined.last().unwrap()["participant"];
+    assert_eq!(host.open(&[jwe(bob, "name").unwrap()]), ["Bob Example"]);
+    assert_eq!(bob["number"], json!({ "status": "withheld" }));
+
+    let audit = until("the audit tells", || {
+        let text = std::fs::read_to_string(bridge.folder.0.join("audit.jsonl")).unwrap();
+        (text.matches("\"disclosed\"").count() >= 3).then_some(text)
+    });
+    assert!(audit.contains(&host.id) && audit.contains("\"Guest 1\""), "{audit}");
+    let everything = format!("{audit}{}{snapshot}{joined:?}", bridge.log());
+    assert!(!everything.contains("Example") && !everything.contains("2025550"), "{everything}");
+}
+
+#[test]
+fn a_role_sees_what_the_matrix_allows_and_nothing_without_a_key() {
+    let tokens = "operator-token role=operator\nauditor-token role=auditor\nadmin-token role=admin\n";
+    let bridge = Bridge::with(&Setup { tokens, ..Setup::default() });
+    let _ada = bridge.caller("confx", 20.0, &ADA);
+    let id = bridge.await_live("confx", 1)[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(bridge.roster("confx")[0]["name"], json!({ "status": "shared" }), "no key, no names");
+    let operator = Viewer::register(&bridge, "operator-token");
+    let row_seen = row(&operator.roster(&bridge, "confx"));
+    let values = [jwe(&row_seen, "name").unwrap(), jwe(&row_seen, "number").unwrap()];
+    assert_eq!(operator.open(&values), ["Ada Example", "…0143"]);
+    for token in ["auditor-token", "admin-token"] {
+        let viewer = Viewer::register(&bridge, token);
+        let seen = row(&viewer.roster(&bridge, "confx"));
+        assert_eq!((jwe(&seen, "name"), jwe(&seen, "number")), (None, None), "{token}");
+        let mute = format!("http://{}/v1/conferences/confx/participants/{id}/mute", bridge.http);
+        assert_eq!(curl_with("POST", &mute, Some(token), None).0, 403);
+    }
+    assert_eq!(bridge.roster("confx")[0]["muted"], false);
+}
+
+#[test]
+fn a_viewer_of_one_meeting_learns_nothing_of_another() {
+    let tokens = "scoped-token conferences=confx\n";
+    let bridge = Bridge::with(&Setup { tokens, ..Setup::default() });
+    let _callers = (bridge.caller("confx", 20.0, &ADA), bridge.caller("confy", 20.0, &ADA));
+    bridge.await_live("confx", 1);
+    let there = bridge.await_live("confy", 1)[0]["id"].as_str().unwrap().to_owned();
+    let ask = |method, path: &str| {
+        curl_with(method, &format!("http://{}{path}", bridge.http), Some("scoped-token"), None)
+    };
+    let missing = ask("GET", "/v1/conferences/confnone/roster");
+    for (method, path) in [
+        ("GET", "/v1/conferences/confy/roster".to_owned()),
+        ("GET", "/v1/conferences/confy/events".to_owned()),
+        ("POST", format!("/v1/conferences/confy/participants/{there}/remove")),
+        // A participant of another meeting under the name of one's own.
+    ] {
+        assert_eq!(ask(method, &path), missing, "{path}: as if it were not there");
+    }
+    assert_eq!(ask("POST", &format!("/v1/conferences/confx/participants/{there}/remove")).0, 404);
+    let list = ask("GET", "/v1/conferences").1;
+    assert!(list.contains("confx") && !list.contains("confy"), "{list}");
+    assert_eq!(bridge.roster("confy").len(), 1);
+}
+
+#[test]
+fn a_revoked_token_or_deleted_key_ends_its_feeds_at_once() {
+    let bridge = Bridge::with(&Setup { tokens: "other-token\n", ..Setup::default() });
+    let _ada = bridge.caller("confx", 30.0, &ADA);
+    bridge.await_live("confx", 1);
+    let (stays, goes) = (Viewer::register(&bridge, TOKEN), Viewer::register(&bridge, "other-token"));
+    let mut feeds = [bridge.watch_as("confx", "other-token"), bridge.watch_as("confx", TOKEN)];
+    feeds.iter_mut().for_each(|f| assert_eq!(f.next()["kind"], "snapshot"));
+    bridge.folder.file("token", TOKEN);
+    bridge.process.signal("-HUP");
+    while !feeds[0].next().is_null() {}
+    assert_eq!(goes.roster(&bridge, "confx").0, 401);
+    assert_eq!(stays.roster(&bridge, "confx").0, 200, "another token's viewer stays");
+    let key = format!("http://{}/v1/viewer-keys/{}", bridge.http, stays.id);
+    assert_eq!(curl_with("DELETE", &key, Some(TOKEN), None).0, 204);
+    while !feeds[1].next().is_null() {}
+    assert_eq!(stays.roster(&bridge, "confx").0, 410);
+    assert_eq!(curl_with("DELETE", &key, Some(TOKEN), None).0, 404);
+}
+
+#[test]
+fn keys_that_are_none_are_refused_with_a_clear_error() {
+    let bridge = Bridge::start();
+    let (good, private) = key_pair();
+    let with = |key: &str, value: Value| {
+        let mut jwk = good.clone();
+        jwk[key] = value;
+        json!({ "jwk": jwk }).to_string()
+    };
+    let off_curve = with("y", good["x"].clone());
+    for (body, expected) in [
+        (String::new(), 400),
+        ("{".into(), 400),
+        ("{}".into(), 400),
+        ("[]".into(), 400),
+        (with("crv", "P-384".into()), 400),
+        (with("kty", "OKP".into()), 400),
+        (with("x", "AAAA".into()), 400),
+        (with("x", "&&".into()), 400),
+        (with("x", json!(7)), 400),
+        (off_curve, 400),
+        (json!({ "jwk": private }).to_string(), 400),
+        (" ".repeat(20_000), 413),
+    ] {
+        let (status, said) = post_key(&bridge, TOKEN, &body);
+        let problem: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{body}: {said}: {e}"));
+        assert_eq!((status, problem["status"].as_u64()), (expected, Some(u64::from(expected))), "{body}");
+        assert!(!said.contains(good["x"].as_str().unwrap()), "it repeats nothing: {said}");
+    }
+    let said = post_key(&bridge, TOKEN, &json!({ "jwk": private }).to_string()).1;
+    assert!(said.contains("private"), "{said}");
+    assert_eq!(post_key(&bridge, "no-token", &json!({ "jwk": good }).to_string()).0, 401);
+}
+
+#[test]
+fn sotto_roster_shows_the_names_of_who_shares_them() {
+    let bridge = Bridge::start();
+    let token = bridge.folder.0.join("token").display().to_string();
+    let server = format!("http://{}", bridge.http);
+    let log = bridge.folder.0.join("roster");
+    let child = sotto()
+        .args(["roster", "confx", "--server", &server, "--token-file", &token])
+        .stdout(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let _roster = Process(child);
+    let _ada = bridge.caller("confx", 20.0, &ADA);
+    let _bob = bridge.caller(
+        "confx",
+        20.0,
+        &["--name", "Bob Example", "--number", "+12025550144", "--privacy", "id"],
+    );
+    let text = until("both are told", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        (text.contains("Ada") && text.contains("Bob")).then_some(text)
+    });
+    assert!(text.contains("name Ada Example, number +12025550143"), "{text}");
+    assert!(text.contains("name Bob Example, number withheld"), "{text}");
+}
