@@ -222,6 +222,35 @@ fn keys_that_are_none_are_refused_with_a_clear_error() {
 }
 
 #[test]
+fn a_caller_withholds_and_shares_by_code_and_every_watcher_follows() {
+    let bridge = Bridge::start();
+    let keys = ["--dtmf", "wwww*67wwww*82"];
+    let caller = [&ADA[..], &["--privacy", "id"], &keys].concat();
+    let _ada = bridge.caller("confx", 20.0, &caller);
+    bridge.await_live("confx", 1);
+    let host = Viewer::register(&bridge, TOKEN);
+    let mut feed = bridge.watch("confx");
+    let status =
+        |e: &Value, attribute: &str| e["participant"][attribute]["status"].as_str().map(str::to_owned);
+    let is = |name: &'static str, number: &'static str| {
+        move |e: &Value| {
+            status(e, "name").as_deref() == Some(name) && status(e, "number").as_deref() == Some(number)
+        }
+    };
+    let events = feed.up_to("all is withheld", is("withheld", "withheld"));
+    assert_eq!(events[0]["participants"][0]["number"]["status"], "withheld", "Privacy: id");
+    assert!(jwe(&events[0]["participants"][0], "name").is_some());
+    let row_now = row(&host.roster(&bridge, "confx"));
+    assert_eq!((jwe(&row_now, "name"), jwe(&row_now, "number")), (None, None));
+    let events = feed.up_to("all is shared", is("shared", "shared"));
+    let (last, before) = events.split_last().unwrap();
+    assert!(before.iter().all(|e| !e.to_string().contains("jwe")), "nothing else brings it back: {before:?}");
+    let shared = &last["participant"];
+    let values = [jwe(shared, "name").unwrap(), jwe(shared, "number").unwrap()];
+    assert_eq!(host.open(&values), ["Ada Example", "+12025550143"]);
+}
+
+#[test]
 fn sotto_roster_shows_the_names_of_who_shares_them() {
     let bridge = Bridge::start();
     let token = bridge.folder.0.join("token").display().to_string();

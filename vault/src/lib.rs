@@ -38,8 +38,8 @@ pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    CallerName, CallerNumber, Context, Discloses, Field, Plain, Purpose, Roster, Sealed, Signalling,
-    SignallingText, Tampered,
+    Becomes, CallerName, CallerNumber, Context, Discloses, Field, OwnName, OwnNumber, Plain, Purpose, Roster,
+    Sealed, Signalling, SignallingText, Tampered,
 };
 
 /// What the process holds and how well it is protected, as `/readyz` and the metrics report it.

@@ -16,6 +16,19 @@ pub enum CallerName {}
 /// A caller's number or address.
 #[derive(Debug)]
 pub enum CallerNumber {}
+/// The display name that the caller could share: kept for them alone. Nothing opens it; by their own act it becomes a [`CallerName`].
+#[derive(Debug)]
+pub enum OwnName {}
+/// As [`OwnName`], their number or address.
+#[derive(Debug)]
+pub enum OwnNumber {}
+
+/// What a sealed value may become when it passes to a conference.
+pub trait Becomes<U> {}
+impl Becomes<CallerName> for CallerName {}
+impl Becomes<CallerNumber> for CallerNumber {}
+impl Becomes<CallerName> for OwnName {}
+impl Becomes<CallerNumber> for OwnNumber {}
 
 /// A reason to open a `Sealed<T>`. Without one there is no plaintext.
 ///
@@ -78,6 +91,10 @@ pub enum Field {
     Outbox = 5,
     /// Lines of an answer that reject streams of the offer.
     Rejects = 6,
+    /// Display name, kept for the caller's own act.
+    OwnName = 7,
+    /// Number, kept for the caller's own act.
+    OwnNumber = 8,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.
@@ -160,13 +177,16 @@ impl<T> Sealed<T> {
     ///
     /// # Errors
     /// [`Tampered`] when it does not open with `from` at `there`, or is longer than 1 KiB.
-    pub fn adopt(
+    pub fn adopt<U>(
         &self,
         from: &Keyring,
         there: Context,
         to: &Keyring,
         here: Context,
-    ) -> Result<Self, Tampered> {
+    ) -> Result<Sealed<U>, Tampered>
+    where
+        T: Becomes<U>,
+    {
         let mut text = vec![0u8; self.text.len()].into_boxed_slice();
         let nonce = to.next_nonce();
         to.vault().in_workshop(|| {
@@ -190,7 +210,7 @@ impl<T> Sealed<T> {
             wipe::bytes(bench);
             result
         })?;
-        Ok(Self { nonce, text, kind: PhantomData })
+        Ok(Sealed { nonce, text, kind: PhantomData })
     }
 }
 

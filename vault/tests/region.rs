@@ -1,8 +1,10 @@
 //! The region's rules, with the allocator in place as in the product.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used)]
 
+use vault::opener::ViewerSecret;
 use vault::{
-    Context, Fault, Field, Policy, Region, Sealed, Signalling, SignallingText, Tampered, Vault, VaultError,
+    Context, Extent, Fault, Field, OwnName, Policy, Region, Roster, Sealed, Signalling, SignallingText,
+    Tampered, Vault, VaultError, ViewerKey,
 };
 
 #[global_allocator]
@@ -74,18 +76,17 @@ fn adoption_changes_key_and_place() {
     let vault = vault();
     let (call, conference) = (vault.keyring().unwrap(), vault.keyring().unwrap());
     let there = Context { scope: 7, subject: 3, field: Field::Name };
-    let mut region = vault.region().unwrap();
-    let sealed: Sealed<SignallingText> =
-        region.run(|i| i.secrets.seal(&call, HERE, "Zoë Example".as_bytes())).unwrap();
-    assert_eq!(sealed.adopt(&conference, HERE, &conference, there).unwrap_err(), Tampered);
-    let moved = sealed.adopt(&call, HERE, &conference, there).unwrap();
-    let right = region
-        .run(|i| {
-            let plain = i.secrets.open(&conference, there, &moved, Signalling);
-            plain.is_ok_and(|p| p.bytes() == "Zoë Example".as_bytes())
-        })
-        .unwrap();
-    assert!(right);
+    let own: Sealed<OwnName> =
+        vault.region().unwrap().run(|i| i.secrets.seal(&call, HERE, "Zoë Example".as_bytes())).unwrap();
+    assert_eq!(own.adopt(&conference, HERE, &conference, there).unwrap_err(), Tampered);
+    let moved = own.adopt(&call, HERE, &conference, there).unwrap();
+    // Only a viewer's key opens it.
+    let secret = ViewerSecret::generate().unwrap();
+    let (key, handover) = ViewerKey::new(&vault, "k_1", &secret.public()).unwrap();
+    let content = secret.take(&handover).unwrap();
+    let jwe = key.disclose(&moved, &conference, there, Extent::Whole, Roster).unwrap();
+    assert_eq!(content.open(&jwe).unwrap(), "Zoë Example");
+    assert_eq!(key.disclose(&moved, &conference, HERE, Extent::Whole, Roster), Err(Tampered));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::access::{Access, Grant};
 use crate::control::Registry;
 use crate::disclosure::Viewer;
 use crate::focus::{Control, House, Refused, ToFocus};
-use crate::roster::Message;
+use crate::roster::{Missed, Text};
 use crate::telemetry;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
@@ -24,7 +24,7 @@ use axum::{Extension, Json, Router};
 use problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// A watcher that answers no ping for this long is gone.
 const PING: Duration = Duration::from_secs(20);
@@ -233,16 +233,16 @@ async fn follow(socket: &mut WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: &A
     let mut alive = true;
     loop {
         tokio::select! {
-            message = feed.recv() => {
+            message = feed.next() => {
                 let message = match message {
                     Ok(message) => message,
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Err(Missed::Some) => {
                         let Some(inbox) = inbox.upgrade() else { return };
                         let Ok((snapshot, fresh)) = ask(&inbox, watch).await else { return };
                         feed = fresh;
                         snapshot
                     }
-                    Err(broadcast::error::RecvError::Closed) => {
+                    Err(Missed::All) => {
                         // The peer may be gone already.
                         let _ = send(socket, ws::Message::Close(None)).await;
                         return;
@@ -266,7 +266,7 @@ async fn follow(socket: &mut WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: &A
 }
 
 /// Says something to a watcher; an error when they are gone, or take nothing for too long.
-async fn say(socket: &mut WebSocket, message: &Message) -> Result<(), Gone> {
+async fn say(socket: &mut WebSocket, message: &Text) -> Result<(), Gone> {
     send(socket, ws::Message::Text((&**message).into())).await
 }
 

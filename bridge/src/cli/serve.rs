@@ -6,7 +6,7 @@ use crate::api::{self, Api};
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
-use crate::focus::House;
+use crate::focus::{Codes, House};
 use crate::routing::Routing;
 use crate::telemetry;
 use crate::trunk::Trunks;
@@ -180,6 +180,10 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         engine,
         vault,
         audit,
+        codes: Codes {
+            withhold: config.conferences.withhold_code.get_ref().clone(),
+            share: config.conferences.share_code.get_ref().clone(),
+        },
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),

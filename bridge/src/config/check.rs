@@ -140,6 +140,20 @@ impl Check<'_> {
             let what = "`conferences.adhoc_prefix` is not usable, expected 1 to 32 letters, digits or -._~";
             self.wrong(prefix.span(), what);
         }
+        let (withhold, share) = (&config.conferences.withhold_code, &config.conferences.share_code);
+        for (name, code) in [("withhold_code", withhold), ("share_code", share)] {
+            if !is_code(code.get_ref()) {
+                let what = format!("`conferences.{name}` is not usable, expected * or # and 1 to 7 of 0-9*#");
+                self.wrong(code.span(), what);
+            }
+        }
+        // The shorter would always come first.
+        if withhold.get_ref().starts_with(share.get_ref()) || share.get_ref().starts_with(withhold.get_ref())
+        {
+            let what =
+                "one of `withhold_code` and `share_code` begins with the other, expected different codes";
+            self.wrong(share.span(), what);
+        }
         let mut names: Vec<&str> = Vec::new();
         for trunk in &config.trunk {
             let name = trunk.name.get_ref();
@@ -241,6 +255,12 @@ fn is_id(text: &str, most: usize) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
 }
 
+fn is_code(text: &str) -> bool {
+    (2..=8).contains(&text.len())
+        && text.starts_with(['*', '#'])
+        && text.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+}
+
 /// The digits of a number.
 pub(crate) fn digits(number: &str) -> Option<String> {
     let digits = number.strip_prefix('+').unwrap_or(number);
@@ -289,6 +309,17 @@ mod tests {
         assert!(faults("[sip\n")[0].starts_with("f.toml:1: "));
         assert_eq!(faults("[node]\nname = \"x\"\n")[0], "f.toml:1: missing field `sip`");
         assert!(faults("[sip]\nlisten = []\n")[0].contains("expected at least one"));
+    }
+
+    #[test]
+    fn codes_that_cannot_be_told_apart_or_dialled() {
+        let with = |codes: &str| {
+            faults(&format!("[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n[conferences]\n{codes}\n"))
+        };
+        assert!(with("withhold_code = \"67\"")[0].contains("f.toml:4: `conferences.withhold_code`"));
+        assert!(with("share_code = \"*8A\"")[0].contains("share_code"));
+        assert!(with("withhold_code = \"*8\"")[0].contains("begins with the other"));
+        assert!(with("withhold_code = \"*82\"")[0].contains("begins with the other"));
     }
 
     #[test]

@@ -138,11 +138,20 @@ pub struct Conferences {
     pub adhoc_prefix: Option<Spanned<String>>,
     /// Participants in a conference, 1 to 10,000, unless it says otherwise.
     pub capacity: Spanned<usize>,
+    /// Keys with which a caller withholds name and number: 2 to 8 of `0-9*#`, the first `*` or `#`.
+    pub withhold_code: Spanned<String>,
+    /// Keys with which a caller shares them.
+    pub share_code: Spanned<String>,
 }
 
 impl Default for Conferences {
     fn default() -> Self {
-        Self { adhoc_prefix: None, capacity: Spanned::new(0..0, 500) }
+        Self {
+            adhoc_prefix: None,
+            capacity: Spanned::new(0..0, 500),
+            withhold_code: Spanned::new(0..0, "*67".into()),
+            share_code: Spanned::new(0..0, "*82".into()),
+        }
     }
 }
 

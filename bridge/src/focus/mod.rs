@@ -1,12 +1,16 @@
 //! One conference: the only owner of its roster, its room and its key (RFC 4353's focus). Others reach it by
 //! messages.
 
+mod codes;
 mod quality;
+
+pub use codes::Codes;
 
 use crate::audit::Audit;
 use crate::disclosure::{Identity, Value, Viewer};
-use crate::roster::{Kind, Message, Roster, State};
+use crate::roster::{Follow, Kind, Roster, State, Text};
 use crate::routing::Plan;
+use codes::{Keys, Wish};
 use media::leg::{Direction, LegSetup};
 use media::room::Notice;
 use media::rtcp::Session as Rtcp;
@@ -16,13 +20,13 @@ use sip_stack::endpoint::Invite;
 use sip_stack::message::ReplyExtras;
 use sip_stack::sdp::{self, Audio, Capabilities, Encoding, LocalAudio, Session};
 use sip_stack::transport::{Command, Handle};
-use sip_stack::{CallId, Cause, Shown};
+use sip_stack::{CallId, Cause, Own, Shown};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot};
-use vault::{Context, Field};
+use tokio::sync::{mpsc, oneshot};
+use vault::{Becomes, Context, Field, Sealed};
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
@@ -40,6 +44,8 @@ pub struct House {
     pub vault: vault::Vault,
     /// What was disclosed.
     pub audit: Audit,
+    /// Codes that callers may dial.
+    pub codes: Codes,
     /// What we can do.
     pub capabilities: Capabilities,
     /// Address that SDP names, if it is not the one on which the call came.
@@ -82,9 +88,9 @@ pub enum ToFocus {
     /// The shard tells something of a leg.
     Notice(LegId, Notice),
     /// A watcher comes.
-    Watch(Arc<Viewer>, oneshot::Sender<(Message, broadcast::Receiver<Message>)>),
+    Watch(Arc<Viewer>, oneshot::Sender<(Text, Follow)>),
     /// Somebody wants the list once.
-    Snapshot(Arc<Viewer>, oneshot::Sender<Message>),
+    Snapshot(Arc<Viewer>, oneshot::Sender<Text>),
     /// Somebody wants the conference in short.
     Summary(oneshot::Sender<crate::roster::Summary>),
     /// A control, and what became of it.
@@ -143,6 +149,11 @@ struct Leg {
     offered: bool,
     rtcp: Option<Rtcp>,
     meter: Meter,
+    /// Number under which `own` was sealed.
+    subject: u64,
+    /// What the caller may share by their own act. It goes with the leg.
+    own: Own,
+    keys: Keys,
 }
 
 struct Focus {
@@ -222,7 +233,7 @@ impl Focus {
         self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning }));
     }
 
-    fn join(&mut self, invite: Invite) {
+    fn join(&mut self, mut invite: Invite) {
         self.joins += 1;
         let call = invite.call;
         if self.legs.len() >= self.plan.capacity {
@@ -258,6 +269,9 @@ impl Focus {
             offered: theirs.is_none(),
             rtcp: None,
             meter: Meter::default(),
+            subject: invite.subject,
+            own: invite.caller.as_mut().map(|c| std::mem::take(&mut c.own)).unwrap_or_default(),
+            keys: Keys::default(),
         };
         if let Some(theirs) = theirs
             && !self.connect(call, &mut leg, theirs, invite.source.ip())
@@ -271,21 +285,65 @@ impl Focus {
 
     /// The caller's values pass from the call's key to the conference's.
     fn adopt(&self, invite: &Invite) -> Identity {
-        let ring = self.house.sip.reader().ring();
-        let there = |field| Context { scope: 0, subject: invite.subject, field };
-        let here = |field| Context { scope: self.room.0, subject: invite.call.0, field };
         let caller = invite.caller.as_ref();
         let status = |of: fn(&sip_stack::Caller) -> Shown| caller.map_or(Shown::Absent, of);
-        let name = caller.and_then(|c| c.name.as_ref());
-        let number = caller.and_then(|c| c.number.as_ref());
-        let keys = self.roster.keys();
-        // What does not open (it never should) is not kept.
-        let name = name.and_then(|s| s.adopt(ring, there(Field::Name), keys, here(Field::Name)).ok());
-        let number = number.and_then(|s| s.adopt(ring, there(Field::Number), keys, here(Field::Number)).ok());
+        let (name, number) = (caller.and_then(|c| c.name.as_ref()), caller.and_then(|c| c.number.as_ref()));
         Identity {
-            name: Value::new(status(|c| c.name_status), name, here(Field::Name)),
-            number: Value::new(status(|c| c.number_status), number, here(Field::Number)),
+            name: self.value(invite.call, name, invite.subject, [Field::Name; 2], status(|c| c.name_status)),
+            number: self.value(
+                invite.call,
+                number,
+                invite.subject,
+                [Field::Number; 2],
+                status(|c| c.number_status),
+            ),
         }
+    }
+
+    /// A value of a call's, under the conference's key. What does not open (it never should) is not kept.
+    fn value<T: Becomes<U>, U>(
+        &self,
+        call: CallId,
+        sealed: Option<&Sealed<T>>,
+        subject: u64,
+        [from, to]: [Field; 2],
+        status: Shown,
+    ) -> Value<U> {
+        let there = Context { scope: 0, subject, field: from };
+        let here = Context { scope: self.room.0, subject: call.0, field: to };
+        let ring = self.house.sip.reader().ring();
+        let adopted = sealed.and_then(|s| s.adopt(ring, there, self.roster.keys(), here).ok());
+        Value::new(status, adopted, here)
+    }
+
+    /// A caller's own choice: withholding destroys the roster's copies, sharing makes them again.
+    fn choose(&mut self, call: CallId, wish: Wish) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let (own, subject) = (&leg.own, leg.subject);
+        let status = |known: bool| match (wish, known) {
+            (Wish::Withhold, _) => Shown::Withheld,
+            (Wish::Share, true) => Shown::Shared,
+            (Wish::Share, false) => Shown::Absent,
+        };
+        let share = wish == Wish::Share;
+        let (name, number) = (own.name.as_ref(), own.number.as_ref());
+        let identity = Identity {
+            name: self.value(
+                call,
+                name.filter(|_| share),
+                subject,
+                [Field::OwnName, Field::Name],
+                status(name.is_some()),
+            ),
+            number: self.value(
+                call,
+                number.filter(|_| share),
+                subject,
+                [Field::OwnNumber, Field::Number],
+                status(number.is_some()),
+            ),
+        };
+        self.roster.choose(&leg.participant, identity);
     }
 
     /// Gives the leg its media. False when the shard takes nothing.
@@ -405,7 +463,8 @@ impl Focus {
     }
 
     fn notice(&mut self, leg: LegId, notice: Notice) {
-        let Some(leg) = self.legs.get_mut(&CallId(leg.0)) else { return };
+        let call = CallId(leg.0);
+        let Some(leg) = self.legs.get_mut(&call) else { return };
         let row = &leg.participant;
         match notice {
             Notice::Speaking(speaking) => {
@@ -430,8 +489,12 @@ impl Focus {
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
                 self.look();
             }
-            // Nothing is steered by keys yet; a digit is not kept.
-            Notice::Digit(_) => {}
+            Notice::Digit(digit) => {
+                let wish = leg.keys.press(&self.house.codes, tokio::time::Instant::now(), digit.key());
+                if let Some(wish) = wish {
+                    self.choose(call, wish);
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::disclosure::{self, Identity, Item, Seen, Viewer};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -137,8 +138,53 @@ struct Event<'a> {
     participants: Option<Vec<SeenRow<'a>>>,
 }
 
-/// One message of a feed, serialised once for all sockets of a viewer.
-pub type Message = Arc<str>;
+/// A message's text, serialised once for all sockets of a viewer.
+pub type Text = Arc<str>;
+
+/// A message of a feed that waits to be sent, and how often something had been withheld when it was written.
+#[derive(Debug, Clone)]
+struct Message {
+    text: Text,
+    withheld: u64,
+}
+
+/// Why a feed has no next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The watcher is behind, or somebody withheld since what waits was written: a new snapshot is due instead.
+    Some,
+    /// The conference is over.
+    All,
+}
+
+/// What follows a snapshot.
+#[derive(Debug)]
+pub struct Follow {
+    feed: broadcast::Receiver<Message>,
+    withheld: Arc<AtomicU64>,
+}
+
+impl Follow {
+    /// The next message. What was withheld in the meantime is not in it. May be cancelled.
+    ///
+    /// # Errors
+    /// [`Missed`].
+    pub async fn next(&mut self) -> Result<Text, Missed> {
+        match self.feed.recv().await {
+            Ok(message) => self.fresh(message),
+            Err(broadcast::error::RecvError::Lagged(_)) => Err(Missed::Some),
+            Err(broadcast::error::RecvError::Closed) => Err(Missed::All),
+        }
+    }
+
+    fn fresh(&self, message: Message) -> Result<Text, Missed> {
+        if message.withheld == self.withheld.load(Ordering::Acquire) {
+            Ok(message.text)
+        } else {
+            Err(Missed::Some)
+        }
+    }
+}
 
 /// One viewer's feed.
 #[derive(Debug)]
@@ -161,6 +207,8 @@ pub struct Roster {
     views: Vec<View>,
     keys: Keyring,
     audit: Audit,
+    /// How often somebody withheld something: what waits in a feed since before is not sent any more.
+    withheld: Arc<AtomicU64>,
 }
 
 impl Roster {
@@ -176,6 +224,7 @@ impl Roster {
             views: Vec::new(),
             keys,
             audit,
+            withheld: Arc::default(),
         }
     }
 
@@ -185,7 +234,7 @@ impl Roster {
     }
 
     /// A snapshot as `viewer` sees it, and everything that follows it.
-    pub fn subscribe(&mut self, viewer: &Arc<Viewer>) -> (Message, broadcast::Receiver<Message>) {
+    pub fn subscribe(&mut self, viewer: &Arc<Viewer>) -> (Text, Follow) {
         self.forget();
         let place = self.views.iter().position(|v| Arc::ptr_eq(&v.viewer, viewer)).unwrap_or_else(|| {
             let (feed, _) = broadcast::channel(BEHIND);
@@ -194,9 +243,9 @@ impl Roster {
         });
         let mut view = self.views.swap_remove(place);
         let snapshot = self.snapshot_in(&mut view);
-        let feed = view.feed.subscribe();
+        let follow = Follow { feed: view.feed.subscribe(), withheld: self.withheld.clone() };
         self.views.push(view);
-        (snapshot, feed)
+        (snapshot, follow)
     }
 
     /// Sockets that watch now.
@@ -205,14 +254,14 @@ impl Roster {
     }
 
     /// The list as `viewer` sees it, with the `seq` of the last event.
-    pub fn snapshot(&mut self, viewer: &Arc<Viewer>) -> Message {
+    pub fn snapshot(&mut self, viewer: &Arc<Viewer>) -> Text {
         let (feed, _) = broadcast::channel(1);
         let known = self.views.iter().find(|v| Arc::ptr_eq(&v.viewer, viewer));
         let seen = known.map(|v| v.seen.clone()).unwrap_or_default();
         self.snapshot_in(&mut View { viewer: viewer.clone(), feed, seen })
     }
 
-    fn snapshot_in(&self, view: &mut View) -> Message {
+    fn snapshot_in(&self, view: &mut View) -> Text {
         for row in &self.rows {
             self.disclose(view, row);
         }
@@ -270,14 +319,36 @@ impl Roster {
         let before = self.rows[place].public.clone();
         change(&mut self.rows[place].public);
         if self.rows[place].public != before {
-            let row = self.rows.swap_remove(place);
-            self.tell(kind, &row);
-            // Back to its place: the list is by order of joining.
-            self.rows.push(row);
-            let last = self.rows.len() - 1;
-            self.rows.swap(place, last);
+            self.tell_row(kind, place);
         }
         true
+    }
+
+    /// A participant's own choice: takes the place of what was held of them. What viewers were shown is forgotten, and the old copies
+    /// are wiped with it.
+    pub fn choose(&mut self, id: &str, identity: Identity) {
+        let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return };
+        self.rows[place].identity = identity;
+        for view in &mut self.views {
+            view.seen.remove(id);
+        }
+        // Whatever the choice is: an older message could show more than it allows.
+        self.withheld.fetch_add(1, Ordering::Release);
+        self.tell_row(Kind::Updated, place);
+    }
+
+    /// Tells of a row in its place.
+    fn tell_row(&mut self, kind: Kind, place: usize) {
+        let row = self.rows.swap_remove(place);
+        self.tell(kind, &row);
+        // Back to its place: the list is by order of joining.
+        self.rows.push(row);
+        let last = self.rows.len() - 1;
+        self.rows.swap(place, last);
+    }
+
+    fn message(&self, text: Text) -> Message {
+        Message { text, withheld: self.withheld.load(Ordering::Relaxed) }
     }
 
     /// Takes a row out.
@@ -298,7 +369,7 @@ impl Roster {
         let text = self.write(Kind::Conference, Some(self.summary("ended")), None, None);
         for view in &self.views {
             // Without watchers there is nobody to tell.
-            let _ = view.feed.send(text.clone());
+            let _ = view.feed.send(self.message(text.clone()));
         }
     }
 
@@ -310,7 +381,7 @@ impl Roster {
             self.disclose(view, row);
             if let Some(seen) = view.seen.get(&row.public.id) {
                 let text = self.write(kind, None, Some(seen_row(&row.public, seen)), None);
-                let _ = view.feed.send(text);
+                let _ = view.feed.send(self.message(text));
             }
         }
         self.views = views;
@@ -353,7 +424,7 @@ impl Roster {
         conference: Option<Summary>,
         participant: Option<SeenRow<'_>>,
         participants: Option<Vec<SeenRow<'_>>>,
-    ) -> Message {
+    ) -> Text {
         let event = Event { seq: self.seq, kind, at: now(), conference, participant, participants };
         // Strings, numbers and enums always serialise.
         serde_json::to_string(&event).unwrap_or_default().into()
@@ -396,8 +467,15 @@ mod tests {
     use serde_json::Value;
     use sip_stack::Shown;
 
-    fn read(message: &Message) -> Value {
-        serde_json::from_str(message).unwrap()
+    fn read(text: &Text) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    impl Follow {
+        /// What waits, if it may still be sent.
+        fn waiting(&mut self) -> Option<Result<Text, Missed>> {
+            self.feed.try_recv().ok().map(|m| self.fresh(m))
+        }
     }
 
     struct House {
@@ -446,7 +524,7 @@ mod tests {
         house.roster.update(&second, Kind::Speaking, |p| p.speaking = true);
         house.roster.leave(&first);
         house.roster.end();
-        let kinds: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
+        let kinds: Vec<_> = std::iter::from_fn(|| feed.waiting().map(Result::unwrap))
             .map(|m| (read(&m)["seq"].as_u64().unwrap(), read(&m)["kind"].as_str().unwrap().to_owned()))
             .collect();
         let expected = [(2, "updated"), (3, "joined"), (4, "speaking"), (5, "left"), (6, "conference")];
@@ -480,9 +558,9 @@ mod tests {
         assert_eq!(key.open(row["name"]["jwe"].as_str().unwrap()).unwrap(), "Ada Example");
         assert_eq!(row["number"], serde_json::json!({"status": "withheld"}));
         house.roster.update(&id, Kind::Updated, |p| p.muted = true);
-        let changed = read(&feed.try_recv().unwrap());
+        let changed = read(&feed.waiting().unwrap().unwrap());
         assert_eq!(changed["participant"]["name"], row["name"], "the same envelope, disclosed once");
-        for message in [plain, plain_feed.try_recv().unwrap()] {
+        for message in [plain, plain_feed.waiting().unwrap().unwrap()] {
             assert!(!message.contains("jwe"), "{message}");
         }
     }
@@ -517,6 +595,32 @@ mod tests {
         assert_eq!((&event["participant"], &event["pseudonym"]), (&id.into(), &"Guest 1".into()));
         assert_eq!(event["attributes"], serde_json::json!(["name", "number"]));
         assert!(!text.contains("Ada") && !text.contains("0143"), "{text}");
+    }
+
+    #[test]
+    fn what_waits_for_a_slow_watcher_is_not_sent_after_it_was_withheld() {
+        let mut house = House::new();
+        let (host, key) = viewer(&house.vault, ViewerRole::Host);
+        let host = Arc::new(host);
+        let id = house.join(Shown::Shared, Shown::Shared);
+        let (_, mut feed) = house.roster.subscribe(&host);
+        house.roster.update(&id, Kind::Updated, |p| p.muted = true);
+        let withheld = ada(&house.vault, house.roster.keys(), Shown::Withheld, Shown::Withheld);
+        house.roster.choose(&id, withheld);
+        assert_eq!(feed.waiting(), Some(Err(Missed::Some)), "it had the name in it");
+        let told = read(&feed.waiting().unwrap().unwrap());
+        let nothing = serde_json::json!({"status": "withheld"});
+        assert_eq!((&told["kind"], &told["participant"]["name"]), (&"updated".into(), &nothing));
+        assert_eq!(told["participant"]["number"], nothing);
+        house.roster.update(&id, Kind::Updated, |p| p.muted = false);
+        assert!(!feed.waiting().unwrap().unwrap().contains("jwe"), "nothing brings it back");
+        assert!(!house.roster.snapshot(&host).contains("jwe"));
+
+        // But themselves.
+        let shared = ada(&house.vault, house.roster.keys(), Shown::Shared, Shown::Shared);
+        house.roster.choose(&id, shared);
+        let told = read(&feed.waiting().unwrap().unwrap());
+        assert_eq!(key.open(told["participant"]["name"]["jwe"].as_str().unwrap()).unwrap(), "Ada Example");
     }
 
     #[test]

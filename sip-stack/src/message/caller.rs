@@ -20,25 +20,30 @@ pub(super) struct Told {
     pub name_status: Shown,
     /// The number's status.
     pub number_status: Shown,
+    /// Display name that the caller could share; empty when there is none.
+    pub own_name: Vec<u8>,
+    /// Number that the caller could share; empty when there is none.
+    pub own_number: Vec<u8>,
 }
 
 /// Reads From and, where the source is `trusted` to assert it and it is not withheld, P-Asserted-Identity.
 pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool) -> Told {
     let privacy = privacy(m.all(Name::Privacy));
     let anonymous = is_anonymous(from);
-    // RFC 3325 §9.3: with `id` nothing of the asserted identity is disclosed, its display name neither.
     let asserted = m
         .all(Name::PAssertedIdentity)
-        .filter(|_| trusted && !privacy.number)
+        .filter(|_| trusted)
         .filter_map(list)
         .flatten()
         .find_map(NameAddr::parse);
-    let source = asserted.as_ref().unwrap_or(from);
-    let display = if source.display.is_empty() { from.display } else { source.display };
-    let (mut name, mut number) = (Vec::new(), Vec::new());
-    display_text(display, LONGEST_NAME, &mut name);
-    unescape(source.uri.user.unwrap_or_default(), &mut number);
-    number.truncate(LONGEST_NUMBER);
+    // RFC 3325 §9.3: with `id` nothing of the asserted identity is disclosed, its display name neither.
+    let (mut name, mut number) = texts(asserted.as_ref().filter(|_| !privacy.number), from);
+    // What is anonymous tells nothing that could be shared.
+    let (own_name, own_number) = match (&asserted, anonymous) {
+        (None, true) => Default::default(),
+        (Some(asserted), true) => texts(Some(asserted), asserted),
+        (asserted, false) => texts(asserted.as_ref(), from),
+    };
     let shown = |withheld: bool, text: &mut Vec<u8>| match (withheld, text.is_empty()) {
         (true, _) => {
             text.clear();
@@ -52,7 +57,20 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool) -> Told 
         number_status: shown(privacy.number || anonymous, &mut number),
         name,
         number,
+        own_name,
+        own_number,
     }
+}
+
+/// Display name and number of `asserted`, or of `from`, which also lends its display name where the former has none.
+fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> (Vec<u8>, Vec<u8>) {
+    let source = asserted.unwrap_or(from);
+    let display = if source.display.is_empty() { from.display } else { source.display };
+    let (mut name, mut number) = (Vec::new(), Vec::new());
+    display_text(display, LONGEST_NAME, &mut name);
+    unescape(source.uri.user.unwrap_or_default(), &mut number);
+    number.truncate(LONGEST_NUMBER);
+    (name, number)
 }
 
 struct Privacy {
@@ -142,6 +160,32 @@ mod tests {
         ] {
             let headers = format!("From: {from};tag=1\r\n{ASSERTED}");
             assert_eq!(said(&headers, true), (Err(Shown::Withheld), Err(Shown::Withheld)), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_caller_could_share_what_is_theirs_whatever_was_withheld() {
+        let own = |headers: &str, trusted: bool| {
+            let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
+            let message = Message::lex(&mut text).unwrap();
+            let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
+            let told = told(&message, &from, trusted);
+            [told.own_name, told.own_number].map(|t| String::from_utf8(t).unwrap())
+        };
+        let anonymous = "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1";
+        for (headers, trusted, expected) in [
+            (format!("{ADA}\r\nPrivacy: user;id"), true, ["Ada", "+12025550143"]),
+            (format!("{ADA}\r\n{ASSERTED}\r\nPrivacy: id"), true, ["Ada L.", "+12025550199"]),
+            (format!("{ADA}\r\n{ASSERTED}\r\nPrivacy: id"), false, ["Ada", "+12025550143"]),
+            (format!("{anonymous}\r\n{ASSERTED}\r\nPrivacy: id"), true, ["Ada L.", "+12025550199"]),
+            (format!("{anonymous}\r\n{ASSERTED}"), false, ["", ""]),
+            (
+                format!("{anonymous}\r\nP-Asserted-Identity: <sip:+12025550199@example.com>"),
+                true,
+                ["", "+12025550199"],
+            ),
+        ] {
+            assert_eq!(own(&headers, trusted), expected, "{headers}");
         }
     }
 

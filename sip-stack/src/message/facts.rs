@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::lexer::Method;
 use crate::sdp;
 use std::net::SocketAddr;
-use vault::{CallerName, CallerNumber, Index, Sealed, SignallingText};
+use vault::{CallerName, CallerNumber, Index, OwnName, OwnNumber, Sealed, SignallingText};
 
 /// A dialled ad-hoc conference name: 1 to 64 letters, digits and `-._~`. It names a conference, not a person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,7 +165,7 @@ vault::leaves! {
         pub rejects: Sealed<SignallingText>,
     }
 
-    /// Who calls. What is withheld is not here.
+    /// Who calls. What is withheld is not in `name` and `number`.
     #[derive(Debug)]
     pub struct Caller {
         /// Display name.
@@ -176,6 +176,17 @@ vault::leaves! {
         pub name_status: Shown,
         /// The number's status.
         pub number_status: Shown,
+        /// What the caller could share by an act of their own.
+        pub own: Own,
+    }
+
+    /// A caller's values, kept for themselves: nothing opens them, and only the caller's own act makes others of them.
+    #[derive(Debug, Default)]
+    pub struct Own {
+        /// Display name.
+        pub name: Option<Sealed<OwnName>>,
+        /// Number or address.
+        pub number: Option<Sealed<OwnNumber>>,
     }
 
     /// Whether something about a caller is there to be shown.

@@ -15,7 +15,7 @@ pub mod uri;
 pub mod values;
 
 pub use compose::{Reply, ReplyExtras, Wire, WireRequest};
-pub use facts::{Body, Caller, Dialled, Hop, Incoming, Request, Response, Shown, Target};
+pub use facts::{Body, Caller, Dialled, Hop, Incoming, Own, Request, Response, Shown, Target};
 pub use fault::{Fault, Malformed};
 pub use lexer::{Message, Method, Name, Start};
 pub use read::{AddressBook, Origin, Reader};

@@ -2,7 +2,7 @@
 
 use super::caller::told;
 use super::facts::{
-    Body, Caller, Description, Dialled, Hop, Incoming, OurTag, Request, Response, Shown, Target,
+    Body, Caller, Description, Dialled, Hop, Incoming, OurTag, Own, Request, Response, Shown, Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
@@ -13,7 +13,7 @@ use super::values::{NameAddr, Via, cseq, is_sip_date, list};
 use crate::sdp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Field, IndexKey, Keyring, Secrets};
+use vault::{Field, IndexKey, Keyring, Sealed, Secrets};
 
 /// Where a message came from, and what is believed of it.
 #[derive(Debug, Clone, Copy)]
@@ -392,18 +392,25 @@ impl<'a> Text<'a, '_> {
         adhoc.and_then(|_| Dialled::new(user)).map_or(Target::Unknown, Target::AdHoc)
     }
 
-    /// Who calls, sealed; what is withheld is not sealed at all.
+    /// Who calls, sealed; what is withheld is sealed for the caller's own act only.
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
         let told = told(&self.message, from, self.origin.trusted);
-        let ring = &self.reader.ring;
         Caller {
-            name: (told.name_status == Shown::Shared)
-                .then(|| self.secrets.seal(ring, context(subject, Field::Name), &told.name)),
+            name: (told.name_status == Shown::Shared).then(|| self.seal(subject, Field::Name, &told.name)),
             number: (told.number_status == Shown::Shared)
-                .then(|| self.secrets.seal(ring, context(subject, Field::Number), &told.number)),
+                .then(|| self.seal(subject, Field::Number, &told.number)),
             name_status: told.name_status,
             number_status: told.number_status,
+            own: Own {
+                name: (!told.own_name.is_empty()).then(|| self.seal(subject, Field::OwnName, &told.own_name)),
+                number: (!told.own_number.is_empty())
+                    .then(|| self.seal(subject, Field::OwnNumber, &told.own_number)),
+            },
         }
+    }
+
+    fn seal<T>(&self, subject: u64, field: Field, text: &[u8]) -> Sealed<T> {
+        self.secrets.seal(&self.reader.ring, context(subject, field), text)
     }
 }
 
