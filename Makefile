@@ -1,5 +1,8 @@
 # `make demo` and `make test` do all of their own set-up and say what they do.
-.PHONY: demo test build bench lint setup-build setup-test
+# The proof's calls.
+CALLS ?= 1000
+
+.PHONY: demo test build bench lint privacy-proof setup-build setup-test
 
 CARGO ?= cargo
 say = @printf '\n== %s\n' "$(1)"
@@ -21,6 +24,11 @@ build: setup-build
 bench: build
 	$(call say,benches (some minutes))
 	scripts/bench
+
+## Looks for callers' identities in the running bridge's memory; prints what it finds, which must be nothing. Root only.
+privacy-proof: setup-test
+	$(call say,privacy proof with $(CALLS) calls (some minutes))
+	CALLS=$(CALLS) $(CARGO) test --release --quiet --package sotto --test proof -- --ignored --nocapture
 
 lint: setup-build
 	$(call say,fmt and clippy)

@@ -92,11 +92,23 @@ pub struct Setup<'a> {
     pub more: &'a str,
     /// Lines of the token file besides the usual one.
     pub tokens: &'a str,
+    /// System calls that the kernel refuses to the bridge, by a seccomp filter, as containers' filters do.
+    pub denied: &'static [libc::c_long],
+    /// It runs as nobody, when the test runs as root.
+    pub nobody: bool,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { listen: "127.0.0.1", trunk: "127.0.0.0/8", media: "", more: "", tokens: "" }
+        Self {
+            listen: "127.0.0.1",
+            trunk: "127.0.0.0/8",
+            media: "",
+            more: "",
+            tokens: "",
+            denied: &[],
+            nobody: false,
+        }
     }
 }
 
@@ -113,20 +125,17 @@ impl Bridge {
             "bridge.toml",
             format!(
                 "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
-                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n[conferences]\nadhoc_prefix = \"conf\"\n\
+                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
                 folder.0.display(),
                 token.display()
             ),
         );
         let log = std::fs::File::create(folder.0.join("log")).unwrap();
-        let mut child = sotto()
-            .args(["serve", "--drain-timeout", "10", "--config"])
-            .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = sotto();
+        command.args(["serve", "--drain-timeout", "10", "--config"]).arg(config);
+        setup.confine(&mut command, &folder);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let process = Process(child);
@@ -215,6 +224,42 @@ impl Bridge {
     }
 }
 
+impl Setup<'_> {
+    /// Takes rights from the process that `command` starts, which keeps its files in `folder`.
+    pub fn confine(&self, command: &mut Command, folder: &Folder) {
+        use std::os::unix::process::CommandExt;
+        const NOBODY: u32 = 65_534;
+        // SAFETY: a plain system call.
+        if self.nobody && unsafe { libc::geteuid() } == 0 {
+            std::os::unix::fs::chown(&folder.0, Some(NOBODY), Some(NOBODY)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        if self.denied.is_empty() {
+            return;
+        }
+        let step = |code: u32, k: u32, jt: u8| libc::sock_filter { code: code as u16, k, jt, jf: 0 };
+        // Load the system call's number; one that is denied jumps to the last step.
+        let mut filter = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+        for (place, call) in self.denied.iter().enumerate() {
+            let to_the_last = (self.denied.len() - place) as u8;
+            filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call as u32, to_the_last));
+        }
+        filter.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
+        filter.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0));
+        let install = move || {
+            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+            // SAFETY: system calls on a filter that lives as long as they take; the kernel only reads it.
+            let refused = unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+                    || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
+            };
+            if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        };
+        // SAFETY: between fork and exec nothing but system calls is done.
+        unsafe { command.pre_exec(install) };
+    }
+}
+
 /// A roster's feed.
 pub struct Feed(WebSocket<TcpStream>);
 
@@ -228,6 +273,12 @@ impl Feed {
                 _ => {}
             }
         }
+    }
+
+    /// Reads until the bridge closes or goes, as a host does who looks on.
+    #[allow(dead_code, reason = "only the proof needs it")]
+    pub fn look_on(mut self) {
+        while self.0.read().is_ok() {}
     }
 
     /// Events up to the first that fits, which is the last returned.

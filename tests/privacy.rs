@@ -1,6 +1,6 @@
 //! Who sees what of whom: viewers' keys, roles, scopes, and what ends them. Opened by other people's JOSE libraries.
 
-use crate::harness::{Bridge, Process, Setup, TOKEN, curl_with, here, sotto, told, until};
+use crate::harness::{Bridge, Folder, Process, Setup, TOKEN, curl_with, here, sotto, told, until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -248,6 +248,46 @@ fn a_caller_withholds_and_shares_by_code_and_every_watcher_follows() {
     let shared = &last["participant"];
     let values = [jwe(shared, "name").unwrap(), jwe(shared, "number").unwrap()];
     assert_eq!(host.open(&values), ["Ada Example", "+12025550143"]);
+}
+
+#[test]
+fn without_secret_memory_the_next_rung_is_taken_where_it_is_accepted_and_reported() {
+    let more = "[vault]\nallow_weaker = true\n";
+    for nobody in [false, true] {
+        let bridge =
+            Bridge::with(&Setup { more, nobody, denied: &[libc::SYS_memfd_secret], ..Setup::default() });
+        let ready = curl_with("GET", &format!("http://{}/readyz", bridge.admin), None, None);
+        assert!(ready.0 == 200 && ready.1.contains(r#""protection":"locked""#), "{ready:?}");
+        assert!(bridge.log().contains("protection=\"locked\""), "{}", bridge.log());
+        assert_eq!(bridge.metric("sotto_vault_secret_memory"), 0);
+        let _ada = bridge.caller("confx", 20.0, &ADA);
+        bridge.await_live("confx", 1);
+    }
+    let bridge = Bridge::with(&Setup { nobody: true, ..Setup::default() });
+    assert_eq!(bridge.metric("sotto_vault_secret_memory"), 1, "secret memory needs no root");
+}
+
+#[test]
+fn without_a_rung_that_is_accepted_the_start_is_refused() {
+    let config = "[node]\ndata_dir = \"data\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n\
+                  [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n";
+    let both = &[libc::SYS_memfd_secret, libc::SYS_mlock];
+    let cases: [(&str, &'static [libc::c_long], &str); 2] = [
+        ("", &[libc::SYS_memfd_secret], "memfd_secret failed"),
+        ("[vault]\nallow_weaker = true\n", both, "mlock failed"),
+    ];
+    for (more, denied, why) in cases {
+        let folder = Folder::new();
+        let file = folder.file("c.toml", format!("{config}{more}"));
+        let mut command = sotto();
+        command.args(["serve", "--config"]).arg(file).current_dir(&folder.0);
+        Setup { denied, ..Setup::default() }.confine(&mut command, &folder);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let said = told(&output);
+        assert!(said.contains("no protected memory") && said.contains(why), "{said}");
+        assert!(!said.contains("ready"), "{said}");
+    }
 }
 
 #[test]

@@ -124,6 +124,11 @@ impl Collector for Source {
             ("sotto_vault_escapes", "Blocks that outlived their region", status.escapes),
             ("sotto_vault_spills", "Allocations that did not fit a region", status.spills),
             ("sotto_vault_panics", "Panics caught inside regions", status.panics),
+            (
+                "sotto_audit_failed",
+                "Audit events that were refused, and writes of the audit that failed",
+                self.house.audit.failed(),
+            ),
         ] {
             write(name, help, &ConstCounter::new(value))?;
         }
@@ -133,6 +138,11 @@ impl Collector for Source {
             ("sotto_sip_transactions", "SIP transactions kept now", load(&sip.transactions) as i64),
             ("sotto_sip_streams", "SIP streams open now", load(&sip.streams) as i64),
             ("sotto_conferences", "Conferences now", self.registry.len() as i64),
+            (
+                "sotto_vault_secret_memory",
+                "1 where protected memory is secret, 0 where it is only locked",
+                i64::from(status.protection == vault::Protection::SecretMem),
+            ),
             ("sotto_vault_locked_bytes", "Bytes of protected memory", status.locked_bytes as i64),
             ("process_resident_memory_bytes", "Resident memory of this process", resident),
         ] {

@@ -1,0 +1,124 @@
+//! Callers of made-up identities over UDP and TCP, each message written by hand so that every header that can name somebody does.
+
+use super::canary::Identity;
+use crate::harness::{PATIENCE, until};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+/// One caller, with a socket of their own.
+pub struct Caller {
+    pub identity: Identity,
+    socket: Socket,
+    local: SocketAddr,
+    bridge: SocketAddr,
+    privacy: Option<&'static str>,
+    to_tag: String,
+    /// Calls made so far: each has its own branches and tag.
+    round: usize,
+}
+
+enum Socket {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Caller {
+    pub fn new(udp: SocketAddr, tcp: Option<SocketAddr>, privacy: Option<&'static str>) -> Self {
+        let bridge = tcp.unwrap_or(udp);
+        let (socket, local) = if tcp.is_some() {
+            let stream = TcpStream::connect(bridge).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let local = stream.local_addr().unwrap();
+            (Socket::Tcp(stream), local)
+        } else {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.connect(bridge).unwrap();
+            let local = socket.local_addr().unwrap();
+            (Socket::Udp(socket), local)
+        };
+        Self { identity: Identity::new(), socket, local, bridge, privacy, to_tag: String::new(), round: 0 }
+    }
+
+    fn send(&mut self, text: &str) {
+        match &mut self.socket {
+            Socket::Udp(socket) => assert_eq!(socket.send(text.as_bytes()).unwrap(), text.len()),
+            Socket::Tcp(stream) => stream.write_all(text.as_bytes()).unwrap(),
+        }
+    }
+
+    /// The 200 to a request of this method.
+    fn await_ok(&mut self, method: &str) -> String {
+        until(&format!("a 200 to {method}"), || {
+            let mut buffer = [0; 8192];
+            let len = match &mut self.socket {
+                Socket::Udp(socket) => socket.recv(&mut buffer).unwrap(),
+                // On loopback a response that was sent whole is read whole, perhaps with others.
+                Socket::Tcp(stream) => stream.read(&mut buffer).unwrap(),
+            };
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            let mut responses = text.split("SIP/2.0 ").filter(|r| r.starts_with("200 "));
+            let is_it = |r: &&str| r.lines().any(|l| l.starts_with("CSeq:") && l.ends_with(method));
+            let found = responses.find(is_it).map(str::to_owned);
+            found.filter(|r| method != "INVITE" || r.contains(&format!(";tag=f{}\r\n", self.round)))
+        })
+    }
+
+    fn message(&self, method: &str, branch: &str, cseq: u32, body: &str) -> String {
+        let Identity { name, number, email, profile, call_id } = &self.identity;
+        let (local, bridge, round) = (self.local, self.bridge, self.round);
+        let transport = if matches!(self.socket, Socket::Tcp(_)) { "TCP" } else { "UDP" };
+        let privacy = self.privacy.map_or(String::new(), |p| format!("Privacy: {p}\r\n"));
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} sip:confproof@{bridge} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch}{round}{call_id};rport\r\n\
+             Max-Forwards: 70\r\nFrom: \"{name}\" <sip:+999{number}@example.com>;tag=f{round}\r\nTo: <sip:confproof@{bridge}>{}\r\n\
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:{email}@{local}>\r\n\
+             P-Asserted-Identity: \"{name}\" <sip:+999{number}@example.com>\r\nRemote-Party-ID: <sip:{number}@example.com>\r\n\
+             Diversion: <sip:{number}@example.com>\r\nHistory-Info: <sip:{email}@example.com>;index=1\r\n\
+             Reply-To: <sip:{email}@example.com>\r\nCall-Info: <https://example.com/{profile}>;purpose=card\r\n\
+             Subject: {profile}\r\n{privacy}{kind}Content-Length: {}\r\n\r\n{body}",
+            self.to_tag,
+            body.len()
+        )
+    }
+
+    fn offer(&self) -> String {
+        let Identity { name, email, profile, .. } = &self.identity;
+        format!(
+            "v=0\r\no={name} 1 1 IN IP4 127.0.0.1\r\ns={name}\r\ni={profile}\r\nu=https://example.com/{profile}\r\n\
+             e={email}@example.com\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+        )
+    }
+
+    /// The next call will be another one.
+    pub fn again(&mut self) {
+        self.round += 1;
+        self.to_tag.clear();
+    }
+
+    /// Sends the INVITE.
+    pub fn invite(&mut self) {
+        let text = self.message("INVITE", "i", 1, &self.offer());
+        self.send(&text);
+    }
+
+    /// Waits for the 200, without an ACK.
+    pub fn await_answer(&mut self) {
+        let answer = self.await_ok("INVITE");
+        assert!(answer.contains(&self.identity.call_id));
+        let to = answer.lines().find(|l| l.starts_with("To:")).expect("a To");
+        self.to_tag = to[to.find(";tag=").expect("a tag")..].trim().to_owned();
+    }
+
+    pub fn ack(&mut self) {
+        let text = self.message("ACK", "a", 1, "");
+        self.send(&text);
+    }
+
+    pub fn bye(&mut self) {
+        let text = self.message("BYE", "b", 2, "");
+        self.send(&text);
+        self.await_ok("BYE");
+    }
+}

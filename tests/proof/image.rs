@@ -1,0 +1,211 @@
+//! A process's memory image as root can read it: every mapping, every thread's registers, every open file.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A piece of an image.
+pub struct Piece {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+/// All that could be read, and what could not, with the reason.
+#[derive(Default)]
+pub struct Image {
+    pub pieces: Vec<Piece>,
+    pub unread: Vec<(String, String)>,
+}
+
+impl Image {
+    /// Stops all threads of a process, takes its image, and lets it go on.
+    pub fn take(pid: u32) -> std::io::Result<Self> {
+        let stopped = Stopped::all(pid)?;
+        let mut image = Self::default();
+        for thread in &stopped.0 {
+            for (kind, name) in [(1, "general"), (2, "floating point"), (0x202, "extended state")] {
+                match registers(*thread, kind) {
+                    Ok(bytes) => image.pieces.push(Piece { name: format!("registers: {name}"), bytes }),
+                    Err(e) => image.unread.push((format!("registers: {name}"), e.to_string())),
+                }
+            }
+        }
+        image.mappings(pid)?;
+        drop(stopped);
+        image.files(pid)?;
+        Ok(image)
+    }
+
+    fn mappings(&mut self, pid: u32) -> std::io::Result<()> {
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
+        for line in std::fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+            let mut words = line.split_whitespace();
+            let (range, rights) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let name = words.nth(3).unwrap_or("anonymous").to_owned();
+            let bound = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+            let (from, to) = range.split_once('-').map(|(a, b)| (bound(a), bound(b))).expect("a range");
+            let name = format!("{name} {rights}");
+            if !rights.starts_with('r') {
+                // Nothing is there: PROT_NONE reservations and guard pages read as errors or zeros.
+                continue;
+            }
+            let mut bytes = vec![0; (to - from) as usize];
+            match memory.read_exact_at(&mut bytes, from) {
+                Ok(()) => self.pieces.push(Piece { name, bytes }),
+                Err(e) => self.unread.push((name, e.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&mut self, pid: u32) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let path = entry?.path();
+            let Ok(target) = std::fs::read_link(&path) else { continue };
+            // Sockets, pipes and event descriptors have no content of their own.
+            if !target.is_absolute() || Path::new("/dev").starts_with(&target) || target.starts_with("/dev") {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let name = format!("file {}", target.file_name().unwrap_or_default().to_string_lossy());
+            match File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)) {
+                Ok(_) => self.pieces.push(Piece { name, bytes }),
+                Err(e) => self.unread.push((name, e.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(|p| p.bytes.len()).sum()
+    }
+}
+
+/// A stopped process's threads. They go on when this is dropped.
+struct Stopped(Vec<i32>);
+
+impl Stopped {
+    fn all(pid: u32) -> std::io::Result<Self> {
+        let mut stopped = Self(Vec::new());
+        // Threads may come while others are being stopped; none comes when all that there are stand still.
+        loop {
+            let mut new = 0;
+            for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+                let name = entry?.file_name();
+                let thread: i32 = name.to_string_lossy().parse().expect("a thread's number");
+                if stopped.0.contains(&thread) {
+                    continue;
+                }
+                // SAFETY: system calls on a thread of a child of ours.
+                unsafe {
+                    if libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) != 0 {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                    stopped.0.push(thread);
+                    if libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) != 0
+                        || libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) != thread
+                    {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                }
+                new += 1;
+            }
+            if new == 0 {
+                return Ok(stopped);
+            }
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for thread in &self.0 {
+            // SAFETY: a thread that we stopped. One that has ended meanwhile needs nothing.
+            unsafe { libc::ptrace(libc::PTRACE_DETACH, *thread, 0, 0) };
+        }
+    }
+}
+
+fn registers(thread: i32, kind: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0u8; 16 * 1024];
+    let mut area = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: the area is ours and as long as it says; the kernel shortens it to what it wrote.
+    if unsafe { libc::ptrace(libc::PTRACE_GETREGSET, thread, kind, &raw mut area) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    bytes.truncate(area.iov_len);
+    Ok(bytes)
+}
+
+/// AES-256 key schedules in an image: offsets where 240 bytes are the expansion (FIPS 197 §5.2) of their first 32.
+pub fn aes_schedules(image: &[u8]) -> usize {
+    let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("four bytes"));
+    let mut found = 0;
+    for at in (0..image.len().saturating_sub(239)).step_by(4) {
+        let w = |i: usize| word(at + 4 * i);
+        // Three of the words that are a plain XOR tell almost everything else apart.
+        let plain = (9..12).all(|i| w(i) == w(i - 8) ^ w(i - 1));
+        if plain && w(8) != 0 && (8..60).all(|i| w(i) == w(i - 8) ^ turned(w(i - 1), i)) {
+            found += 1;
+        }
+    }
+    found
+}
+
+fn turned(word: u32, i: usize) -> u32 {
+    let substituted = |w: u32| u32::from_le_bytes(w.to_le_bytes().map(s_box));
+    match i % 8 {
+        0 => substituted(word.rotate_right(8)) ^ (1 << (i / 8 - 1)),
+        4 => substituted(word),
+        _ => word,
+    }
+}
+
+/// FIPS 197 §5.1.1: the inverse in GF(2⁸), then the affine map.
+fn s_box(byte: u8) -> u8 {
+    let times = |mut a: u8, mut b: u8| {
+        let mut product = 0;
+        while b != 0 {
+            if b & 1 == 1 {
+                product ^= a;
+            }
+            a = (a << 1) ^ if a & 0x80 != 0 { 0x1b } else { 0 };
+            b >>= 1;
+        }
+        product
+    };
+    let inverse = (0..254).fold(1, |power, _| times(power, byte));
+    (0..5).fold(0x63, |out, turn| out ^ inverse.rotate_left(turn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_of_fips_197_is_found_and_nothing_else() {
+        // FIPS 197, appendix A.3.
+        let key: [u32; 8] = [
+            0x603d_eb10,
+            0x15ca_71be,
+            0x2b73_aef0,
+            0x857d_7781,
+            0x1f35_2c07,
+            0x3b61_08d7,
+            0x2d98_10a3,
+            0x0914_dff4,
+        ];
+        let mut words: Vec<u32> = key.iter().map(|w| w.swap_bytes()).collect();
+        for i in 8..60 {
+            words.push(words[i - 8] ^ turned(words[i - 1], i));
+        }
+        assert_eq!(words[59].swap_bytes(), 0x706c_631e, "the last word of A.3");
+        let mut image = vec![0xa5; 64];
+        words.iter().for_each(|w| image.extend_from_slice(&w.to_le_bytes()));
+        image.extend([0; 4096]);
+        assert_eq!(aes_schedules(&image), 1);
+        image[70] ^= 1;
+        assert_eq!(aes_schedules(&image), 0);
+    }
+}

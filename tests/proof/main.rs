@@ -1,0 +1,277 @@
+//! The proof that a running bridge holds no readable identity: callers of made-up identities, hosts who watch, and an image of the
+//! bridge's memory, registers and files in which each identity is looked for in every form.
+//!
+//! `make privacy-proof` runs it with 1,000 calls; `make test` with fewer.
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    dead_code
+)]
+
+mod callers;
+mod canary;
+#[path = "../harness.rs"]
+mod harness;
+mod image;
+
+use callers::Caller;
+use canary::{FRAGMENT, Identity, Needles, forms};
+use harness::{Bridge, Feed, Process, Setup, TOKEN, curl_with};
+use image::{Image, aes_schedules};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a scan found.
+#[derive(Default)]
+struct Found {
+    hits: BTreeMap<String, usize>,
+    schedules: usize,
+    unread: BTreeMap<String, usize>,
+    bytes: usize,
+}
+
+fn scan(pid: u32, needles: &Needles) -> Found {
+    let image = Image::take(pid).expect("the image of a process can be taken as root");
+    let mut found = Found { bytes: image.len(), ..Found::default() };
+    for piece in &image.pieces {
+        needles.find(&piece.bytes, |at, source| {
+            let what = format!("{}: {} as {}", piece.name, source.value, source.form);
+            if found.hits.len() < 20 && !found.hits.contains_key(&what) {
+                let around = &piece.bytes[at.saturating_sub(48)..(at + 64).min(piece.bytes.len())];
+                println!("  hit in {what}: {}", String::from_utf8_lossy(around).escape_debug());
+            }
+            *found.hits.entry(what).or_default() += 1;
+        });
+        found.schedules += aes_schedules(&piece.bytes);
+    }
+    for (name, why) in image.unread {
+        *found.unread.entry(format!("{name}: {why}")).or_default() += 1;
+    }
+    found
+}
+
+/// Every form of every identity is found in a process that holds them: else a zero would prove nothing.
+fn control(identities: &[&Identity], needles: &Needles) {
+    let script = "import sys,time\nheld=sys.stdin.buffer.read()\nprint(len(held),flush=True)\ntime.sleep(60)";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut expected = std::collections::BTreeSet::new();
+    for identity in identities {
+        for (value, text) in identity.values() {
+            for (form, bytes) in forms(text) {
+                input.write_all(&bytes).unwrap();
+                input.write_all(b"\xff\xfe").unwrap();
+                expected.insert((value, form));
+            }
+        }
+    }
+    drop(input);
+    let mut said = [0; 1];
+    std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut said).unwrap();
+    let child = Process(child);
+    let image = Image::take(child.0.id()).unwrap();
+    let mut seen = std::collections::BTreeMap::new();
+    for piece in &image.pieces {
+        needles.find(&piece.bytes, |_, s| {
+            seen.entry((s.value, s.form)).or_insert_with(std::collections::BTreeSet::new).insert(s.identity);
+        });
+    }
+    for what in &expected {
+        let found = seen.get(what);
+        let missed = (0..identities.len()).filter(|n| found.is_none_or(|f| !f.contains(n))).count();
+        assert_eq!(missed, 0, "the scanner finds {what:?}");
+    }
+    println!("positive control: {} identities found in each of {} forms", identities.len(), expected.len());
+}
+
+struct Report {
+    name: &'static str,
+    scans: usize,
+    hits: usize,
+    schedules: usize,
+    megabytes: usize,
+    unread: BTreeMap<String, usize>,
+}
+
+fn moment(name: &'static str, pid: u32, scans: usize, needles: &Needles) -> Report {
+    let mut report = Report { name, scans, hits: 0, schedules: 0, megabytes: 0, unread: BTreeMap::new() };
+    for _ in 0..scans {
+        let found = scan(pid, needles);
+        report.hits += found.hits.values().sum::<usize>();
+        report.schedules = report.schedules.max(found.schedules);
+        report.megabytes = found.bytes >> 20;
+        report.unread = found.unread;
+    }
+    report.print();
+    report
+}
+
+impl Report {
+    fn print(&self) {
+        println!(
+            "{:<44} {:>3} scans of {:>4} MiB   hits {:>4}   AES-256 key schedules {}",
+            self.name, self.scans, self.megabytes, self.hits, self.schedules
+        );
+    }
+}
+
+/// A host with a key, who watches.
+fn host(bridge: &Bridge) -> Feed {
+    let secret = vault::opener::ViewerSecret::generate().unwrap();
+    let (x, y) = secret.coordinates();
+    let body = format!(r#"{{"jwk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#);
+    let url = format!("http://{}/v1/viewer-keys", bridge.http);
+    assert_eq!(curl_with("POST", &url, Some(TOKEN), Some(&body)).0, 201);
+    bridge.watch("confproof")
+}
+
+/// Callers who are in the meeting, every fourth of them withholding, every fifth on TCP.
+fn join(bridge: &Bridge, calls: usize) -> Vec<Caller> {
+    let mut callers: Vec<Caller> = (0..calls)
+        .map(|n| {
+            let privacy = [None, None, None, Some("id")][n % 4].or((n % 8 == 6).then_some("user;id"));
+            Caller::new(bridge.sip, (n % 5 == 4).then_some(bridge.tcp), privacy)
+        })
+        .collect();
+    for caller in &mut callers {
+        caller.invite();
+        caller.await_answer();
+        caller.ack();
+    }
+    callers
+}
+
+fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
+    // SAFETY: a plain system call.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("passed over: only root may read another process's memory image");
+        return;
+    }
+    let more = format!("trusted = true\n[vault]\nallow_weaker = {weaker}\n");
+    let bridge = Bridge::with(&Setup {
+        more: &more,
+        denied: if weaker { &[libc::SYS_memfd_secret] } else { &[] },
+        ..Setup::default()
+    });
+    let pid = bridge.process.0.id();
+    let mut first = join(&bridge, 1);
+    // Their feeds are read by threads, as hosts do.
+    let watchers: Vec<_> = (0..3).map(|_| host(&bridge)).collect();
+    for feed in watchers {
+        std::thread::spawn(move || feed.look_on());
+    }
+    let begun = Instant::now();
+    let mut callers = join(&bridge, calls - 1);
+    callers.append(&mut first);
+    bridge.await_metric("sotto_calls", calls as u64);
+    println!(
+        "{calls} calls in {:.1} s; fragments from {FRAGMENT} characters on",
+        begun.elapsed().as_secs_f32()
+    );
+    // More callers come while the bridge is looked at: their identities must be known before.
+    let late: Vec<Caller> = (0..calls.max(200)).map(|_| Caller::new(bridge.sip, None, None)).collect();
+    let identities: Vec<&Identity> = callers.iter().chain(&late).map(|c| &c.identity).collect();
+    let needles = Needles::new(identities.iter().copied());
+    control(&identities[..calls.min(100)], &needles);
+    let mut reports = vec![moment("during the calls, hosts watching", pid, 1, &needles)];
+    drop(identities);
+
+    // Under load: INVITEs, answers and hang-ups without a pause; some answers are not acknowledged and so repeated.
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = over.clone();
+    let load = std::thread::spawn(move || {
+        let mut rounds = 0;
+        let mut late = late;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            for caller in &mut late {
+                caller.again();
+                caller.invite();
+                caller.await_answer();
+                // The same INVITE once more, and an answer that is repeated until the ACK comes.
+                caller.invite();
+                caller.ack();
+                caller.bye();
+                rounds += 1;
+            }
+        }
+        (late, rounds)
+    });
+    if under_load > 0 {
+        reports.push(moment("under INVITE load, threads stopped", pid, under_load, &needles));
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (mut late, rounds) = load.join().unwrap();
+    println!("{rounds} calls were made meanwhile");
+
+    // So few that their ACKs come before the bridge gives up on them (64 × T1, RFC 3261 §13.3.1.4).
+    late.truncate(100);
+    for caller in &mut late {
+        caller.again();
+        caller.invite();
+        caller.await_answer();
+    }
+    reports.push(moment("while answers are repeated for want of an ACK", pid, 2, &needles));
+    for caller in late.iter_mut().chain(&mut callers) {
+        caller.ack();
+        caller.bye();
+    }
+    bridge.await_metric("sotto_calls", 0);
+    reports.push(moment("after the last hang-up", pid, 1, &needles));
+    // Transactions end by their timers (32 s at most): the memory is looked at when they are gone.
+    if !after.is_zero() {
+        std::thread::sleep(after);
+        reports.push(moment("later, when all timers have ended", pid, 1, &needles));
+    }
+    println!("not readable, also for root:");
+    for (what, count) in &reports[0].unread {
+        println!("  {count} × {what}");
+    }
+    for report in &reports {
+        // On ordinary pages a message that is just being read is readable, as the vault's keys are: that is why the first rung exists.
+        let idle = report.name != "under INVITE load, threads stopped";
+        if !weaker || idle {
+            assert_eq!(report.hits, 0, "{}", report.name);
+        }
+        if weaker {
+            assert!(
+                report.schedules > 0,
+                "the control for keys: on ordinary pages the vault's own are found"
+            );
+        } else {
+            assert_eq!(report.schedules, 0, "{}: no key of the vault is in the image", report.name);
+        }
+    }
+}
+
+#[test]
+fn a_memory_image_holds_no_identity_and_no_key() {
+    prove(60, 5, Duration::ZERO, false);
+}
+
+#[test]
+fn what_was_read_is_wiped_where_pages_are_ordinary() {
+    prove(60, 0, Duration::ZERO, true);
+}
+
+/// For `make privacy-proof`.
+#[test]
+#[ignore = "takes minutes: make privacy-proof"]
+fn a_thousand_calls() {
+    let calls = std::env::var("CALLS").ok().and_then(|c| c.parse().ok()).unwrap_or(1000);
+    println!("\n== secret pages");
+    prove(calls, 20, Duration::from_secs(40), false);
+    println!("\n== ordinary, locked pages: proves the wiping");
+    prove(calls, 0, Duration::from_secs(40), true);
+}
