@@ -315,3 +315,27 @@ fn sotto_roster_shows_the_names_of_who_shares_them() {
     assert!(text.contains("name Ada Example, number +12025550143"), "{text}");
     assert!(text.contains("name Bob Example, number withheld"), "{text}");
 }
+
+#[test]
+fn what_is_usual_for_a_trunk_is_withheld_from_the_start() {
+    let bridge = Bridge::with(&Setup { more: "withhold = [\"name\"]\n", ..Setup::default() });
+    let _ada = bridge.caller("confx", 20.0, &ADA);
+    bridge.await_live("confx", 1);
+    let row = &bridge.roster("confx")[0];
+    let status = (&row["name"]["status"], &row["number"]["status"]);
+    assert_eq!(status, (&"withheld".into(), &"shared".into()));
+}
+
+#[test]
+fn a_conference_has_its_own_usual_and_may_refuse_who_is_anonymous() {
+    let more = "[[conference]]\nid = \"board\"\nnumber = \"+12025550100\"\nrefuse_anonymous = true\nwithhold = [\"number\"]\n";
+    let bridge = Bridge::with(&Setup { more, ..Setup::default() });
+    let anonymous = [ADA.as_slice(), &["--privacy", "id"]].concat();
+    let refused = bridge.call("+12025550100", 1.0, &anonymous).output().unwrap();
+    assert!(!refused.status.success() && told(&refused).contains("433"), "{}", told(&refused));
+    let _ada = bridge.caller("+12025550100", 20.0, &ADA);
+    bridge.await_live("board", 1);
+    let row = &bridge.roster("board")[0];
+    let status = (&row["name"]["status"], &row["number"]["status"]);
+    assert_eq!(status, (&"shared".into(), &"withheld".into()));
+}

@@ -46,7 +46,7 @@ pub fn message(bytes: &[u8]) {
 /// Whether a datagram is read without fault.
 #[allow(dead_code)]
 pub fn is_read(bytes: &[u8]) -> bool {
-    let origin = Origin { source: PEER, reliable: false, trusted: true };
+    let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
     STACK.with_borrow_mut(|Stack { reader, region }| {
         let received = region.receive(|buffer| {
             buffer[..bytes.len()].copy_from_slice(bytes);
@@ -68,7 +68,7 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
     let mut now = Instant::now();
     let flow = Flow { remote: PEER, local: LOCAL, connection: 0, reliable: false };
     let mut endpoint = Endpoint::new(Times::default(), Limits::default());
-    let origin = Origin { source: PEER, reliable: false, trusted: true };
+    let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
     let read = region
         .run(|i| reader.read(i.secrets, i.rx, origin))
         .expect("no panic, and not too large for the region");

@@ -57,7 +57,12 @@ impl Stack {
                 Ok((bytes.len(), ()))
             })
             .unwrap();
-        let origin = Origin { source: self.flow.remote, reliable: false, trusted: false };
+        let origin = Origin {
+            source: self.flow.remote,
+            reliable: false,
+            trusted: false,
+            withhold: Default::default(),
+        };
         let reader = &self.reader;
         let read = self.region.run(|i| reader.read(i.secrets, i.rx, origin)).expect("no panic");
         if let Ok(incoming) = read {

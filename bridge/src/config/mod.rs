@@ -142,6 +142,10 @@ pub struct Conferences {
     pub withhold_code: Spanned<String>,
     /// Keys with which a caller shares them.
     pub share_code: Spanned<String>,
+    /// What participants withhold unless they share it themselves or ask for `Privacy: none`, and unless a conference says otherwise.
+    pub withhold: Withhold,
+    /// Refuse callers who withhold their number: 433 (RFC 5079).
+    pub refuse_anonymous: bool,
 }
 
 impl Default for Conferences {
@@ -151,6 +155,8 @@ impl Default for Conferences {
             capacity: Spanned::new(0..0, 500),
             withhold_code: Spanned::new(0..0, "*67".into()),
             share_code: Spanned::new(0..0, "*82".into()),
+            withhold: Withhold::default(),
+            refuse_anonymous: false,
         }
     }
 }
@@ -183,6 +189,39 @@ pub struct Trunk {
     /// Whether its identity headers are believed (RFC 3325).
     #[serde(default)]
     pub trusted: bool,
+    /// What its callers withhold unless they share it themselves or ask for `Privacy: none`.
+    #[serde(default)]
+    pub withhold: Withhold,
+}
+
+/// Values that are withheld: `["name", "number"]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<Attribute>")]
+pub struct Withhold {
+    /// The display name.
+    pub name: bool,
+    /// The number.
+    pub number: bool,
+}
+
+/// A value of a caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Attribute {
+    Name,
+    Number,
+}
+
+impl From<Vec<Attribute>> for Withhold {
+    fn from(list: Vec<Attribute>) -> Self {
+        Self { name: list.contains(&Attribute::Name), number: list.contains(&Attribute::Number) }
+    }
+}
+
+impl From<Withhold> for sip_stack::Withhold {
+    fn from(Withhold { name, number }: Withhold) -> Self {
+        Self { name, number }
+    }
 }
 
 /// `[[conference]]`
@@ -195,4 +234,8 @@ pub struct Conference {
     pub number: Spanned<String>,
     /// Participants, 1 to 10,000.
     pub capacity: Option<Spanned<usize>>,
+    /// Like `conferences.withhold`.
+    pub withhold: Option<Withhold>,
+    /// Like `conferences.refuse_anonymous`.
+    pub refuse_anonymous: Option<bool>,
 }

@@ -239,6 +239,11 @@ impl Focus {
         if self.legs.len() >= self.plan.capacity {
             return self.reject(call, 486, None);
         }
+        let withheld = |c: &sip_stack::Caller| c.number_status == Shown::Withheld;
+        if self.plan.refuse_anonymous && invite.caller.as_ref().is_some_and(withheld) {
+            // RFC 5079 §4: Anonymity Disallowed.
+            return self.reject(call, 433, None);
+        }
         let can = &self.house.capabilities;
         let (audio, theirs) = match &invite.offer {
             Some(offer) => match sdp::answer(offer, can, false) {
@@ -286,16 +291,27 @@ impl Focus {
     /// The caller's values pass from the call's key to the conference's.
     fn adopt(&self, invite: &Invite) -> Identity {
         let caller = invite.caller.as_ref();
-        let status = |of: fn(&sip_stack::Caller) -> Shown| caller.map_or(Shown::Absent, of);
+        let usual = caller.filter(|c| !c.asks_for_none).map(|_| self.plan.withhold).unwrap_or_default();
+        let status =
+            |of: fn(&sip_stack::Caller) -> Shown, withheld: bool| match caller.map_or(Shown::Absent, of) {
+                Shown::Shared if withheld => Shown::Withheld,
+                status => status,
+            };
         let (name, number) = (caller.and_then(|c| c.name.as_ref()), caller.and_then(|c| c.number.as_ref()));
         Identity {
-            name: self.value(invite.call, name, invite.subject, [Field::Name; 2], status(|c| c.name_status)),
+            name: self.value(
+                invite.call,
+                name,
+                invite.subject,
+                [Field::Name; 2],
+                status(|c| c.name_status, usual.name),
+            ),
             number: self.value(
                 invite.call,
                 number,
                 invite.subject,
                 [Field::Number; 2],
-                status(|c| c.number_status),
+                status(|c| c.number_status, usual.number),
             ),
         }
     }

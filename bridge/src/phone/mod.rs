@@ -120,7 +120,7 @@ impl UserAgent {
         let listen = vec![(Protocol::Udp, address), (Protocol::Tcp, address)];
         let config = transport::Config { listen, ..Default::default() };
         // It asked to be answered, so it listens to everybody.
-        let admit = |_| Some(transport::Admission { trusted: false });
+        let admit = |_| Some(transport::Admission { trusted: false, withhold: Default::default() });
         let (handle, mut events) = transport::start(vault, reader, config, Arc::new(admit))?;
         let calls = Calls::default();
         let (routes, busy) = (calls.clone(), handle.clone());

@@ -12,6 +12,10 @@ pub struct Plan {
     pub capacity: usize,
     /// Whether it exists only while somebody is in it.
     pub adhoc: bool,
+    /// What participants withhold unless they share it themselves.
+    pub withhold: config::Withhold,
+    /// Callers who withhold their number are refused.
+    pub refuse_anonymous: bool,
 }
 
 /// All numbers of ours.
@@ -20,17 +24,26 @@ pub struct Routing {
     plans: Vec<Plan>,
     numbers: Vec<String>,
     adhoc_prefix: Option<String>,
-    capacity: usize,
+    /// What conferences are like that say nothing of it.
+    usual: Plan,
 }
 
 impl Routing {
     /// From the configuration.
     pub fn new(config: &Config) -> Self {
-        let capacity = *config.conferences.capacity.get_ref();
+        let usual = Plan {
+            id: String::new(),
+            capacity: *config.conferences.capacity.get_ref(),
+            adhoc: true,
+            withhold: config.conferences.withhold,
+            refuse_anonymous: config.conferences.refuse_anonymous,
+        };
         let plan = |c: &config::Conference| Plan {
             id: c.id.get_ref().clone(),
-            capacity: c.capacity.as_ref().map_or(capacity, |c| *c.get_ref()),
+            capacity: c.capacity.as_ref().map_or(usual.capacity, |c| *c.get_ref()),
             adhoc: false,
+            withhold: c.withhold.unwrap_or(usual.withhold),
+            refuse_anonymous: c.refuse_anonymous.unwrap_or(usual.refuse_anonymous),
         };
         Self {
             plans: config.conference.iter().map(plan).collect(),
@@ -40,7 +53,7 @@ impl Routing {
                 .map(|c| config::digits(c.number.get_ref()).unwrap_or_default())
                 .collect(),
             adhoc_prefix: config.conferences.adhoc_prefix.as_ref().map(|p| p.get_ref().clone()),
-            capacity,
+            usual,
         }
     }
 
@@ -55,7 +68,7 @@ impl Routing {
             Target::Number(place) => self.plans.get(place).cloned(),
             // An ad-hoc name that is a configured conference's would let callers in by its id.
             Target::AdHoc(name) if self.plans.iter().all(|p| p.id != name.as_str()) => {
-                Some(Plan { id: name.as_str().to_owned(), capacity: self.capacity, adhoc: true })
+                Some(Plan { id: name.as_str().to_owned(), ..self.usual.clone() })
             }
             Target::AdHoc(_) | Target::Unknown => None,
         }

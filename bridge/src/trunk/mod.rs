@@ -16,7 +16,12 @@ impl Trunks {
     pub fn new(trunks: &[config::Trunk]) -> Self {
         let mut networks: Vec<_> = trunks
             .iter()
-            .flat_map(|t| t.from.get_ref().iter().map(|n| (n.0, Admission { trusted: t.trusted })))
+            .flat_map(|t| {
+                t.from
+                    .get_ref()
+                    .iter()
+                    .map(|n| (n.0, Admission { trusted: t.trusted, withhold: t.withhold.into() }))
+            })
             .collect();
         networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
         Self { networks }

@@ -44,7 +44,12 @@ impl Side {
                 Ok((text.len(), ()))
             })
             .unwrap();
-        let origin = Origin { source: self.flow.remote, reliable: self.flow.reliable, trusted: true };
+        let origin = Origin {
+            source: self.flow.remote,
+            reliable: self.flow.reliable,
+            trusted: true,
+            withhold: Default::default(),
+        };
         let reader = &self.reader;
         let read = self.region.run(|i| reader.read(i.secrets, i.rx, origin)).unwrap();
         if let Ok(incoming) = read {

@@ -20,31 +20,54 @@ pub(super) struct Told {
     pub name_status: Shown,
     /// The number's status.
     pub number_status: Shown,
+    /// The caller asks that no privacy be applied, whatever is usual (RFC 3323 §4.2 `none`).
+    pub asks_for_none: bool,
     /// Display name that the caller could share; empty when there is none.
     pub own_name: Vec<u8>,
     /// Number that the caller could share; empty when there is none.
     pub own_number: Vec<u8>,
 }
 
-/// Reads From and, where the source is `trusted` to assert it and it is not withheld, P-Asserted-Identity.
-pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool) -> Told {
+/// Values that are withheld unless the caller asks otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Withhold {
+    /// The display name.
+    pub name: bool,
+    /// The number.
+    pub number: bool,
+}
+
+/// Reads From and, where the source is `trusted` to assert it and it is not withheld, P-Asserted-Identity or, from peers that know
+/// only the older header, Remote-Party-ID. What is withheld is the most of what any header asks for; `usual` is withheld too
+/// unless the caller asks for no privacy at all.
+pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: Withhold) -> Told {
     let privacy = privacy(m.all(Name::Privacy));
+    let parties = || m.all(Name::RemotePartyId).filter_map(list).flatten().filter_map(NameAddr::parse);
+    let parties =
+        || parties().filter(|p| !p.param(b"party").is_some_and(|v| v.eq_ignore_ascii_case(b"called")));
+    let mut withheld = privacy.withhold;
+    parties().for_each(|party| remote_party(&party, &mut withheld));
+    let asks_for_none = privacy.none && withheld == Withhold::default();
     let anonymous = is_anonymous(from);
     let asserted = m
         .all(Name::PAssertedIdentity)
-        .filter(|_| trusted)
         .filter_map(list)
         .flatten()
-        .find_map(NameAddr::parse);
+        .find_map(NameAddr::parse)
+        .or_else(|| parties().next())
+        .filter(|_| trusted);
     // RFC 3325 §9.3: with `id` nothing of the asserted identity is disclosed, its display name neither.
-    let (mut name, mut number) = texts(asserted.as_ref().filter(|_| !privacy.number), from);
+    let (mut name, mut number) = texts(asserted.as_ref().filter(|_| !withheld.number), from);
     // What is anonymous tells nothing that could be shared.
     let (own_name, own_number) = match (&asserted, anonymous) {
         (None, true) => Default::default(),
         (Some(asserted), true) => texts(Some(asserted), asserted),
         (asserted, false) => texts(asserted.as_ref(), from),
     };
-    let shown = |withheld: bool, text: &mut Vec<u8>| match (withheld, text.is_empty()) {
+    let shown = |withheld: bool, usual: bool, text: &mut Vec<u8>| match (
+        withheld || anonymous || usual && !asks_for_none,
+        text.is_empty(),
+    ) {
         (true, _) => {
             text.clear();
             Shown::Withheld
@@ -53,8 +76,9 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool) -> Told 
         (false, false) => Shown::Shared,
     };
     Told {
-        name_status: shown(privacy.name || anonymous, &mut name),
-        number_status: shown(privacy.number || anonymous, &mut number),
+        name_status: shown(withheld.name, usual.name, &mut name),
+        number_status: shown(withheld.number, usual.number, &mut number),
+        asks_for_none,
         name,
         number,
         own_name,
@@ -73,31 +97,71 @@ fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> (Vec<u8>, Vec<
     (name, number)
 }
 
+#[derive(Default)]
 struct Privacy {
-    name: bool,
-    number: bool,
+    withhold: Withhold,
+    none: bool,
+    critical: bool,
+    /// It asks for something that is none of the field's words.
+    unknown: bool,
 }
 
-/// RFC 3323 §4.2 and RFC 3325 §9.3: `id` withholds the number and what is asserted, `user`, `header` and `session` everything.
-/// Separated by semicolons; some peers use commas; case does not matter.
+/// RFC 3323 §4.2, RFC 3325 §9.3 and RFC 7044 §10.1: `id` withholds the number and what is asserted, `user`, `header` and `session`
+/// everything; `history` is kept by itself, for no History-Info is passed on. A word that nobody knows withholds everything: it asks for
+/// privacy. Separated by semicolons; some peers use commas; case does not matter.
 fn privacy<'a>(values: impl Iterator<Item = &'a [u8]>) -> Privacy {
-    let mut privacy = Privacy { name: false, number: false };
-    for value in values.flat_map(|v| v.split(|b| b";,".contains(b))).map(trim) {
-        let is = |word: &[u8]| value.eq_ignore_ascii_case(word);
-        privacy.number |= is(b"id") || is(b"user") || is(b"header") || is(b"session");
-        privacy.name |= is(b"user") || is(b"header") || is(b"session");
+    let mut privacy = Privacy::default();
+    let words = values.flat_map(|v| v.split(|b| b";,".contains(b))).map(trim).filter(|w| !w.is_empty());
+    for word in words {
+        match word.to_ascii_lowercase().as_slice() {
+            b"none" => privacy.none = true,
+            b"critical" => privacy.critical = true,
+            b"history" => {}
+            b"id" => privacy.withhold.number = true,
+            known => {
+                privacy.withhold = Withhold { name: true, number: true };
+                privacy.unknown |= !matches!(known, b"user" | b"header" | b"session");
+            }
+        }
     }
     privacy
 }
 
+/// Whether a request asks for privacy that cannot be kept and must then fail (RFC 3323 §5): what is asked for is not known, or is all
+/// and nothing at once.
+pub(super) fn asks_too_much(m: &Message<'_>) -> bool {
+    let privacy = privacy(m.all(Name::Privacy));
+    privacy.critical && (privacy.unknown || privacy.none && privacy.withhold != Withhold::default())
+}
+
+/// `Remote-Party-ID;privacy=…` (draft-ietf-sip-privacy-04 §6.3): `full`, `name`, `uri` and `off`, each of which may end in `-network`; what
+/// else there may be is taken as `full`.
+fn remote_party(party: &NameAddr<'_>, withhold: &mut Withhold) {
+    let Some(value) = party.param(b"privacy") else { return };
+    let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
+    for word in value.split(|b| b",;".contains(b)).map(trim) {
+        let word = word.to_ascii_lowercase();
+        match word.strip_suffix(b"-network").unwrap_or(&word) {
+            b"off" => {}
+            b"name" => withhold.name = true,
+            b"uri" => withhold.number = true,
+            _ => *withhold = Withhold { name: true, number: true },
+        }
+    }
+}
+
+/// Whether From says that it does not say who calls (RFC 3323 §4.1.1.3, and what carriers write for it).
 fn is_anonymous(from: &NameAddr<'_>) -> bool {
-    let is = |text: &[u8], word: &[u8]| text.eq_ignore_ascii_case(word);
-    let display = trim(from.display);
-    let display = display.strip_prefix(b"\"").and_then(|d| d.strip_suffix(b"\"")).unwrap_or(display);
-    let host = matches!(from.uri.host, Some(Host::Name(host)) if is(host, b"anonymous.invalid"));
+    let (mut display, mut user) = (Vec::new(), Vec::new());
+    display_text(from.display, LONGEST_NAME, &mut display);
+    unescape(from.uri.user.unwrap_or_default(), &mut user);
+    let is =
+        |text: &[u8], words: &[&str]| words.iter().any(|w| trim(text).eq_ignore_ascii_case(w.as_bytes()));
+    let host = matches!(from.uri.host, Some(Host::Name(host))
+        if is(host.strip_suffix(b".").unwrap_or(host), &["anonymous.invalid"]));
     // Who leaves the user part out says no number, and wants none said.
-    let user = from.uri.user.is_none_or(|u| is(u, b"anonymous") || is(u, b"restricted"));
-    host || user || [&b"anonymous"[..], b"restricted", b"private"].iter().any(|w| is(display, w))
+    let user = from.uri.user.is_none() || is(&user, &["anonymous", "restricted"]);
+    host || user || is(&display, &["anonymous", "restricted", "private"])
 }
 
 #[cfg(test)]
@@ -109,7 +173,7 @@ mod tests {
         let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
         let message = Message::lex(&mut text).unwrap();
         let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-        let told = told(&message, &from, trusted);
+        let told = told(&message, &from, trusted, Withhold::default());
         let or = |text: Vec<u8>, status| match status {
             Shown::Shared => Ok(String::from_utf8(text).unwrap()),
             status => {
@@ -149,6 +213,91 @@ mod tests {
     }
 
     #[test]
+    fn contradicting_and_unknown_wishes_withhold_the_most() {
+        for value in ["none;user", "NONE, header", "confidential", "off", "id;whatever"] {
+            let headers = format!("{ADA}\r\n{ASSERTED}\r\nPrivacy: {value}");
+            assert_eq!(said(&headers, true), (Err(Shown::Withheld), Err(Shown::Withheld)), "{value}");
+        }
+        for headers in ["Privacy: none\r\nPrivacy: user", "Privacy: user\r\nPrivacy: none"] {
+            assert_eq!(said(&format!("{ADA}\r\n{headers}"), false).0, Err(Shown::Withheld), "{headers}");
+        }
+        assert_eq!(said(&format!("{ADA}\r\nPrivacy: history;;"), false).0, Ok("Ada".into()));
+    }
+
+    #[test]
+    fn critical_privacy_that_cannot_be_kept_is_told_from_what_can() {
+        let asks = |value: &str| {
+            let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\nPrivacy: {value}\r\n\r\n").into_bytes();
+            asks_too_much(&Message::lex(&mut text).unwrap())
+        };
+        for kept in
+            ["critical", "id;critical", "user;header;session;history;critical", "none;critical", "unheard-of"]
+        {
+            assert!(!asks(kept), "{kept}");
+        }
+        for not_kept in ["critical;unheard-of", "none;id;critical", "Critical, NONE, user"] {
+            assert!(asks(not_kept), "{not_kept}");
+        }
+    }
+
+    #[test]
+    fn a_remote_party_id_counts_like_the_newer_headers() {
+        let ok = |s: &str| Ok(s.to_owned());
+        let none = || Err(Shown::Withheld);
+        let rpid = |params: &str| {
+            format!(
+                "{ADA}\r\nRemote-Party-ID: \"Ada R.\" <sip:+12025550177@example.com>;party=calling{params}"
+            )
+        };
+        for (params, trusted, expected) in [
+            ("", true, (ok("Ada R."), ok("+12025550177"))),
+            (";privacy=off", true, (ok("Ada R."), ok("+12025550177"))),
+            ("", false, (ok("Ada"), ok("+12025550143"))),
+            (";privacy=full", true, (none(), none())),
+            (";privacy=full", false, (none(), none())),
+            (";privacy=FULL-network", true, (none(), none())),
+            (";privacy=name", true, (none(), ok("+12025550177"))),
+            (";privacy=\"uri,name\"", false, (none(), none())),
+            (";privacy=secret", true, (none(), none())),
+            (";privacy=uri", true, (ok("Ada"), none())),
+        ] {
+            assert_eq!(said(&rpid(params), trusted), expected, "{params} {trusted}");
+        }
+        let called = rpid("").replace("calling", "called;privacy=full");
+        assert_eq!(said(&called, true), (ok("Ada"), ok("+12025550143")), "it tells of the one who is called");
+        let both = format!("{ASSERTED}\r\n{}", rpid(""));
+        assert_eq!(said(&both, true).0, ok("Ada L."));
+    }
+
+    #[test]
+    fn diversion_and_history_tell_nothing_of_the_caller() {
+        let headers = "From: <sip:+12025550143@example.com>;tag=1\r\nDiversion: \"Bob\" <sip:bob@example.com>\r\n\
+            History-Info: \"Eve\" <sip:eve@example.com>;index=1\r\nReferred-By: \"Dan\" <sip:dan@example.com>";
+        assert_eq!(said(headers, true), (Err(Shown::Absent), Ok("+12025550143".into())));
+    }
+
+    #[test]
+    fn what_is_usual_is_withheld_unless_the_caller_asks_for_no_privacy() {
+        let usual = Withhold { name: true, number: false };
+        let status = |headers: &str| {
+            let mut text =
+                format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{ADA}\r\n{headers}\r\n\r\n").into_bytes();
+            let message = Message::lex(&mut text).unwrap();
+            let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
+            let told = told(&message, &from, true, usual);
+            assert_eq!(
+                (told.name.is_empty(), told.own_name.is_empty()),
+                (told.name_status != Shown::Shared, false)
+            );
+            (told.name_status, told.number_status, told.asks_for_none)
+        };
+        use Shown::{Shared, Withheld};
+        assert_eq!(status("X: y"), (Withheld, Shared, false));
+        assert_eq!(status("Privacy: none"), (Shared, Shared, true));
+        assert_eq!(status("Privacy: none;id"), (Withheld, Withheld, false));
+    }
+
+    #[test]
     fn an_anonymous_from_withholds_everything() {
         for from in [
             "\"Ada\" <sip:anonymous@anonymous.invalid>",
@@ -157,6 +306,9 @@ mod tests {
             "Restricted <sip:+12025550143@example.com>",
             "\"Ada\" <sip:restricted@example.com>",
             "\"Ada\" <sip:example.com>",
+            "\"Ada\" <sip:%41nonymous@example.com>",
+            "\"An\\onymous \" <sip:+12025550143@example.com>",
+            "\"Ada\" <sip:+12025550143@Anonymous.Invalid.>",
         ] {
             let headers = format!("From: {from};tag=1\r\n{ASSERTED}");
             assert_eq!(said(&headers, true), (Err(Shown::Withheld), Err(Shown::Withheld)), "{from}");
@@ -169,7 +321,7 @@ mod tests {
             let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
             let message = Message::lex(&mut text).unwrap();
             let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-            let told = told(&message, &from, trusted);
+            let told = told(&message, &from, trusted, Withhold::default());
             [told.own_name, told.own_number].map(|t| String::from_utf8(t).unwrap())
         };
         let anonymous = "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1";

@@ -176,6 +176,8 @@ vault::leaves! {
         pub name_status: Shown,
         /// The number's status.
         pub number_status: Shown,
+        /// The caller asks that no privacy be applied, whatever is usual (RFC 3323 §4.2).
+        pub asks_for_none: bool,
         /// What the caller could share by an act of their own.
         pub own: Own,
     }

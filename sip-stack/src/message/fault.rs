@@ -41,6 +41,8 @@ impl Fault {
     pub const URI_SCHEME: Self = Self(416);
     /// RFC 3261 §21.4.15.
     pub const BAD_EXTENSION: Self = Self(420);
+    /// Privacy that is critical and cannot be kept (RFC 3323 §5).
+    pub const PRIVACY: Self = Self(500);
     /// RFC 3261 §21.5.6.
     pub const VERSION: Self = Self(505);
 }

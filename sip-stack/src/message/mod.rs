@@ -14,6 +14,7 @@ pub mod read;
 pub mod uri;
 pub mod values;
 
+pub use caller::Withhold;
 pub use compose::{Reply, ReplyExtras, Wire, WireRequest};
 pub use facts::{Body, Caller, Dialled, Hop, Incoming, Own, Request, Response, Shown, Target};
 pub use fault::{Fault, Malformed};

@@ -1,6 +1,6 @@
 //! A message inside a region becomes an [`Incoming`]: what the machines need, without a readable name in it.
 
-use super::caller::told;
+use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
     Body, Caller, Description, Dialled, Hop, Incoming, OurTag, Own, Request, Response, Shown, Target,
 };
@@ -24,6 +24,8 @@ pub struct Origin {
     pub reliable: bool,
     /// Whether the source is trusted to assert identity (RFC 3325 §2.3).
     pub trusted: bool,
+    /// What its callers withhold unless they ask otherwise.
+    pub withhold: Withhold,
 }
 
 /// The numbers that are ours: what does not match here never leaves the region.
@@ -151,6 +153,7 @@ impl<'a> Text<'a, '_> {
         );
         wrong(method == Method::Invite && !self.accepts_sdp(), Fault::NOT_ACCEPTABLE);
         let makes_dialog = method == Method::Invite;
+        wrong(makes_dialog && asks_too_much(m), Fault::PRIVACY);
         let contact =
             m.first(Name::Contact).and_then(|c| list(c)?.first().copied()).and_then(NameAddr::parse);
         wrong(
@@ -394,13 +397,14 @@ impl<'a> Text<'a, '_> {
 
     /// Who calls, sealed; what is withheld is sealed for the caller's own act only.
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
-        let told = told(&self.message, from, self.origin.trusted);
+        let told = told(&self.message, from, self.origin.trusted, self.origin.withhold);
         Caller {
             name: (told.name_status == Shown::Shared).then(|| self.seal(subject, Field::Name, &told.name)),
             number: (told.number_status == Shown::Shared)
                 .then(|| self.seal(subject, Field::Number, &told.number)),
             name_status: told.name_status,
             number_status: told.number_status,
+            asks_for_none: told.asks_for_none,
             own: Own {
                 name: (!told.own_name.is_empty()).then(|| self.seal(subject, Field::OwnName, &told.own_name)),
                 number: (!told.own_number.is_empty())

@@ -236,8 +236,9 @@ pub fn is_sip_date(value: &[u8]) -> bool {
         && zone == b"GMT"
 }
 
-/// A display name's text: quotes and escapes resolved, cut at `most` bytes on a character's edge.
+/// A display name's text: quotes and escapes resolved, cut at `most` bytes on a character's edge. What is not UTF-8 becomes U+FFFD.
 pub fn display_text(display: &[u8], most: usize, out: &mut Vec<u8>) {
+    let mut text = Vec::new();
     match display.strip_prefix(b"\"").and_then(|d| d.strip_suffix(b"\"")) {
         Some(inner) => {
             let mut escaped = false;
@@ -245,22 +246,27 @@ pub fn display_text(display: &[u8], most: usize, out: &mut Vec<u8>) {
                 if *byte == b'\\' && !escaped {
                     escaped = true;
                 } else {
-                    out.push(*byte);
+                    text.push(*byte);
                     escaped = false;
                 }
             }
         }
-        None => out.extend_from_slice(display),
+        None => text.extend_from_slice(display),
     }
-    // Controls may stand escaped in quotes (RFC 3261 §25.1); nobody wants to be shown one.
-    out.iter_mut().filter(|b| b.is_ascii_control()).for_each(|b| *b = b' ');
-    if out.len() > most {
-        let mut end = most;
-        while end > 0 && out[end] & 0xc0 == 0x80 {
-            end -= 1;
+    for c in String::from_utf8_lossy(&text).chars() {
+        let c = shown(c);
+        if out.len() + c.len_utf8() > most {
+            break;
         }
-        out.truncate(end);
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
+}
+
+/// A character that may be shown. Controls may stand escaped in quotes (RFC 3261 §25.1), and what turns or hides the text around
+/// it lets one name look like another; a space stands for each.
+fn shown(c: char) -> char {
+    let misleads = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
+    if c.is_control() || misleads { ' ' } else { c }
 }
 
 #[cfg(test)]
@@ -323,5 +329,21 @@ mod tests {
         let mut text = Vec::new();
         display_text("ééé".as_bytes(), 3, &mut text);
         assert_eq!(text, "é".as_bytes());
+    }
+
+    #[test]
+    fn a_name_cannot_turn_or_hide_what_stands_around_it() {
+        for (display, expected) in [
+            (&b"\"Ada\\\x0d\\\x0aLive\""[..], "Ada  Live"),
+            ("\"Ada \u{202e}ecilA\"".as_bytes(), "Ada  ecilA"),
+            ("\"A\u{200b}da\u{2066}\"".as_bytes(), "A da "),
+            (b"\"Ad\xff\xc3\"", "Ad\u{fffd}\u{fffd}"),
+            (b"\"\\\\\\\"\"", "\\\""),
+            ("\"\u{85}\u{1f600}\"".as_bytes(), " \u{1f600}"),
+        ] {
+            let mut text = Vec::new();
+            display_text(display, 100, &mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), expected);
+        }
     }
 }

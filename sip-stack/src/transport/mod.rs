@@ -11,6 +11,7 @@ pub use framing::{Frame, scan};
 pub use worker::{Command, Handle, NewCall, Stopped, start};
 
 use crate::endpoint::Limits;
+use crate::message::Withhold;
 use crate::transaction::Times;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,8 @@ impl Protocol {
 pub struct Admission {
     /// Whether it is trusted to assert identity (RFC 3325).
     pub trusted: bool,
+    /// What its callers withhold unless they ask otherwise.
+    pub withhold: Withhold,
 }
 
 /// Who may talk to us: called with each packet's source before anything of it is read.

@@ -336,7 +336,8 @@ impl Core {
     pub(super) fn take(&mut self, flow: Flow) {
         let Some(admission) = self.admitted(flow.remote.ip()) else { return self.region.discard() };
         add(&self.counters.received);
-        let origin = Origin { source: flow.remote, reliable: flow.reliable, trusted: admission.trusted };
+        let Admission { trusted, withhold } = admission;
+        let origin = Origin { source: flow.remote, reliable: flow.reliable, trusted, withhold };
         let reader = self.reader.clone();
         match self.region.run(|i| reader.read(i.secrets, i.rx, origin)) {
             Ok(Ok(incoming)) => self.endpoint.receive(Instant::now(), flow, incoming),
