@@ -1,7 +1,6 @@
 //! Starting a bridge and its peers, asking its API, watching its feed, and telling one voice from another.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -94,6 +93,8 @@ pub struct Setup<'a> {
     pub tokens: &'a str,
     /// System calls that the kernel refuses to the bridge, by a seccomp filter, as containers' filters do.
     pub denied: &'static [libc::c_long],
+    /// Levels of its log.
+    pub log: &'static str,
     /// It runs as nobody, when the test runs as root.
     pub nobody: bool,
 }
@@ -107,6 +108,7 @@ impl Default for Setup<'_> {
             more: "",
             tokens: "",
             denied: &[],
+            log: "info",
             nobody: false,
         }
     }
@@ -134,11 +136,15 @@ impl Bridge {
         let log = std::fs::File::create(folder.0.join("log")).unwrap();
         let mut command = sotto();
         command.args(["serve", "--drain-timeout", "10", "--config"]).arg(config);
+        command.env("RUST_LOG", setup.log);
         setup.confine(&mut command, &folder);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let process = Process(child);
+        let output = std::fs::File::create(folder.0.join("output")).unwrap();
+        let mut process = Process(command.stdout(output).stderr(log).spawn().unwrap());
+        let line = until("it is ready or ends", || {
+            let text = std::fs::read_to_string(folder.0.join("output")).unwrap();
+            let ended = process.0.try_wait().unwrap().is_some();
+            (ended || text.ends_with('\n')).then_some(text)
+        });
         let log = || std::fs::read_to_string(folder.0.join("log")).unwrap();
         assert!(line.starts_with("ready sip="), "not ready: {line}{}", log());
         let at = |key: &str| {

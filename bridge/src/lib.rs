@@ -14,6 +14,7 @@
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
 //! | [`access`] | tokens, their roles and their viewers' keys |
+//! | [`surface`] | the list of everything that shows or writes something |
 //! | [`telemetry`] | log, metrics, health |
 //! | [`api`] | HTTP and WebSocket |
 //! | [`phone`] | calls made by ourselves: the test phone and the load generator's legs |
@@ -40,6 +41,8 @@ pub mod focus;
 pub mod control;
 
 pub mod access;
+
+pub mod surface;
 
 pub mod telemetry;
 

@@ -13,6 +13,10 @@ pub struct Caller {
     bridge: SocketAddr,
     privacy: Option<&'static str>,
     to_tag: String,
+    /// All that the bridge sent here by SIP.
+    pub heard: Vec<u8>,
+    /// RTP and RTCP come here, if anybody wants them.
+    media: Option<[UdpSocket; 2]>,
     /// Calls made so far: each has its own branches and tag.
     round: usize,
 }
@@ -37,7 +41,17 @@ impl Caller {
             let local = socket.local_addr().unwrap();
             (Socket::Udp(socket), local)
         };
-        Self { identity: Identity::new(), socket, local, bridge, privacy, to_tag: String::new(), round: 0 }
+        Self {
+            identity: Identity::new(),
+            socket,
+            local,
+            bridge,
+            privacy,
+            to_tag: String::new(),
+            heard: Vec::new(),
+            media: None,
+            round: 0,
+        }
     }
 
     fn send(&mut self, text: &str) {
@@ -56,6 +70,7 @@ impl Caller {
                 // On loopback a response that was sent whole is read whole, perhaps with others.
                 Socket::Tcp(stream) => stream.read(&mut buffer).unwrap(),
             };
+            self.heard.extend_from_slice(&buffer[..len]);
             let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
             let mut responses = text.split("SIP/2.0 ").filter(|r| r.starts_with("200 "));
             let is_it = |r: &&str| r.lines().any(|l| l.starts_with("CSeq:") && l.ends_with(method));
@@ -85,10 +100,35 @@ impl Caller {
 
     fn offer(&self) -> String {
         let Identity { name, email, profile, .. } = &self.identity;
+        let port = self.media.as_ref().map_or(9, |[rtp, _]| rtp.local_addr().unwrap().port());
         format!(
             "v=0\r\no={name} 1 1 IN IP4 127.0.0.1\r\ns={name}\r\ni={profile}\r\nu=https://example.com/{profile}\r\n\
-             e={email}@example.com\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+             e={email}@example.com\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
         )
+    }
+
+    /// Takes RTP and RTCP from the next call on.
+    pub fn listen(&mut self) {
+        self.media = Some(until("a pair of ports", || {
+            let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let rtcp =
+                UdpSocket::bind(("127.0.0.1", rtp.local_addr().unwrap().port().checked_add(1)?)).ok()?;
+            for socket in [&rtp, &rtcp] {
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            }
+            Some([rtp, rtcp])
+        }));
+    }
+
+    /// A packet of RTP and one of RTCP.
+    pub fn packets(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for socket in self.media.iter().flatten() {
+            let mut buffer = [0; 2048];
+            let len = socket.recv(&mut buffer).unwrap();
+            all.extend_from_slice(&buffer[..len]);
+        }
+        all
     }
 
     /// The next call will be another one.
@@ -116,8 +156,15 @@ impl Caller {
         self.send(&text);
     }
 
+    /// Asks the bridge for its capabilities.
+    pub fn options(&mut self) {
+        let text = self.message("OPTIONS", "o", 2, "");
+        self.send(&text);
+        self.await_ok("OPTIONS");
+    }
+
     pub fn bye(&mut self) {
-        let text = self.message("BYE", "b", 2, "");
+        let text = self.message("BYE", "b", 3, "");
         self.send(&text);
         self.await_ok("BYE");
     }

@@ -18,6 +18,7 @@ mod canary;
 #[path = "../harness.rs"]
 mod harness;
 mod image;
+mod surfaces;
 
 use callers::Caller;
 use canary::{FRAGMENT, Identity, Needles, forms};

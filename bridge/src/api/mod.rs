@@ -11,6 +11,7 @@ use crate::control::Registry;
 use crate::disclosure::Viewer;
 use crate::focus::{Control, House, Refused, ToFocus};
 use crate::roster::{Missed, Text};
+use crate::surface::Surface;
 use crate::telemetry;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
@@ -19,7 +20,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use problem::Problem;
 use std::sync::Arc;
@@ -44,20 +45,38 @@ pub struct Api {
     pub access: Arc<Access>,
 }
 
+/// Routes come from the list of surfaces only.
+trait Surfaces {
+    fn surface(self, surface: Surface, handlers: MethodRouter<Api>) -> Self;
+}
+
+impl Surfaces for Router<Api> {
+    #[allow(clippy::disallowed_methods, reason = "this is the one way")]
+    fn surface(self, surface: Surface, handlers: MethodRouter<Api>) -> Self {
+        match surface.path() {
+            Some(path) => self.route(path, handlers),
+            None => self,
+        }
+    }
+}
+
 /// The API's routes.
 pub fn router(api: Api) -> Router {
     let guarded = Router::new()
-        .route("/v1/conferences", get(conferences))
-        .route("/v1/conferences/{id}/roster", get(roster))
-        .route("/v1/conferences/{id}/events", get(events))
-        .route("/v1/conferences/{id}/participants/{pid}/{action}", post(control))
-        .route("/v1/viewer-keys", post(keys::register))
-        .route("/v1/viewer-keys/{id}", delete(keys::end))
+        .surface(Surface::Conferences, get(conferences))
+        .surface(Surface::Roster, get(roster))
+        .surface(Surface::Events, get(events))
+        .surface(Surface::Control, post(control))
+        .surface(Surface::ViewerKeys, post(keys::register))
+        .surface(Surface::ViewerKey, delete(keys::end))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clone(), bearer));
     Router::new()
         .merge(guarded)
-        .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
+        .surface(
+            Surface::Description,
+            get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }),
+        )
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD })
         .with_state(api)
@@ -66,9 +85,9 @@ pub fn router(api: Api) -> Router {
 /// The routes for the house's own network.
 pub fn admin_router(api: Api) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .surface(Surface::Health, get(|| async { "ok\n" }))
+        .surface(Surface::Readiness, get(readyz))
+        .surface(Surface::Metrics, get(metrics))
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD })
         .with_state(api)

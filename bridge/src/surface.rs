@@ -1,0 +1,86 @@
+//! Every place where the bridge shows or writes something: one list, so that one test can walk all of them with made-up identities.
+//!
+//! A route of the API is made from an entry here ([`crate::api`] has no other way, and clippy refuses axum's), and the walk in
+//! `tests/proof/surfaces.rs` takes every entry: a surface that is not walked does not compile there.
+
+/// A place where something is shown or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Surface {
+    /// Conferences.
+    Conferences,
+    /// A conference's list, once.
+    Roster,
+    /// A conference's feed (WebSocket).
+    Events,
+    /// Controls over a participant.
+    Control,
+    /// Registering a viewer's key.
+    ViewerKeys,
+    /// Ending one.
+    ViewerKey,
+    /// The API's description.
+    Description,
+    /// Whether the process answers.
+    Health,
+    /// Whether it takes calls, and on which memory.
+    Readiness,
+    /// Metrics.
+    Metrics,
+    /// Error bodies: what is not there, not allowed or not understood.
+    Problems,
+    /// What other callers get by SIP: answers, and the bridge's own requests.
+    Sip,
+    /// What other callers get by RTP and RTCP.
+    Media,
+    /// stdout of `sotto serve`.
+    Output,
+    /// stderr: the log, and what a panic says.
+    Log,
+    /// Who was shown what, and whatever else lies in the data folder.
+    DataFolder,
+    /// `sotto roster` with a token that sees no names.
+    Screen,
+    /// A core dump.
+    CoreDump,
+}
+
+impl Surface {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Conferences,
+        Self::Roster,
+        Self::Events,
+        Self::Control,
+        Self::ViewerKeys,
+        Self::ViewerKey,
+        Self::Description,
+        Self::Health,
+        Self::Readiness,
+        Self::Metrics,
+        Self::Problems,
+        Self::Sip,
+        Self::Media,
+        Self::Output,
+        Self::Log,
+        Self::DataFolder,
+        Self::Screen,
+        Self::CoreDump,
+    ];
+
+    /// Its path, for one that HTTP serves.
+    pub const fn path(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Conferences => "/v1/conferences",
+            Self::Roster => "/v1/conferences/{id}/roster",
+            Self::Events => "/v1/conferences/{id}/events",
+            Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
+            Self::ViewerKeys => "/v1/viewer-keys",
+            Self::ViewerKey => "/v1/viewer-keys/{id}",
+            Self::Description => "/openapi.json",
+            Self::Health => "/healthz",
+            Self::Readiness => "/readyz",
+            Self::Metrics => "/metrics",
+            _ => return None,
+        })
+    }
+}

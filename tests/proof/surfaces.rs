@@ -1,0 +1,282 @@
+//! A walk along all surfaces, with made-up identities among those who share, who withhold, and who only try.
+
+use crate::callers::Caller;
+use crate::canary::{Identity, Needles};
+use crate::harness::{Bridge, Feed, Process, Setup, TOKEN, curl_with, sotto, until};
+use sotto::surface::Surface;
+use std::fs::File;
+use std::net::UdpSocket;
+
+const AUDITOR: &str = "a-token-of-an-auditor";
+const CONFERENCE: &str = "confproof";
+
+/// What is walked, and what must be found there: a surface on which nothing is would prove nothing.
+struct Shown {
+    bytes: Vec<u8>,
+    holds: &'static str,
+}
+
+struct House {
+    bridge: Bridge,
+    /// Shares all.
+    shares: Caller,
+    /// Withhold all: by the carrier's word, over UDP and TCP.
+    withhold: [Caller; 2],
+    /// In no meeting: what they say is refused.
+    stranger: Identity,
+    host: Feed,
+}
+
+impl House {
+    fn open() -> Self {
+        let tokens = format!("{AUDITOR} role=auditor\n");
+        let setup = Setup { more: "trusted = true\n", tokens: &tokens, log: "trace", ..Setup::default() };
+        let bridge = Bridge::with(&setup);
+        let shares = Caller::new(bridge.sip, None, None);
+        let udp = Caller::new(bridge.sip, None, Some("user;id"));
+        let tcp = Caller::new(bridge.sip, Some(bridge.tcp), Some("id;header"));
+        let mut callers = [shares, udp, tcp];
+        for caller in &mut callers {
+            caller.listen();
+            caller.invite();
+            caller.await_answer();
+            caller.ack();
+        }
+        let [shares, udp, tcp] = callers;
+        bridge.await_live(CONFERENCE, 3);
+        let host = crate::host(&bridge);
+        Self { bridge, shares, withhold: [udp, tcp], stranger: Identity::new(), host }
+    }
+
+    fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Option<&str>) -> (u16, String) {
+        curl_with(method, &format!("http://{}{path}", self.bridge.http), token, body)
+    }
+
+    /// The answers to host and auditor, together.
+    fn get(&self, surface: Surface) -> Vec<u8> {
+        let path = surface.path().unwrap().replace("{id}", CONFERENCE);
+        let both = [TOKEN, AUDITOR].map(|token| self.ask("GET", &path, Some(token), None));
+        assert!(both.iter().all(|(status, _)| *status == 200), "{both:?}");
+        both.map(|(_, text)| text).concat().into_bytes()
+    }
+
+    fn admin(&self, surface: Surface) -> Vec<u8> {
+        let url = format!("http://{}{}", self.bridge.admin, surface.path().unwrap());
+        let (status, text) = curl_with("GET", &url, None, None);
+        assert_eq!(status, 200);
+        text.into_bytes()
+    }
+
+    /// What a surface shows now. Each surface has its way here.
+    fn walk(&mut self, surface: Surface) -> Shown {
+        let shown = |bytes: Vec<u8>, holds| Shown { bytes, holds };
+        match surface {
+            Surface::Conferences => shown(self.get(surface), "\"participants\":3"),
+            Surface::Roster => shown(self.get(surface), "Guest 3"),
+            Surface::Description => shown(self.get(surface), "openapi"),
+            Surface::Health => shown(self.admin(surface), "ok"),
+            Surface::Readiness => shown(self.admin(surface), "secret"),
+            Surface::Metrics => shown(self.admin(surface), "sotto_calls 3"),
+            Surface::Events => {
+                // The snapshot and an event of every row, for a host with a key.
+                let mut events = Vec::new();
+                for row in self.bridge.roster(CONFERENCE) {
+                    let id = row["id"].as_str().unwrap();
+                    let path = format!("/v1/conferences/{CONFERENCE}/participants/{id}/mute");
+                    assert_eq!(self.ask("POST", &path, Some(TOKEN), None).0, 204);
+                    let is_it = |e: &serde_json::Value| {
+                        e["participant"]["id"] == row["id"] && e["participant"]["muted"] == true
+                    };
+                    events.extend(self.host.up_to("muted", is_it));
+                }
+                let jwes = events.iter().filter(|e| e["participant"]["name"]["jwe"].is_string()).count();
+                assert!(jwes > 0 && events.iter().any(|e| e["participant"]["name"]["status"] == "withheld"));
+                shown(format!("{events:?}").into_bytes(), "Guest 1")
+            }
+            Surface::Control => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path = |id: &str| format!("/v1/conferences/{CONFERENCE}/participants/{id}/mute");
+                let answers = [path(name), path(number), path(&self.withhold[0].identity.name)]
+                    .map(|path| self.ask("POST", &path, Some(TOKEN), None));
+                assert!(answers.iter().all(|(status, _)| *status == 404), "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "No such participant")
+            }
+            Surface::ViewerKeys => {
+                let Identity { name, .. } = &self.stranger;
+                let body =
+                    format!(r#"{{"jwk":{{"kty":"{name}","crv":"{name}","x":"{name}","y":"{name}"}}}}"#);
+                let bad = self.ask("POST", "/v1/viewer-keys", Some(TOKEN), Some(&body));
+                assert_eq!(bad.0, 400);
+                shown(bad.1.into_bytes(), "P-256")
+            }
+            Surface::ViewerKey => {
+                let path = format!("/v1/viewer-keys/{}", self.stranger.name);
+                let (status, text) = self.ask("DELETE", &path, Some(TOKEN), None);
+                assert_eq!(status, 404);
+                shown(text.into_bytes(), "key")
+            }
+            Surface::Problems => {
+                let Identity { name, email, profile, number, .. } = &self.stranger;
+                let answers = [
+                    self.ask("GET", &format!("/{name}?{number}"), Some(TOKEN), None),
+                    self.ask("GET", &format!("/v1/conferences/{name}/roster"), Some(TOKEN), None),
+                    self.ask("GET", &format!("/v1/conferences/%ff{name}/roster"), Some(TOKEN), None),
+                    self.ask(
+                        "GET",
+                        &format!("/v1/conferences/{CONFERENCE}/roster?viewer_key={email}"),
+                        Some(TOKEN),
+                        None,
+                    ),
+                    self.ask("GET", "/v1/conferences", Some(profile), None),
+                    self.ask("PATCH", &format!("/v1/conferences/{name}/roster"), Some(TOKEN), Some(name)),
+                    self.ask(
+                        "POST",
+                        "/v1/viewer-keys",
+                        Some(TOKEN),
+                        Some(&format!("{{\"{name}\": \"{number}")),
+                    ),
+                ];
+                assert!(answers.iter().all(|(status, _)| (400..500).contains(status)), "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "about:blank")
+            }
+            Surface::Sip => {
+                // Everybody's own headers come back to them; what one of them hears of the others must be nothing.
+                self.shares.options();
+                let bytes = std::mem::take(&mut self.shares.heard);
+                shown(bytes, "SIP/2.0 200 OK")
+            }
+            Surface::Media => shown(self.shares.packets(), ""),
+            Surface::Output => {
+                let path = self.bridge.folder.0.join("output");
+                shown(std::fs::read(path).unwrap(), "ready sip=")
+            }
+            Surface::Log => {
+                self.noise();
+                shown(self.bridge.log().into_bytes(), "taking calls")
+            }
+            Surface::DataFolder => {
+                let mut bytes = Vec::new();
+                for file in std::fs::read_dir(&self.bridge.folder.0).unwrap() {
+                    bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+                }
+                shown(bytes, "\"event\":\"disclosed\"")
+            }
+            Surface::Screen => shown(self.screen(AUDITOR, 3).into_bytes(), "Guest 3"),
+            Surface::CoreDump => {
+                let limits =
+                    std::fs::read_to_string(format!("/proc/{}/limits", self.bridge.process.0.id())).unwrap();
+                let line = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+                assert_eq!(line.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+                shown(line.as_bytes().to_vec(), "core")
+            }
+        }
+    }
+
+    /// What `sotto roster` shows to who has a token, once so many guests are there.
+    fn screen(&self, token: &str, guests: usize) -> String {
+        let file = self.bridge.folder.file("screen.token", token);
+        let path = self.bridge.folder.0.join("screen");
+        let server = format!("http://{}", self.bridge.http);
+        let child = sotto()
+            .args(["roster", CONFERENCE, "--server", &server, "--token-file"])
+            .arg(&file)
+            .stdout(File::create(&path).unwrap())
+            .spawn()
+            .unwrap();
+        let _roster = Process(child);
+        until("the screen shows all", || {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.contains(&format!("Guest {guests}")).then_some(text)
+        })
+    }
+
+    /// Requests that are wrong in every way that is logged or counted.
+    fn noise(&self) {
+        let Identity { name, number, email, profile, call_id } = &self.stranger;
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let local = socket.local_addr().unwrap();
+        let request = |line: &str, more: &str| {
+            format!(
+                "{line}\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call_id}\r\nMax-Forwards: 70\r\nFrom: \"{name}\" <sip:{number}@example.com>;tag={call_id}\r\n\
+                 To: <sip:{email}@example.com>\r\nCall-ID: {call_id}\r\nContact: <sip:{email}@{local}>\r\nSubject: {profile}\r\n{more}\r\n"
+            )
+        };
+        let target = format!("INVITE sip:{number}@{} SIP/2.0", self.bridge.sip);
+        for text in [
+            request(&target, "CSeq: 1 INVITE\r\nContent-Length: 0\r\n"),
+            request(&target, &format!("CSeq: {name} INVITE\r\n")),
+            request(&target, &format!("CSeq: 2 INVITE\r\nRequire: {name}\r\n")),
+            request(&format!("{name} sip:{email}@example.com SIP/2.0"), &format!("CSeq: 3 {name}\r\n")),
+            request(&format!("SIP/2.0 200 {name}"), "CSeq: 1 INVITE\r\n"),
+            format!("{name} {number}\r\n{email}: {profile}\r\n\r\n"),
+            request(
+                &target,
+                &format!(
+                    "CSeq: 4 INVITE\r\nContent-Type: application/sdp\r\nContent-Length: 40\r\n\r\n{name}"
+                ),
+            ),
+        ] {
+            socket.send_to(text.as_bytes(), self.bridge.sip).unwrap();
+        }
+        // The answer to the last of them says that all were read.
+        let options = request(
+            &format!("OPTIONS sip:{} SIP/2.0", self.bridge.sip),
+            "CSeq: 9 OPTIONS\r\nContent-Length: 0\r\n",
+        );
+        socket.send_to(options.as_bytes(), self.bridge.sip).unwrap();
+        socket.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        until("an answer to OPTIONS", || {
+            let mut buffer = [0; 4096];
+            let len = socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..len]).contains("9 OPTIONS").then_some(())
+        });
+    }
+}
+
+#[test]
+fn no_surface_shows_an_identity() {
+    let mut house = House::open();
+    let mut wrong = Vec::new();
+    let mut walked = std::collections::BTreeSet::new();
+    // The log and the data folder come last as well: they tell of everything before.
+    for surface in Surface::ALL.into_iter().chain([Surface::Log, Surface::DataFolder]) {
+        let Shown { bytes, holds } = house.walk(surface);
+        assert!(
+            !bytes.is_empty() && String::from_utf8_lossy(&bytes).contains(holds),
+            "{surface:?}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
+        let own = (surface != Surface::Sip).then_some(&house.shares.identity);
+        let others = house.withhold.iter().map(|c| &c.identity).chain([&house.stranger]).chain(own);
+        let mut hits = std::collections::BTreeSet::new();
+        Needles::new(others).find(&bytes, |_, source| {
+            hits.insert(format!("{} as {}", source.value, source.form));
+        });
+        if !hits.is_empty() {
+            wrong.push(format!("{surface:?}: {hits:?}"));
+        }
+        walked.insert(surface);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(walked.len(), Surface::ALL.len(), "no surface stands twice in the list");
+    let control = house.screen(TOKEN, 3);
+    assert!(
+        control.contains(&house.shares.identity.name),
+        "the control: a host is shown who shares: {control}"
+    );
+    assert!(house.withhold.iter().all(|c| !control.contains(&c.identity.name)), "and never who withholds");
+}
+
+/// The API's description and the list of surfaces tell of the same routes.
+#[test]
+fn every_described_path_is_a_surface() {
+    let text =
+        std::fs::read_to_string(crate::harness::here().join("../bridge/src/api/openapi.json")).unwrap();
+    let described: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for path in described["paths"].as_object().unwrap().keys() {
+        assert!(Surface::ALL.iter().any(|s| s.path() == Some(path)), "{path}");
+    }
+    for path in Surface::ALL.iter().filter_map(|s| s.path()).filter(|p| p.starts_with("/v1/")) {
+        assert!(described["paths"].get(path).is_some(), "{path} is not described");
+    }
+}
