@@ -1,7 +1,7 @@
 //! Callers of made-up identities over UDP and TCP, each message written by hand so that every header that can name somebody does.
 
 use super::canary::Identity;
-use crate::harness::{PATIENCE, until};
+use crate::harness::{Bridge, Feed, PATIENCE, TOKEN, curl_with, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
@@ -17,6 +17,8 @@ pub struct Caller {
     pub heard: Vec<u8>,
     /// RTP and RTCP come here, if anybody wants them.
     media: Option<[UdpSocket; 2]>,
+    /// Keys pressed so far.
+    pressed: u32,
     /// Calls made so far: each has its own branches and tag.
     round: usize,
 }
@@ -50,6 +52,7 @@ impl Caller {
             to_tag: String::new(),
             heard: Vec::new(),
             media: None,
+            pressed: 0,
             round: 0,
         }
     }
@@ -156,16 +159,35 @@ impl Caller {
         self.send(&text);
     }
 
+    /// Presses a key, told by INFO.
+    pub fn press(&mut self, key: &str) {
+        self.pressed += 1;
+        let (n, body) = (1 + self.pressed, format!("Signal={key}\r\nDuration=160\r\n"));
+        let text = self.message("INFO", &format!("k{n}"), n, &body);
+        self.send(&text.replace("application/sdp", "application/dtmf-relay"));
+        self.await_ok("INFO");
+    }
+
     /// Asks the bridge for its capabilities.
     pub fn options(&mut self) {
-        let text = self.message("OPTIONS", "o", 2, "");
+        let text = self.message("OPTIONS", "o", 2 + self.pressed, "");
         self.send(&text);
         self.await_ok("OPTIONS");
     }
 
     pub fn bye(&mut self) {
-        let text = self.message("BYE", "b", 3, "");
+        let text = self.message("BYE", "b", 3 + self.pressed, "");
         self.send(&text);
         self.await_ok("BYE");
     }
+}
+
+/// A host with a key, who watches.
+pub fn host(bridge: &Bridge) -> Feed {
+    let secret = vault::opener::ViewerSecret::generate().unwrap();
+    let (x, y) = secret.coordinates();
+    let body = format!(r#"{{"jwk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#);
+    let url = format!("http://{}/v1/viewer-keys", bridge.http);
+    assert_eq!(curl_with("POST", &url, Some(TOKEN), Some(&body)).0, 201);
+    bridge.watch("confproof")
 }

@@ -44,7 +44,7 @@ impl House {
         }
         let [shares, udp, tcp] = callers;
         bridge.await_live(CONFERENCE, 3);
-        let host = crate::host(&bridge);
+        let host = crate::callers::host(&bridge);
         Self { bridge, shares, withhold: [udp, tcp], stranger: Identity::new(), host }
     }
 

@@ -120,6 +120,7 @@ impl Control {
         let (call, message) = match event {
             Event::Invite(invite) => return self.invite(invite).await,
             Event::Reinvite { call, offer } => (call, ToFocus::Reinvite(call, offer)),
+            Event::Digit { call, key } => (call, ToFocus::Digit(call, key)),
             Event::Acked { call, answer } => (call, ToFocus::Acked(call, answer)),
             Event::Ended { call, cause } => {
                 let Some(inbox) = self.calls.remove(&call) else { return };

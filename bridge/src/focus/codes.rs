@@ -24,16 +24,30 @@ pub struct Codes {
     pub share: String,
 }
 
+/// How a key came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As a telephone event (RFC 4733).
+    Event,
+    /// By INFO.
+    Info,
+}
+
 /// What one caller has dialled of a code.
 #[derive(Default)]
 pub(super) struct Keys {
     dialled: String,
     last: Option<Instant>,
+    /// The first way by which a key came: some phones tell of each key by several.
+    way: Option<Way>,
 }
 
 impl Keys {
     /// Takes a key.
-    pub(super) fn press(&mut self, codes: &Codes, now: Instant, key: char) -> Option<Wish> {
+    pub(super) fn press(&mut self, codes: &Codes, now: Instant, way: Way, key: char) -> Option<Wish> {
+        if *self.way.get_or_insert(way) != way {
+            return None;
+        }
         if self.last.replace(now).is_some_and(|last| now - last > PAUSE) {
             self.dialled.clear();
         }
@@ -58,7 +72,7 @@ mod tests {
         let (mut state, mut now) = (Keys::default(), Instant::now());
         let mut press = |key| {
             now += pause;
-            state.press(&codes, now, key)
+            state.press(&codes, now, Way::Event, key)
         };
         keys.chars().filter_map(&mut press).collect()
     }
@@ -84,6 +98,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_told_both_ways_counts_once() {
+        let codes = Codes { withhold: "*67".into(), share: "*82".into() };
+        let (mut state, now) = (Keys::default(), Instant::now());
+        let both = "*67".chars().flat_map(|key| [(Way::Info, key), (Way::Event, key)]);
+        let wishes: Vec<_> = both.filter_map(|(way, key)| state.press(&codes, now, way, key)).collect();
+        assert_eq!(wishes, [Wish::Withhold]);
+    }
+
+    #[test]
     fn a_long_pause_ends_a_code() {
         assert_eq!(pressed("*67", PAUSE), [Wish::Withhold]);
         assert_eq!(pressed("*67", PAUSE + Duration::from_millis(1)), []);
@@ -94,7 +117,7 @@ mod tests {
         let codes = Codes { withhold: "*67".into(), share: "*82".into() };
         let mut state = Keys::default();
         for key in "0123456789".repeat(100).chars() {
-            state.press(&codes, Instant::now(), key);
+            state.press(&codes, Instant::now(), Way::Event, key);
             assert!(state.dialled.is_empty());
         }
     }

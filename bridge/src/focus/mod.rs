@@ -10,7 +10,7 @@ use crate::audit::Audit;
 use crate::disclosure::{Identity, Value, Viewer};
 use crate::roster::{Follow, Kind, Roster, State, Text};
 use crate::routing::Plan;
-use codes::{Keys, Wish};
+use codes::{Keys, Way, Wish};
 use media::leg::{Direction, LegSetup};
 use media::room::Notice;
 use media::rtcp::Session as Rtcp;
@@ -83,6 +83,8 @@ pub enum ToFocus {
     Reinvite(CallId, Option<Session>),
     /// A call's ACK came.
     Acked(CallId, Option<Session>),
+    /// A caller pressed a key, told by signalling.
+    Digit(CallId, sip_stack::Digit),
     /// A call is over.
     Ended(CallId, Cause),
     /// The shard tells something of a leg.
@@ -192,6 +194,7 @@ impl Focus {
             ToFocus::Join(invite) => self.join(*invite),
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
+            ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
             ToFocus::Ended(call, _) => self.left(call),
             ToFocus::Notice(leg, notice) => self.notice(leg, notice),
             // Who asked may have gone.
@@ -330,6 +333,13 @@ impl Focus {
         let ring = self.house.sip.reader().ring();
         let adopted = sealed.and_then(|s| s.adopt(ring, there, self.roster.keys(), here).ok());
         Value::new(status, adopted, here)
+    }
+
+    fn pressed(&mut self, call: CallId, way: Way, key: char) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        if let Some(wish) = leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
+            self.choose(call, wish);
+        }
     }
 
     /// A caller's own choice: withholding destroys the roster's copies, sharing makes them again.
@@ -505,12 +515,7 @@ impl Focus {
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
                 self.look();
             }
-            Notice::Digit(digit) => {
-                let wish = leg.keys.press(&self.house.codes, tokio::time::Instant::now(), digit.key());
-                if let Some(wish) = wish {
-                    self.choose(call, wish);
-                }
-            }
+            Notice::Digit(digit) => self.pressed(call, Way::Event, digit.key()),
         }
     }
 }

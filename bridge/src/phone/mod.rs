@@ -135,6 +135,7 @@ impl UserAgent {
                     }
                     Event::Ended { call, .. } => (*call, true),
                     Event::Reinvite { call, .. }
+                    | Event::Digit { call, .. }
                     | Event::Acked { call, .. }
                     | Event::Progress { call, .. }
                     | Event::Answered { call, .. } => (*call, false),

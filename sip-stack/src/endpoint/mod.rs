@@ -8,7 +8,7 @@ mod uac;
 mod uas;
 
 use crate::dialog::{Call, Flow, State};
-use crate::message::{Caller, Incoming, Method, Reply, ReplyExtras, Target, Wire, WireRequest};
+use crate::message::{Caller, Digit, Incoming, Method, Reply, ReplyExtras, Target, Wire, WireRequest};
 use crate::sdp::Session;
 use crate::transaction::{Actions, ClientInvite, ClientOther, Input, ServerInvite, ServerOther, Times};
 use std::collections::{HashMap, VecDeque};
@@ -42,6 +42,13 @@ pub enum Event {
         call: CallId,
         /// The answer.
         answer: Option<Session>,
+    },
+    /// A caller pressed a key, and their phone tells of it by INFO.
+    Digit {
+        /// The call.
+        call: CallId,
+        /// The key.
+        key: Digit,
     },
     /// A call of ours rings or progresses.
     Progress {

@@ -381,6 +381,51 @@ fn methods_and_extensions_that_we_do_not_have() {
 }
 
 #[test]
+fn keys_by_info_are_told_once_and_what_is_none_is_not() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = answered(&mut side, now);
+    side.events();
+    let info = |n: u32, to: &str, kind: &str, body: &str| {
+        let text = String::from_utf8(request("INFO", to, &format!("z9hG4bKf{n}"), n, body)).unwrap();
+        text.replace("application/sdp", kind).into_bytes()
+    };
+    let relay = "application/dtmf-relay";
+    for (n, kind, body, expected, key) in [
+        (2, relay, "Signal=5\r\nDuration=160\r\n", 200, Some('5')),
+        (3, relay, "Duration = 160\r\nSIGNAL = * ", 200, Some('*')),
+        (4, relay, "Signal=11", 200, Some('#')),
+        (5, relay, "Signal=d", 200, Some('D')),
+        (6, relay, "Signal=16", 200, None),
+        (7, relay, "Signal=", 200, None),
+        (8, relay, "Duration=160", 400, None),
+        (9, "Application/DTMF;x=y", " 7\r\n", 200, Some('7')),
+        (10, "application/dtmf", "77", 200, None),
+        (11, "application/broadsoft", "event flashhook", 415, None),
+        (12, relay, "", 200, None),
+    ] {
+        let text = info(n, &tag, kind, body);
+        side.receive(now, &text);
+        let sent: Vec<_> = side.sent().iter().map(|t| status(t)).collect();
+        assert_eq!(sent, [expected], "{kind} {body}");
+        side.receive(now, &text);
+        side.sent();
+        let keys: Vec<_> = side
+            .events()
+            .into_iter()
+            .map(|e| {
+                assert!(format!("{e:?}").ends_with("key: Digit(_) }"), "not in Debug");
+                let Event::Digit { call: of, key } = e else { panic!("{e:?}") };
+                assert_eq!(of, call);
+                key.key()
+            })
+            .collect();
+        assert_eq!(keys, Vec::from_iter(key), "{kind} {body}");
+    }
+    side.receive(now, &info(20, "", relay, "Signal=5"));
+    assert_eq!((status(&side.sent()[0]), side.events().len()), (481, 0));
+}
+
+#[test]
 fn draining_and_full_endpoints_say_503_with_retry_after() {
     let (mut side, now) = (Side::new(false), Instant::now());
     side.endpoint.set_available(false);

@@ -92,6 +92,11 @@ impl Endpoint {
                 }
             }
             (Method::Bye, None) => self.respond(now, index, 481, ReplyExtras::default()),
+            (Method::Info, Some(call)) => {
+                self.respond(now, index, 200, ReplyExtras::default());
+                self.events.extend(request.key.map(|key| Event::Digit { call, key }));
+            }
+            (Method::Info, None) => self.respond(now, index, 481, ReplyExtras::default()),
             (Method::Options, _) if self.available => self.respond(now, index, 200, ReplyExtras::default()),
             (Method::Options, _) => self.unavailable(now, index),
             (Method::Unknown, _) => self.respond(now, index, 501, ReplyExtras::default()),

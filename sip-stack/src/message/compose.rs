@@ -16,7 +16,7 @@ use vault::{Field, Plain, Sealed, Secrets, Signalling, SignallingText, Tampered}
 /// What this product calls itself: a word without version, so that scanners learn nothing.
 pub const PRODUCT: &str = "Sotto";
 /// The methods that are answered with more than 405 or 501.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
 
 /// A response to be sent, and sent again.
 #[derive(Debug, Clone)]

@@ -42,6 +42,39 @@ impl vault::Leaves for Dialled {
     }
 }
 
+/// A key that a caller pressed, told by INFO: 0–9, `*`, `#`, A–D. Its `Debug` does not show which.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digit(u8);
+
+impl Digit {
+    /// From the key itself, or from its event number (RFC 4733 §3.2), as some phones write `*` and `#`.
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        const KEYS: &[u8] = b"0123456789*#ABCD";
+        match text {
+            [key] => KEYS.contains(&key.to_ascii_uppercase()).then(|| Self(key.to_ascii_uppercase())),
+            [b'1', unit @ b'0'..=b'5'] => Some(Self(KEYS[usize::from(10 + unit - b'0')])),
+            _ => None,
+        }
+    }
+
+    /// The key as a character.
+    pub fn key(self) -> char {
+        char::from(self.0)
+    }
+}
+
+impl std::fmt::Debug for Digit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digit(_)")
+    }
+}
+
+impl vault::Leaves for Digit {
+    fn leave(self, _: vault::leaves::Leaving) -> Self {
+        self
+    }
+}
+
 vault::leaves! {
     /// A message that was read.
     #[derive(Debug)]
@@ -81,6 +114,8 @@ vault::leaves! {
         pub target: Target,
         /// The session description in it.
         pub body: Body,
+        /// The key in an INFO.
+        pub key: Option<Digit>,
         /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses.
         pub echo: Sealed<SignallingText>,
         /// What the dialog's own requests need; for a request that makes or refreshes a dialog.

@@ -2,11 +2,11 @@
 
 use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
-    Body, Caller, Description, Dialled, Hop, Incoming, OurTag, Own, Request, Response, Shown, Target,
+    Body, Caller, Description, Dialled, Digit, Hop, Incoming, OurTag, Own, Request, Response, Shown, Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
-use super::lexer::{Message, Method, Name, Start, decimal, is_token};
+use super::lexer::{Message, Method, Name, Start, decimal, is_token, trim};
 use super::multipart;
 use super::uri::{Scheme, Uri, unescape};
 use super::values::{NameAddr, Via, cseq, is_sip_date, list};
@@ -146,6 +146,13 @@ impl<'a> Text<'a, '_> {
                 Err(f) => wrong(method == Method::Invite, f),
             }
         }
+        let mut key = None;
+        if method == Method::Info {
+            match self.key() {
+                Ok(read) => key = read,
+                Err(f) => wrong(true, f),
+            }
+        }
         let unsupported = self.required();
         wrong(
             !unsupported.is_empty() && !matches!(method, Method::Ack | Method::Cancel),
@@ -181,6 +188,7 @@ impl<'a> Text<'a, '_> {
             hop,
             target: uri.map_or(Target::Unknown, |u| self.target(&u)),
             body,
+            key,
             echo: seal(Field::Echo, &echo.0),
             dialog: dialog.map(|d| seal(Field::Dialog, &d.0)),
             caller: from.filter(|_| makes_dialog && to_tag.is_none()).map(|f| self.caller(&f, subject)),
@@ -310,6 +318,28 @@ impl<'a> Text<'a, '_> {
         }
         let rejects = self.secrets.seal(&self.reader.ring, context(subject, Field::Rejects), &rejects.0);
         Ok(Body::Sdp(Box::new(Description { session, rejects })))
+    }
+
+    /// The key in an INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`). Neither was ever standardised; INFO without
+    /// a body is a sign of life (RFC 2976 §2.2). A signal that is no key (a hook flash) is passed over.
+    fn key(&self) -> Result<Option<Digit>, Fault> {
+        let m = &self.message;
+        if m.body.is_empty() {
+            return Ok(None);
+        }
+        let kind = m.first(Name::ContentType).ok_or(Fault::BAD_REQUEST)?;
+        let kind = trim(kind.split(|b| *b == b';').next().unwrap_or_default());
+        if kind.eq_ignore_ascii_case(b"application/dtmf") {
+            return Ok(Digit::new(m.body.trim_ascii()));
+        }
+        if !kind.eq_ignore_ascii_case(b"application/dtmf-relay") {
+            return Err(Fault::MEDIA_TYPE);
+        }
+        let signal = m.body.split(|b| b"\r\n".contains(b)).find_map(|line| {
+            let at = line.iter().position(|b| *b == b'=')?;
+            trim(&line[..at]).eq_ignore_ascii_case(b"signal").then(|| trim(&line[at + 1..]))
+        });
+        signal.map(Digit::new).ok_or(Fault::BAD_REQUEST)
     }
 
     /// The route set, as it is used: as it stands for who is called, reversed for who calls (RFC 3261 §12.1).
