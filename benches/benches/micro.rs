@@ -22,8 +22,17 @@ static ALLOCATOR: vault::Allocator = vault::Allocator;
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);
 const INVITE: &str = include_str!("../../fuzz/corpus/message/invite");
-const GROUPS: [&str; 4] =
-    ["INVITE read and sealed", "24 octets sealed and opened", "packet received and played", "tick of 200"];
+/// Seals and openings in one visit of a region: what the visit itself costs is in the second row, once for each.
+const BATCH: usize = 16;
+/// Rows, and how often each does in one go what it tells of.
+const GROUPS: [(&str, usize); 6] = [
+    ("INVITE read and sealed", 1),
+    ("24 octets sealed and opened, in a region of their own", 1),
+    ("packet received and played", 1),
+    ("tick of 200", 1),
+    ("24 octets sealed", BATCH),
+    ("24 octets opened", BATCH),
+];
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -33,6 +42,7 @@ fn main() {
         .configure_from_args();
     message(&mut criterion);
     sealed(&mut criterion);
+    sealed_in_batches(&mut criterion);
     packet(&mut criterion);
     tick(&mut criterion);
     criterion.final_summary();
@@ -49,8 +59,9 @@ fn table() {
         serde_json::from_str::<serde_json::Value>(&text).ok()?["median"]["point_estimate"].as_f64()
     };
     println!("| what | µs | floor | ratio |\n|---|---|---|---|");
-    for group in GROUPS {
-        let Some((ours, floor)) = median(group, "sotto").zip(median(group, "floor")) else { continue };
+    for (group, times) in GROUPS {
+        let median = |what| Some(median(group, what)? / times as f64);
+        let Some((ours, floor)) = median("sotto").zip(median("floor")) else { continue };
         println!("| {group} | {:.2} | {:.2} | {:.1} |", ours / 1e3, floor / 1e3, ours / floor);
     }
 }
@@ -62,7 +73,7 @@ fn message(criterion: &mut Criterion) {
     let reader = Reader::new(&vault, book).expect("a key");
     let mut region = vault.region().expect("a region");
     let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
-    let mut group = criterion.benchmark_group(GROUPS[0]);
+    let mut group = criterion.benchmark_group(GROUPS[0].0);
     group.bench_function("sotto", |b| {
         b.iter(|| {
             region
@@ -91,7 +102,7 @@ fn sealed(criterion: &mut Criterion) {
     let ring = vault.keyring().expect("a key");
     let mut region = vault.region().expect("a region");
     let at = Context { scope: 0, subject: 1, field: Field::Dialog };
-    let mut group = criterion.benchmark_group(GROUPS[1]);
+    let mut group = criterion.benchmark_group(GROUPS[1].0);
     group.bench_function("sotto", |b| {
         b.iter(|| {
             let done = region.run(|i| {
@@ -112,6 +123,62 @@ fn sealed(criterion: &mut Criterion) {
             let nonce = || Nonce::assume_unique_for_key(nonce);
             key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut bytes).expect("sealed");
             key.open_in_place(nonce(), Aad::empty(), &mut bytes).expect("opened").len()
+        });
+    });
+}
+
+/// The same, each half alone, many times within one region.
+fn sealed_in_batches(criterion: &mut Criterion) {
+    let value = [7u8; 24];
+    let vault = Vault::open(Policy::AllowWeaker).expect("a vault");
+    let ring = vault.keyring().expect("a key");
+    let mut region = vault.region().expect("a region");
+    let at = Context { scope: 0, subject: 1, field: Field::Dialog };
+    let sealed: Sealed<SignallingText> = region.run(|i| i.secrets.seal(&ring, at, &value)).expect("no fault");
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[1; 32]).expect("a key"));
+    let nonce = |n: usize| {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&n.to_be_bytes());
+        Nonce::assume_unique_for_key(nonce)
+    };
+    let seal = |n: usize| {
+        let mut bytes = value.to_vec();
+        key.seal_in_place_append_tag(nonce(n), Aad::empty(), &mut bytes).expect("sealed");
+        bytes
+    };
+    let mut group = criterion.benchmark_group(GROUPS[4].0);
+    group.bench_function("sotto", |b| {
+        b.iter(|| {
+            let done = region.run(|i| {
+                (0..BATCH).for_each(|_| {
+                    black_box::<Sealed<SignallingText>>(i.secrets.seal(&ring, at, black_box(&value)));
+                });
+            });
+            done.expect("no fault");
+        });
+    });
+    group.bench_function("floor", |b| b.iter(|| (0..BATCH).for_each(|n| drop(black_box(seal(n))))));
+    group.finish();
+    let mut group = criterion.benchmark_group(GROUPS[5].0);
+    group.bench_function("sotto", |b| {
+        b.iter(|| {
+            let opened = region.run(|i| {
+                let open = |_: &usize| {
+                    let opened = i.secrets.open(&ring, at, black_box(&sealed), Signalling);
+                    opened.is_ok_and(|plain| plain.bytes() == value)
+                };
+                (0..BATCH).filter(open).count()
+            });
+            assert_eq!(opened.expect("no fault"), BATCH);
+        });
+    });
+    let bytes: Vec<_> = (0..BATCH).map(seal).collect();
+    group.bench_function("floor", |b| {
+        b.iter(|| {
+            bytes.iter().enumerate().for_each(|(n, sealed)| {
+                let mut copy = black_box(sealed).clone();
+                key.open_in_place(nonce(n), Aad::empty(), &mut copy).expect("opened");
+            });
         });
     });
 }
@@ -147,7 +214,7 @@ impl Talker {
 /// The floor decodes the packet's samples.
 fn packet(criterion: &mut Criterion) {
     let (mut leg, mut talker, mut now) = (leg(1), Talker(Stream::new(PayloadType(0))), Nanos(1_000_000_000));
-    let mut group = criterion.benchmark_group(GROUPS[2]);
+    let mut group = criterion.benchmark_group(GROUPS[2].0);
     group.bench_function("sotto", |b| {
         b.iter_custom(|count| {
             let mut took = Duration::ZERO;
@@ -195,7 +262,7 @@ fn tick(criterion: &mut Criterion) {
     }
     let mut talkers: Vec<_> = (0..3).map(|_| Talker(Stream::new(PayloadType(0)))).collect();
     let (mut now, mut out) = (Nanos(1_000_000_000), Nowhere(0));
-    let mut group = criterion.benchmark_group(GROUPS[3]);
+    let mut group = criterion.benchmark_group(GROUPS[3].0);
     group.bench_function("sotto", |b| {
         b.iter_custom(|count| {
             let mut took = Duration::ZERO;
