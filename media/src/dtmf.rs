@@ -10,6 +10,11 @@ use crate::units::RtpTime;
 pub struct Digit(u8);
 
 impl Digit {
+    /// By its event number, 0 to 15 (RFC 4733 §3.2).
+    pub(crate) fn new(event: u8) -> Self {
+        Self(event & 15)
+    }
+
     /// The key as a character.
     pub fn key(self) -> char {
         char::from(b"0123456789*#ABCD"[usize::from(self.0)])

@@ -2,6 +2,7 @@
 
 use crate::leg::{Leg, LegSetup};
 use crate::ports::{Pair, Ports, PortsError};
+use crate::prompt::Prompt;
 use crate::room::Notice;
 use crate::shard::{
     Bell, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
@@ -261,6 +262,14 @@ impl Engine {
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn mute(&self, room: RoomId, leg: LegId, muted: bool) -> Result<(), EngineError> {
         self.tell(room, Command::Mute(room, leg, muted))
+    }
+
+    /// Says something to a leg alone.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn say(&self, room: RoomId, leg: LegId, prompt: Prompt) -> Result<(), EngineError> {
+        self.tell(room, Command::Say(room, leg, prompt))
     }
 
     /// Says whether somebody watches a conference: only then talkers' levels are told.

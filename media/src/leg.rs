@@ -7,6 +7,7 @@ use crate::latch::{Latch, Verdict};
 use crate::level::{Level, SpeechDetector};
 use crate::reception::{Block, Reception};
 use crate::rtp::{HEADER, Packet, RtpFault, Stream};
+use crate::tones::ToneReceiver;
 use crate::units::{LegId, Nanos, PayloadType, RtpTime, Ssrc};
 use std::net::SocketAddr;
 
@@ -106,6 +107,9 @@ pub struct Leg {
     jitter: JitterBuffer,
     reception: Reception,
     events: EventReceiver,
+    tones: ToneReceiver,
+    /// A key that came as tones in this tick.
+    key: Option<Digit>,
     detector: SpeechDetector,
     frame: Frame,
     speaks: bool,
@@ -132,6 +136,8 @@ impl Leg {
             jitter: JitterBuffer::default(),
             reception: Reception::default(),
             events: EventReceiver::default(),
+            tones: ToneReceiver::default(),
+            key: None,
             detector: SpeechDetector::default(),
             frame: [0; FRAME],
             speaks: false,
@@ -186,6 +192,11 @@ impl Leg {
     /// Whether it speaks and may be heard.
     pub fn speaks(&self) -> bool {
         self.speaks
+    }
+
+    /// A key that came as tones in this tick.
+    pub fn take_key(&mut self) -> Option<Digit> {
+        self.key.take()
     }
 
     /// How long the packet that came for this tick has waited for it, ns; `None` when none came.
@@ -266,9 +277,17 @@ impl Leg {
         done(Received::Audio)
     }
 
-    /// Takes the tick's frame from the jitter buffer and judges it.
+    /// Takes the tick's frame from the jitter buffer and judges it. Keys are read from it where no telephone events were agreed on; their
+    /// tones are for nobody's ears.
     pub fn playout(&mut self, now: Nanos) {
         let playout = self.jitter.pull(now, &mut self.frame);
+        if self.setup.events.is_none() && playout != Playout::Idle {
+            let tones = self.tones.push(&self.frame);
+            self.key = tones.key;
+            if tones.present {
+                self.frame = [0; FRAME];
+            }
+        }
         let level = if playout == Playout::Idle { Level::SILENCE } else { Level::of(&self.frame) };
         let speech = self.detector.push(level);
         self.speaks = speech && !self.muted && self.setup.direction.receive;

@@ -14,6 +14,8 @@
 //! | [`jitter`] | the jitter buffer and loss concealment |
 //! | [`dtmf`] | telephone events |
 //! | [`level`] | loudness and speech |
+//! | [`tones`] | keys that come as tones |
+//! | [`prompt`] | what is said to one leg alone |
 //! | [`mixer`] | one tick's mix, a pure function |
 //! | [`latch`] | symmetric RTP: the lock on a source |
 //! | [`leg`] | one leg's media: everything above for one call |
@@ -34,11 +36,13 @@ pub mod leg;
 pub mod level;
 pub mod mixer;
 pub mod ports;
+pub mod prompt;
 pub mod reception;
 pub mod room;
 pub mod rtcp;
 pub mod rtp;
 pub mod shard;
+pub mod tones;
 pub mod units;
 
 pub use codec::Codec;
@@ -46,4 +50,5 @@ pub use dtmf::Digit;
 pub use engine::{Engine, EngineError, Event};
 pub use leg::{Direction, LegSetup, Report};
 pub use level::Level;
+pub use prompt::Prompt;
 pub use units::{LegId, Nanos, PayloadType, RoomId};

@@ -6,6 +6,7 @@ use crate::dtmf::Digit;
 use crate::leg::{Leg, LegSetup, Report};
 use crate::level::Level;
 use crate::mixer::{Input, Mix};
+use crate::prompt::{Prompt, Saying};
 use crate::units::{LegId, Nanos, RoomId};
 use std::net::SocketAddr;
 
@@ -84,12 +85,13 @@ pub struct Member<S> {
     /// Its socket.
     pub socket: S,
     announced: bool,
+    saying: Option<Saying>,
 }
 
 impl<S> Member<S> {
     /// A leg and its socket.
     pub fn new(leg: Leg, socket: S) -> Self {
-        Self { leg, socket, announced: false }
+        Self { leg, socket, announced: false, saying: None }
     }
 }
 
@@ -195,6 +197,13 @@ impl<S> Room<S> {
         }
     }
 
+    /// Says something to a leg alone, in place of what is being said to it.
+    pub fn say(&mut self, leg: LegId, prompt: Prompt) {
+        if let Some(member) = self.find(leg) {
+            member.saying = Some(Saying::new(prompt));
+        }
+    }
+
     /// Applies new signalling to a leg; its member is returned when the peer's address changed.
     pub fn change(&mut self, setup: LegSetup) -> Option<&mut Member<S>> {
         let member = self.find(setup.id)?;
@@ -228,10 +237,21 @@ impl<S> Room<S> {
         // One encode per codec for all who only listen, made when the first of them needs it.
         let mut shared: [Option<[u8; FRAME]>; Codec::ALL.len()] = [None; Codec::ALL.len()];
         for (index, member) in self.members.iter_mut().enumerate() {
-            let Member { leg, socket, announced } = &mut **member;
+            let Member { leg, socket, announced, saying } = &mut **member;
             let codec = leg.codec();
+            let mut own = None;
+            if let Some(words) = saying.as_mut().filter(|_| leg.hears()) {
+                let mut frame = *self.mix.for_leg(index);
+                match words.lay_over(&mut frame) {
+                    true => own = Some(frame),
+                    false => *saying = None,
+                }
+            }
             if !leg.hears() {
                 leg.pause();
+            } else if let Some(frame) = own {
+                codec.encode(&frame, &mut self.encoded);
+                leg.packetise(&self.encoded, |to, packet| sink.packet(socket, to, packet));
             } else if self.mix.speakers().contains(&index) {
                 codec.encode(self.mix.for_leg(index), &mut self.encoded);
                 leg.packetise(&self.encoded, |to, packet| sink.packet(socket, to, packet));
@@ -244,6 +264,9 @@ impl<S> Room<S> {
                 leg.packetise(encoded, |to, packet| sink.packet(socket, to, packet));
             }
             let (id, speaks) = (leg.id(), leg.speaks());
+            if let Some(key) = leg.take_key() {
+                sink.notice(self.id, id, Notice::Digit(key));
+            }
             if speaks != *announced && sink.notice(self.id, id, Notice::Speaking(speaks)) {
                 *announced = speaks;
             }

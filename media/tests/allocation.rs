@@ -6,7 +6,7 @@ use media::codec::FRAME;
 use media::leg::{Direction, LegSetup};
 use media::ports::Ports;
 use media::room::Notice;
-use media::{Codec, Engine, LegId, PayloadType, RoomId};
+use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -46,6 +46,7 @@ static ALLOCATOR: Counting = Counting;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const EVENTS: PayloadType = PayloadType(101);
+static RECORDINGS: [&[i16]; 2] = [&[900; 1000], &[-900; 1700]];
 
 /// The shard's thread id.
 fn shard() -> i64 {
@@ -71,7 +72,8 @@ impl Peer {
             id: LegId(id),
             codec: (codec, PayloadType(if codec == Codec::Pcma { 8 } else { 0 })),
             receives: [Some((Codec::Pcmu, PayloadType(0))), Some((Codec::Pcma, PayloadType(8)))],
-            events: Some(EVENTS),
+            // Where there are no events, keys are looked for in the audio.
+            events: (id != 2).then_some(EVENTS),
             packet,
             direction: Direction::BOTH,
             remote: socket.local_addr().unwrap(),
@@ -148,6 +150,7 @@ async fn the_shard_asks_nothing_of_the_allocator() {
                 Peer::new(&engine, RoomId(2), 20, Codec::Pcma, 160);
             }
             70 => engine.close(RoomId(2)),
+            80 | 95 => engine.say(room, LegId(3), Prompt::new(&RECORDINGS, [0, 1, 0])).unwrap(),
             _ => {}
         }
     }

@@ -128,6 +128,58 @@ fn who_speaks_is_told_once_and_levels_only_when_watched() {
 }
 
 #[test]
+fn what_is_said_to_one_leg_no_other_hears() {
+    static WORDS: [&[i16]; 1] = [&[2000; 3 * FRAME]];
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcma, Codec::Pcmu]);
+    for _ in 0..20 {
+        rig.tick(|n| [4000, 0, 0][n], 5_000_000);
+    }
+    rig.room.say(LegId(2), Prompt::new(&WORDS, [0]));
+    rig.room.say(LegId(0), Prompt::new(&WORDS, [0]));
+    for tick in 0..5 {
+        rig.tick(|n| [4000, 0, 0][n], 5_000_000);
+        // A listener hears it over the talker, who is turned down by 12 dB; a talker over what they hear.
+        let expected = if tick < 3 { [2000, 4000, 3000] } else { [0, 4000, 4000] };
+        let got: Vec<_> = (0..3).map(|n| rig.last(n)).collect();
+        assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() < 200), "{tick}: {got:?} {expected:?}");
+    }
+}
+
+#[test]
+fn keys_that_come_as_tones_are_told_and_not_heard() {
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+    let tone = |hz: f32, n: u32| (std::f32::consts::TAU * hz * n as f32 / 8000.0).sin();
+    let mut told = Vec::new();
+    let mut loudest = 0;
+    for tick in 0..60u32 {
+        rig.now += TICK;
+        let now = Nanos(rig.now);
+        let mut packet = [0; HEADER + FRAME];
+        rig.far[0].stream.write(&mut packet, FRAME as u32);
+        let mut samples = [0; FRAME];
+        if (10..25).contains(&tick) {
+            let at = |i: usize| tick * FRAME as u32 + i as u32;
+            // 852 and 1,477 Hz: 9.
+            samples
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, s)| *s = (4000.0 * (tone(852.0, at(i)) + tone(1477.0, at(i)))) as i16);
+        }
+        Codec::Pcmu.encode(&samples, &mut packet[HEADER..]);
+        rig.room.members_mut()[0].leg.receive(address(0), &packet, Nanos(rig.now - 5_000_000), now);
+        rig.room.tick(now, &mut Out { far: &mut rig.far, told: &mut rig.told });
+        let loud = rig.far[1].heard.last().unwrap().iter().filter(|s| s.unsigned_abs() > 500).count();
+        loudest += usize::from(loud > 0);
+        told.extend(rig.told.drain(..).filter_map(|(leg, n)| match n {
+            Notice::Digit(key) => Some((leg, key.key())),
+            _ => None,
+        }));
+    }
+    assert_eq!(told, [(LegId(0), '9')]);
+    assert!(loudest <= 2, "at most the tone's first frame passes: {loudest}");
+}
+
+#[test]
 fn a_muted_leg_is_not_heard_and_hears() {
     let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
     rig.room.mute(LegId(0), true);

@@ -9,6 +9,7 @@ mod io;
 pub use io::{Bell, Receiver, enable_timestamps, wall_clock};
 
 use crate::leg::{LegSetup, Received};
+use crate::prompt::Prompt;
 use crate::room::{Member, Notice, Room, Sink};
 use crate::units::{LegId, Nanos, RoomId};
 use rtrb::{Consumer, Producer};
@@ -59,6 +60,8 @@ pub enum Command {
     Change(RoomId, LegSetup),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
+    /// Says something to a leg alone.
+    Say(RoomId, LegId, Prompt),
     /// Whether somebody watches a conference.
     Watch(RoomId, bool),
     /// Ends the thread.
@@ -293,6 +296,11 @@ impl Shard {
                 Ok(Command::Watch(room, watched)) => {
                     if let Some(room) = self.room(room) {
                         room.set_watched(watched);
+                    }
+                }
+                Ok(Command::Say(room, leg, prompt)) => {
+                    if let Some(room) = self.room(room) {
+                        room.say(leg, prompt);
                     }
                 }
                 Ok(Command::Mute(room, leg, muted)) => {
