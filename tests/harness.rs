@@ -88,6 +88,8 @@ pub struct Setup<'a> {
     pub listen: &'a str,
     pub trunk: &'a str,
     pub media: &'a str,
+    /// Lines of `[http]`.
+    pub http: &'a str,
     pub more: &'a str,
     /// Lines of the token file besides the usual one.
     pub tokens: &'a str,
@@ -105,6 +107,7 @@ impl Default for Setup<'_> {
             listen: "127.0.0.1",
             trunk: "127.0.0.0/8",
             media: "",
+            http: "",
             more: "",
             tokens: "",
             denied: &[],
@@ -122,12 +125,12 @@ impl Bridge {
     pub fn with(setup: &Setup<'_>) -> Self {
         let folder = Folder::new();
         let token = folder.file("token", format!("{TOKEN}\n{}", setup.tokens));
-        let Setup { listen, trunk, media, more, .. } = setup;
+        let Setup { listen, trunk, media, http, more, .. } = setup;
         let config = folder.file(
             "bridge.toml",
             format!(
                 "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
-                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
+                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n{http}\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
                 folder.0.display(),
                 token.display()

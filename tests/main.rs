@@ -14,6 +14,7 @@ mod api;
 mod baresip;
 mod configuration;
 mod harness;
+mod own;
 mod phones;
 mod privacy;
 mod sipp;

@@ -127,7 +127,8 @@ fn a_role_sees_what_the_matrix_allows_and_nothing_without_a_key() {
     let bridge = Bridge::with(&Setup { tokens, ..Setup::default() });
     let _ada = bridge.caller("confx", 20.0, &ADA);
     let id = bridge.await_live("confx", 1)[0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(bridge.roster("confx")[0]["name"], json!({ "status": "shared" }), "no key, no names");
+    let shared = json!({ "status": "shared", "source": "claimed" });
+    assert_eq!(bridge.roster("confx")[0]["name"], shared, "no key, no names");
     let operator = Viewer::register(&bridge, "operator-token");
     let row_seen = row(&operator.roster(&bridge, "confx"));
     let values = [jwe(&row_seen, "name").unwrap(), jwe(&row_seen, "number").unwrap()];

@@ -5,12 +5,14 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`routing`] | which conference a dialled number belongs to |
 //! | [`audit`] | what was disclosed to whom |
-//! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`roster`] | the live list of participants and its feed |
+//! | [`link`] | personal links and codes: a caller's way to a page of their own |
+//! | [`prompt`] | what is said to one caller alone |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
 //! | [`access`] | tokens, their roles and their viewers' keys |
@@ -25,6 +27,8 @@
 //! A module imports only from those above it.
 #![forbid(unsafe_code)]
 
+pub mod disclosure;
+
 pub mod config;
 pub mod trunk;
 
@@ -32,9 +36,11 @@ pub mod routing;
 
 pub mod audit;
 
-pub mod disclosure;
-
 pub mod roster;
+
+pub mod link;
+
+pub mod prompt;
 
 pub mod focus;
 

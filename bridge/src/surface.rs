@@ -18,6 +18,18 @@ pub enum Surface {
     ViewerKeys,
     /// Ending one.
     ViewerKey,
+    /// Exchanging a personal link or code for a session.
+    Session,
+    /// A participant's own row, and who saw it.
+    Me,
+    /// A participant's own choice.
+    OwnDisclosure,
+    /// A participant's own page.
+    Page,
+    /// Its script.
+    PageScript,
+    /// Its style.
+    PageStyle,
     /// The API's description.
     Description,
     /// Whether the process answers.
@@ -46,13 +58,19 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Conferences,
         Self::Roster,
         Self::Events,
         Self::Control,
         Self::ViewerKeys,
         Self::ViewerKey,
+        Self::Session,
+        Self::Me,
+        Self::OwnDisclosure,
+        Self::Page,
+        Self::PageScript,
+        Self::PageStyle,
         Self::Description,
         Self::Health,
         Self::Readiness,
@@ -76,6 +94,12 @@ impl Surface {
             Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",
+            Self::Session => "/v1/me/session",
+            Self::Me => "/v1/me",
+            Self::OwnDisclosure => "/v1/me/disclosure",
+            Self::Page => "/me",
+            Self::PageScript => "/me.js",
+            Self::PageStyle => "/me.css",
             Self::Description => "/openapi.json",
             Self::Health => "/healthz",
             Self::Readiness => "/readyz",

@@ -89,9 +89,11 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
                 let audio = sdp::offer(&Capabilities::default());
                 let agreed = invite.offer.as_ref().map(|o| sdp::answer(o, &Capabilities::default(), false));
                 match agreed {
-                    Some(Ok((audio, _))) => endpoint.accept(now, invite.call, LOCAL, audio),
+                    Some(Ok((audio, _))) => {
+                        endpoint.accept(now, invite.call, LOCAL, audio, Default::default())
+                    }
                     Some(Err(_)) => endpoint.reject(now, invite.call, 488, Default::default()),
-                    None => endpoint.accept(now, invite.call, LOCAL, audio),
+                    None => endpoint.accept(now, invite.call, LOCAL, audio, Default::default()),
                 }
             }
         }

@@ -64,7 +64,9 @@ fn a_udp_call_is_told_and_answered_and_text_stays_in_the_region() {
     assert!(buffer[..n].starts_with(b"SIP/2.0 100 Trying\r\n"));
     let Some(Event::Invite(invite)) = events.blocking_recv() else { panic!("no INVITE") };
     let (audio, _) = sdp::answer(invite.offer.as_ref().unwrap(), &Capabilities::default(), false).unwrap();
-    handle.tell(Command::Accept(invite.call, "127.0.0.1:30000".parse().unwrap(), audio)).unwrap();
+    handle
+        .tell(Command::Accept(invite.call, "127.0.0.1:30000".parse().unwrap(), audio, Default::default()))
+        .unwrap();
     for _ in 0..2 {
         // The second one is the retransmission, after T1.
         let n = socket.recv(&mut buffer).unwrap();

@@ -19,6 +19,8 @@ pub struct Caller {
     media: Option<[UdpSocket; 2]>,
     /// Keys pressed so far.
     pressed: u32,
+    /// The token of the personal link in the last answer.
+    pub link: Option<String>,
     /// Calls made so far: each has its own branches and tag.
     round: usize,
 }
@@ -53,6 +55,7 @@ impl Caller {
             heard: Vec::new(),
             media: None,
             pressed: 0,
+            link: None,
             round: 0,
         }
     }
@@ -152,6 +155,8 @@ impl Caller {
         assert!(answer.contains(&self.identity.call_id));
         let to = answer.lines().find(|l| l.starts_with("To:")).expect("a To");
         self.to_tag = to[to.find(";tag=").expect("a tag")..].trim().to_owned();
+        let info = answer.lines().find(|l| l.starts_with("Call-Info:"));
+        self.link = info.and_then(|i| Some(i.split_once("#")?.1.split_once('>')?.0.to_owned()));
     }
 
     pub fn ack(&mut self) {

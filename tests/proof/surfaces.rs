@@ -25,12 +25,20 @@ struct House {
     /// In no meeting: what they say is refused.
     stranger: Identity,
     host: Feed,
+    /// A session of who shares.
+    session: String,
 }
 
 impl House {
     fn open() -> Self {
         let tokens = format!("{AUDITOR} role=auditor\n");
-        let setup = Setup { more: "trusted = true\n", tokens: &tokens, log: "trace", ..Setup::default() };
+        let setup = Setup {
+            http: "public_url = \"https://meet.example.com\"",
+            more: "trusted = true\npersonal_link = true\n",
+            tokens: &tokens,
+            log: "trace",
+            ..Setup::default()
+        };
         let bridge = Bridge::with(&setup);
         let shares = Caller::new(bridge.sip, None, None);
         let udp = Caller::new(bridge.sip, None, Some("user;id"));
@@ -45,7 +53,13 @@ impl House {
         let [shares, udp, tcp] = callers;
         bridge.await_live(CONFERENCE, 3);
         let host = crate::callers::host(&bridge);
-        Self { bridge, shares, withhold: [udp, tcp], stranger: Identity::new(), host }
+        let link = format!(r#"{{"link":"{}"}}"#, shares.link.as_ref().expect("a link in the answer"));
+        let url = format!("http://{}/v1/me/session", bridge.http);
+        let (status, text) = curl_with("POST", &url, None, Some(&link));
+        assert_eq!(status, 201, "{text}");
+        let opened: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let session = opened["token"].as_str().unwrap().to_owned();
+        Self { bridge, shares, withhold: [udp, tcp], stranger: Identity::new(), host, session }
     }
 
     fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Option<&str>) -> (u16, String) {
@@ -74,6 +88,45 @@ impl House {
             Surface::Conferences => shown(self.get(surface), "\"participants\":3"),
             Surface::Roster => shown(self.get(surface), "Guest 3"),
             Surface::Description => shown(self.get(surface), "openapi"),
+            Surface::Page => shown(self.get(surface), "What this meeting shows of you"),
+            Surface::PageScript => shown(self.get(surface), "use strict"),
+            Surface::PageStyle => shown(self.get(surface), "body"),
+            Surface::Session => {
+                let Identity { name, number, email, .. } = &self.stranger;
+                // Links that are none, one that is used, and one that is right.
+                let right = format!(r#"{{"link":"{}"}}"#, self.withhold[0].link.as_ref().unwrap());
+                let bodies = [
+                    format!(r#"{{"link":"{name}"}}"#),
+                    format!(r#"{{"code":"{}"}}"#, &number[..10]),
+                    format!(r#"{{"{email}":"{name}"}}"#),
+                    right.clone(),
+                    right,
+                ];
+                let answers = bodies.map(|body| self.ask("POST", "/v1/me/session", None, Some(&body)));
+                let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
+                assert_eq!(statuses, [401, 401, 400, 201, 410], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"participant\":\"p_")
+            }
+            Surface::Me => {
+                let path = surface.path().unwrap();
+                let own = self.ask("GET", path, Some(&self.session), None);
+                let others = [Some(TOKEN), Some(AUDITOR), Some(&self.stranger.name), None]
+                    .map(|token| self.ask("GET", path, token, None));
+                let statuses: Vec<_> = others.iter().map(|(status, _)| *status).collect();
+                assert_eq!((own.0, &statuses[..]), (200, &[403, 403, 401, 401][..]), "{own:?} {others:?}");
+                shown((own.1 + &others.map(|(_, text)| text).concat()).into_bytes(), "\"role\":\"host\"")
+            }
+            Surface::OwnDisclosure => {
+                let path = surface.path().unwrap();
+                let Identity { name, .. } = &self.stranger;
+                let bad =
+                    self.ask("PUT", path, Some(&self.session), Some(&format!(r#"{{"name":"{name}"}}"#)));
+                let good = ["withhold", "share"].map(|wish| {
+                    self.ask("PUT", path, Some(&self.session), Some(&format!(r#"{{"number":"{wish}"}}"#)))
+                });
+                assert_eq!((bad.0, good.each_ref().map(|(status, _)| *status)), (400, [200, 200]));
+                shown((bad.1 + &good.map(|(_, text)| text).concat()).into_bytes(), "\"status\":\"withheld\"")
+            }
             Surface::Health => shown(self.admin(surface), "ok"),
             Surface::Readiness => shown(self.admin(surface), "secret"),
             Surface::Metrics => shown(self.admin(surface), "sotto_calls 3"),

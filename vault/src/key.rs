@@ -258,6 +258,11 @@ unsafe impl Send for IndexKey {}
 unsafe impl Sync for IndexKey {}
 
 impl IndexKey {
+    /// The index of a token that we made ourselves: it says nothing of anybody, so that it may be hashed outside of a region.
+    pub fn token(&self, token: &[u8]) -> Index {
+        self.index(&[b"token", token])
+    }
+
     /// The index of `parts`, each with its length, so that ("ab", "c") differs from ("a", "bc").
     pub(crate) fn index(&self, parts: &[&[u8]]) -> Index {
         use siphasher::sip128::{Hasher128, SipHasher24};

@@ -6,6 +6,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `wipe` | overwriting memory and vector registers |
 //! | [`pages`] | secret pages: `memfd_secret`, else the ladder's next rung; says which it got |
 //! | [`heap`] | the global allocator: ordinary (wiped when freed) or scoped to a region |
 //! | [`leaves`] | which types may leave a region |
@@ -38,8 +39,8 @@ pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    Becomes, CallerName, CallerNumber, Context, Discloses, Field, OwnName, OwnNumber, Plain, Purpose, Roster,
-    Sealed, Signalling, SignallingText, Tampered,
+    Becomes, CallerName, CallerNumber, CallerProfile, Context, Discloses, Field, Kind, OwnName, OwnNumber,
+    OwnProfile, Plain, Purpose, Roster, Sealed, Signalling, SignallingText, Tampered,
 };
 
 /// What the process holds and how well it is protected, as `/readyz` and the metrics report it.

@@ -177,8 +177,15 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // The pages go back to the kernel, which clears secret pages before anybody else gets them; ordinary
-        // locked ones are overwritten here. Guard pages inside would fault, so the new mapping does it whole.
+        // The kernel clears secret pages when it takes them back; ordinary ones only when it gives them to somebody.
+        if self.protection == Protection::Locked {
+            // SAFETY: our own mapping, whole: its guard pages become writable first. Nothing uses it any more.
+            unsafe {
+                if libc::mprotect(self.base().cast(), self.len, libc::PROT_READ | libc::PROT_WRITE) == 0 {
+                    crate::wipe::raw(self.base(), self.len);
+                }
+            }
+        }
         unmap(self.base() as usize, self.len);
         MAPPED.fetch_sub(self.len, Ordering::Relaxed);
         if let Ok(mut range) = range(Policy::Strict) {

@@ -22,17 +22,41 @@ pub enum OwnName {}
 /// As [`OwnName`], their number or address.
 #[derive(Debug)]
 pub enum OwnNumber {}
+/// The address of a page or card that tells of a caller.
+#[derive(Debug)]
+pub enum CallerProfile {}
+/// As [`OwnName`], that address.
+#[derive(Debug)]
+pub enum OwnProfile {}
+
+/// A kind of value that a subject has one of: its field is part of where the value belongs.
+pub trait Kind {
+    /// The field.
+    const FIELD: Field;
+}
 
 /// What a sealed value may become when it passes to a conference.
-pub trait Becomes<U> {}
-impl Becomes<CallerName> for CallerName {}
-impl Becomes<CallerNumber> for CallerNumber {}
-impl Becomes<CallerName> for OwnName {}
-impl Becomes<CallerNumber> for OwnNumber {}
+pub trait Becomes<U: Kind>: Kind {}
+
+macro_rules! kinds {
+    ($($caller:ident, $own:ident: $field:ident, $own_field:ident);* $(;)?) => { $(
+        impl Kind for $caller { const FIELD: Field = Field::$field; }
+        impl Kind for $own { const FIELD: Field = Field::$own_field; }
+        impl Becomes<$caller> for $caller {}
+        impl Becomes<$caller> for $own {}
+        impl Discloses<$caller> for Roster {}
+    )* };
+}
+
+kinds! {
+    CallerName, OwnName: Name, OwnName;
+    CallerNumber, OwnNumber: Number, OwnNumber;
+    CallerProfile, OwnProfile: Profile, OwnProfile;
+}
 
 /// A reason to open a `Sealed<T>`. Without one there is no plaintext.
 ///
-/// A caller's name and number have one purpose only, [`Roster`], and only [`ViewerKey::disclose`](crate::ViewerKey::disclose)
+/// A caller's values have one purpose only, [`Roster`], and only [`ViewerKey::disclose`](crate::ViewerKey::disclose)
 /// takes it: they leave as ciphertext for a viewer's key, and no closure sees them. Nothing opens a caller's name for signalling:
 ///
 /// ```compile_fail
@@ -67,8 +91,6 @@ pub trait Discloses<T> {}
 /// Showing who is in the meeting to a viewer of its roster.
 #[derive(Debug, Clone, Copy)]
 pub struct Roster;
-impl Discloses<CallerName> for Roster {}
-impl Discloses<CallerNumber> for Roster {}
 
 /// Building or matching SIP messages.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +117,10 @@ pub enum Field {
     OwnName = 7,
     /// Number, kept for the caller's own act.
     OwnNumber = 8,
+    /// Profile.
+    Profile = 9,
+    /// Profile, kept for the caller's own act.
+    OwnProfile = 10,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.
@@ -177,7 +203,7 @@ impl<T> Sealed<T> {
     ///
     /// # Errors
     /// [`Tampered`] when it does not open with `from` at `there`, or is longer than 1 KiB.
-    pub fn adopt<U>(
+    pub fn adopt<U: Kind>(
         &self,
         from: &Keyring,
         there: Context,

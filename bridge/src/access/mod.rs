@@ -3,15 +3,17 @@
 //! The token file has a token in each line, and behind it, separated by spaces, what it is good for:
 //!
 //! ```text
-//! # TOKEN [role=host|operator|admin|auditor] [conferences=ID,ID,…]
+//! # TOKEN [role=host|operator|admin|auditor|guest] [conferences=ID,ID,…]
 //! 6c1f… role=host conferences=board,confdaily
 //! ```
 //!
 //! Without a role it is a host's; without conferences, all of them. The file is read again on SIGHUP: a token that is not there
-//! any more, or is good for something else, ends at once, and with it what its viewers watch.
+//! any more, or is good for something else, ends at once, and with it what its viewers watch. A caller's own session
+//! ([`crate::link`]) is good for their own page and for the roster as guests see it.
 
 use crate::audit::{Audit, Event, NotRecorded};
-use crate::disclosure::{Role, Viewer};
+use crate::disclosure::{Policy, Role, Viewer};
+use crate::link::{LinkError, Links, Person};
 use crate::roster::{now, random_id};
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,6 +41,9 @@ pub struct Grant {
     /// Who looks without a key.
     keyless: Arc<Viewer>,
     keys: Mutex<HashMap<String, Key>>,
+    policy: Policy,
+    /// Whose session it is, if it is a caller's.
+    person: Option<Arc<Person>>,
 }
 
 struct Key {
@@ -65,6 +70,9 @@ pub enum KeyError {
     /// As many viewers as may be watch with the token's keys.
     #[error("the token has {KEYS} keys in use")]
     TooMany,
+    /// A role that sees no names needs no key.
+    #[error("the token's role sees no names")]
+    Blind,
     /// The vault or the audit takes nothing now.
     #[error("no key can be registered now")]
     Unavailable,
@@ -83,10 +91,23 @@ impl From<NotRecorded> for KeyError {
 }
 
 impl Grant {
-    fn new(entry: Entry) -> Self {
+    fn new(entry: Entry, policy: Policy) -> Self {
         let role = entry.role;
-        let keyless = Arc::new(Viewer::new(random_id("t_"), role, role.sight(), None));
-        Self { entry, keyless, keys: Mutex::default() }
+        let keyless = Arc::new(Viewer::new(random_id("t_"), role, policy.sight(role), None));
+        Self { entry, keyless, keys: Mutex::default(), policy, person: None }
+    }
+
+    /// What a caller's session is good for.
+    fn of(person: Arc<Person>) -> Self {
+        let conferences = Some(vec![person.conference.clone()]);
+        let entry = Entry { token: String::new(), role: Role::Guest, conferences };
+        let (keyless, policy) = (person.viewer.clone(), Policy::default());
+        Self { entry, keyless, keys: Mutex::default(), policy, person: Some(person) }
+    }
+
+    /// The caller whose session it is.
+    pub fn person(&self) -> Option<&Arc<Person>> {
+        self.person.as_ref()
     }
 
     /// The token's role.
@@ -132,6 +153,9 @@ impl Grant {
         public: &PublicKey,
         at: Instant,
     ) -> Result<(String, Jwe), KeyError> {
+        if self.role() == Role::Guest {
+            return Err(KeyError::Blind);
+        }
         let mut keys = self.keys();
         if keys.len() >= KEYS {
             // The oldest with which nobody watches makes room.
@@ -143,7 +167,7 @@ impl Grant {
         let (id, role) = (random_id("k_"), self.role());
         let (key, handover) = ViewerKey::new(vault, &id, public)?;
         audit.record(Event::KeyRegistered { at: now(), viewer: id.clone(), role: role.as_str() })?;
-        let viewer = Arc::new(Viewer::new(id.clone(), role, role.sight(), Some(key)));
+        let viewer = Arc::new(Viewer::new(id.clone(), role, self.policy.sight(role), Some(key)));
         let number = keys.values().map(|k| k.number + 1).max().unwrap_or(0);
         keys.insert(id.clone(), Key { viewer, until: at + LIFE, number });
         Ok((id, handover))
@@ -190,6 +214,7 @@ pub struct BadLine {
 #[derive(Debug)]
 pub struct Access {
     grants: RwLock<Vec<Arc<Grant>>>,
+    policy: Policy,
     audit: Audit,
 }
 
@@ -198,12 +223,23 @@ impl Access {
     ///
     /// # Errors
     /// [`BadLine`].
-    pub fn new(text: &str, audit: Audit) -> Result<Self, BadLine> {
-        let grants = entries(text)?.into_iter().map(|e| Arc::new(Grant::new(e))).collect();
-        Ok(Self { grants: RwLock::new(grants), audit })
+    pub fn new(text: &str, policy: Policy, audit: Audit) -> Result<Self, BadLine> {
+        let grants = entries(text)?.into_iter().map(|e| Arc::new(Grant::new(e, policy))).collect();
+        Ok(Self { grants: RwLock::new(grants), policy, audit })
     }
 
-    /// The rights of a token, compared in constant time.
+    /// The rights of a token of the file, or of a caller's session.
+    ///
+    /// # Errors
+    /// [`LinkError::Unknown`] for what is neither; the others for a session that is over.
+    pub fn admit(&self, token: &str, links: &Links, at: Instant) -> Result<Arc<Grant>, LinkError> {
+        match self.find(token.as_bytes()) {
+            Some(grant) => Ok(grant),
+            None => links.session(at, token).map(|person| Arc::new(Grant::of(person))),
+        }
+    }
+
+    /// The rights of a token of the file, compared in constant time.
     pub fn find(&self, token: &[u8]) -> Option<Arc<Grant>> {
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
@@ -225,7 +261,9 @@ impl Access {
         let mut old = std::mem::take(&mut *grants);
         for entry in entries {
             let same = old.iter().position(|g| g.entry == entry);
-            grants.push(same.map_or_else(|| Arc::new(Grant::new(entry)), |place| old.swap_remove(place)));
+            grants.push(
+                same.map_or_else(|| Arc::new(Grant::new(entry, self.policy)), |place| old.swap_remove(place)),
+            );
         }
         old.iter().for_each(|grant| grant.revoke(&self.audit));
         Ok(())
@@ -261,10 +299,9 @@ fn entries(text: &str) -> Result<Vec<Entry>, BadLine> {
         for word in words {
             match word.split_once('=') {
                 Some(("role", role)) => {
-                    let all = [Role::Host, Role::Operator, Role::Admin, Role::Auditor];
-                    let found = all.into_iter().find(|r| r.as_str() == role);
-                    entry.role =
-                        found.ok_or_else(|| wrong("expected role=host, operator, admin or auditor"))?;
+                    let found = Role::ALL.into_iter().find(|r| r.as_str() == role);
+                    entry.role = found
+                        .ok_or_else(|| wrong("expected role=host, operator, admin, auditor or guest"))?;
                 }
                 Some(("conferences", list)) if !list.is_empty() => {
                     entry.conferences = Some(list.split(',').map(str::to_owned).collect());
@@ -292,7 +329,7 @@ mod tests {
     fn a_token_has_its_role_and_its_conferences() {
         let (audit, folder) = audit();
         let text = "# a comment\n\nabc\nxyz role=auditor conferences=board,confx\n";
-        let access = Access::new(text, audit).unwrap();
+        let access = Access::new(text, Policy::default(), audit).unwrap();
         let (abc, xyz) = (access.find(b"abc").unwrap(), access.find(b"xyz").unwrap());
         assert_eq!((abc.role(), abc.covers("confany"), abc.controls()), (Role::Host, true, true));
         assert_eq!((xyz.role(), xyz.controls()), (Role::Auditor, false));
@@ -317,7 +354,7 @@ mod tests {
     #[test]
     fn keys_are_bounded_expire_and_end_what_is_watched() {
         let ((audit, folder), vault, now) = (audit(), vault(), Instant::now());
-        let grant = Grant::new(entries("abc").unwrap().remove(0));
+        let grant = Grant::new(entries("abc").unwrap().remove(0), Policy::default());
         let public = ViewerSecret::generate().unwrap().public();
         let keyless = grant.viewer(None).unwrap();
         let (first, _) = grant.register(&vault, &audit, &public, now).unwrap();
@@ -341,9 +378,52 @@ mod tests {
     }
 
     #[test]
+    fn a_callers_session_is_good_for_their_own_conference_as_a_guest() {
+        let ((audit, folder), vault, now) = (audit(), vault(), Instant::now());
+        let access = Access::new("abc", Policy::default(), audit.clone()).unwrap();
+        let links = Links::new(&vault, now).unwrap();
+        assert!(links.add_link(now, "confx", "p_1", "a-link"));
+        assert_eq!(access.admit("a-link", &links, now).unwrap_err(), LinkError::Unknown, "not a link itself");
+        let (_, session) = links.redeem(now, "a-link").unwrap();
+        let grant = access.admit(&session, &links, now).unwrap();
+        assert_eq!((grant.role(), grant.controls()), (Role::Guest, false));
+        assert_eq!((grant.covers("confx"), grant.covers("confy")), (true, false));
+        let public = ViewerSecret::generate().unwrap().public();
+        assert_eq!(grant.register(&vault, &audit, &public, now).err(), Some(KeyError::Blind));
+        let same = access.admit(&session, &links, now).unwrap();
+        assert!(Arc::ptr_eq(&grant.viewer(None).unwrap(), &same.viewer(None).unwrap()), "one viewer");
+        assert!(access.admit("abc", &links, now).unwrap().person().is_none());
+        links.over(now, "p_1");
+        assert_eq!(access.admit(&session, &links, now).unwrap_err(), LinkError::CallOver);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_site_can_let_hosts_see_less() {
+        let ((audit, folder), vault) = (audit(), vault());
+        let tight = Role::Auditor.sight();
+        let policy = Policy::default().tighten(Role::Host, tight);
+        let access = Access::new("abc", policy, audit.clone()).unwrap();
+        let ring = vault.keyring().unwrap();
+        let ada =
+            crate::disclosure::tests::ada(&vault, &ring, sip_stack::Shown::Shared, sip_stack::Shown::Shared);
+        let public = ViewerSecret::generate().unwrap().public();
+        let sees = |access: &Access| {
+            let grant = access.find(b"abc").unwrap();
+            grant.register(&vault, &audit, &public, Instant::now()).unwrap();
+            crate::disclosure::see(&grant.viewer(None).unwrap(), &ada, &ring).disclosed().count()
+        };
+        assert_eq!(sees(&access), 0);
+        access.reload("abc conferences=confx").unwrap();
+        assert_eq!(sees(&access), 0, "after a reload as well");
+        assert_eq!(sees(&Access::new("abc", Policy::default(), audit.clone()).unwrap()), 3, "the control");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn a_token_that_changes_ends_at_once_and_others_stay() {
         let ((audit, folder), vault) = (audit(), vault());
-        let access = Access::new("abc\nxyz role=host", audit.clone()).unwrap();
+        let access = Access::new("abc\nxyz role=host", Policy::default(), audit.clone()).unwrap();
         let (abc, xyz) = (access.find(b"abc").unwrap(), access.find(b"xyz").unwrap());
         let public = ViewerSecret::generate().unwrap().public();
         xyz.register(&vault, &audit, &public, Instant::now()).unwrap();

@@ -60,6 +60,7 @@ pub(super) async fn register(
     let (id, jwe) = registered.map_err(|e| match e {
         KeyError::NoPoint => Problem::BAD_KEY,
         KeyError::TooMany => Problem::TOO_MANY_KEYS,
+        KeyError::Blind => Problem::BLIND,
         _ => Problem::NO_ROOM,
     })?;
     let expires_at = crate::roster::time_of(SystemTime::now() + LIFE);

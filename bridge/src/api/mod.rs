@@ -1,15 +1,18 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
 mod keys;
+mod me;
 mod problem;
 mod server;
 
+pub use me::PAGE;
 pub use server::serve;
 
 use crate::access::{Access, Grant};
 use crate::control::Registry;
 use crate::disclosure::Viewer;
 use crate::focus::{Control, House, Refused, ToFocus};
+use crate::link::LinkError;
 use crate::roster::{Missed, Text};
 use crate::surface::Surface;
 use crate::telemetry;
@@ -24,7 +27,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use problem::Problem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// A watcher that answers no ping for this long is gone.
@@ -73,6 +76,7 @@ pub fn router(api: Api) -> Router {
         .layer(axum::middleware::from_fn_with_state(api.clone(), bearer));
     Router::new()
         .merge(guarded)
+        .merge(me::router(&api))
         .surface(
             Surface::Description,
             get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }),
@@ -95,20 +99,24 @@ pub fn admin_router(api: Api) -> Router {
 
 /// RFC 6750 §2.1. What the token is good for goes with the request.
 async fn bearer(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "))
-        .unwrap_or_default()
-        .as_bytes();
-    match api.access.find(given) {
-        Some(grant) => {
+    match api.access.admit(token(&request), &api.house.links, Instant::now()) {
+        Ok(grant) => {
             request.extensions_mut().insert(grant);
             next.run(request).await
         }
-        None => ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::UNAUTHORIZED).into_response(),
+        Err(LinkError::Unknown) => unauthorized(Problem::UNAUTHORIZED),
+        Err(e) => Problem::from(e).into_response(),
     }
+}
+
+/// The bearer token of a request; empty when there is none.
+fn token(request: &Request) -> &str {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    given.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or_default()
+}
+
+fn unauthorized(problem: Problem) -> Response {
+    ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
 }
 
 /// `?viewer_key=ID`: with whose eyes.
@@ -201,6 +209,7 @@ async fn control(
         "mute" => Control::Mute,
         "unmute" => Control::Unmute,
         "remove" => Control::Remove,
+        "ask" => Control::Ask,
         _ => return Err(Problem::NO_ACTION),
     };
     let inbox = find(&api, &grant, &id)?;
@@ -211,6 +220,7 @@ async fn control(
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(Refused::NoParticipant) => Err(Problem::NO_PARTICIPANT),
         Err(Refused::Busy) => Err(Problem::BUSY),
+        Err(Refused::TooSoon) => Err(Problem::TOO_SOON),
     }
 }
 

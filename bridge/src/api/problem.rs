@@ -16,6 +16,36 @@ impl Problem {
         Self { status: StatusCode::UNAUTHORIZED, title: "A bearer token of this installation is needed" };
     pub(super) const FORBIDDEN: Self =
         Self { status: StatusCode::FORBIDDEN, title: "This token's role may look, not steer" };
+    pub(super) const NO_LINK: Self =
+        Self { status: StatusCode::UNAUTHORIZED, title: "No such personal link, code or session" };
+    pub(super) const LINK_USED: Self = Self {
+        status: StatusCode::GONE,
+        title: "This personal link or code was used before; dial for a new code",
+    };
+    pub(super) const LINK_EXPIRED: Self = Self {
+        status: StatusCode::GONE,
+        title: "The time of this link, code or session is over; dial for a new code",
+    };
+    pub(super) const CALL_OVER: Self =
+        Self { status: StatusCode::GONE, title: "The call is over, and with it this link" };
+    pub(super) const TOO_MANY_TRIES: Self =
+        Self { status: StatusCode::TOO_MANY_REQUESTS, title: "Too many codes were tried; wait a little" };
+    pub(super) const BAD_LINK: Self =
+        Self { status: StatusCode::BAD_REQUEST, title: "Expected {\"link\": …} or {\"code\": …}" };
+    pub(super) const BAD_CHOICE: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        title: "Expected at least one of \"name\", \"number\", \"profile\", each \"share\" or \"withhold\"",
+    };
+    pub(super) const NOT_YOURS: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        title: "This is a participant's own; it needs their personal link",
+    };
+    pub(super) const TOO_SOON: Self = Self {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "They were asked a moment ago; wait half a minute",
+    };
+    pub(super) const BLIND: Self =
+        Self { status: StatusCode::FORBIDDEN, title: "This token's role sees no names, so it needs no key" };
     pub(super) const NO_KEY: Self = Self { status: StatusCode::NOT_FOUND, title: "No such viewer key" };
     pub(super) const KEY_GONE: Self =
         Self { status: StatusCode::GONE, title: "This token has no such viewer key any more; register one" };
@@ -40,8 +70,10 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, title: "No such conference" };
     pub(super) const NO_PARTICIPANT: Self =
         Self { status: StatusCode::NOT_FOUND, title: "No such participant" };
-    pub(super) const NO_ACTION: Self =
-        Self { status: StatusCode::NOT_FOUND, title: "No such action; there are mute, unmute and remove" };
+    pub(super) const NO_ACTION: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        title: "No such action; there are mute, unmute, remove and ask",
+    };
     pub(super) const BUSY: Self = Self {
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: "The conference's audio takes no commands now; nothing was changed",

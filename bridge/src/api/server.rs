@@ -26,6 +26,8 @@ pub async fn serve(listener: TcpListener, router: Router) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // An event must not wait for the acknowledgement of the one before (Nagle). A socket that is gone already shows it when it is read.
+        let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::spawn(async move {

@@ -18,26 +18,54 @@ const BEHIND: usize = 16_384;
 /// After this it is tried again to write.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// One disclosure of a participant's values: a line of the audit, and the participant's own receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// When (RFC 3339, UTC).
+    pub at: String,
+    /// The viewer, as the audit names them.
+    pub viewer: String,
+    /// Their role.
+    pub role: &'static str,
+    /// Which values.
+    pub attributes: Vec<&'static str>,
+    /// Which of them only in part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<&'static str>,
+}
+
 /// Something that somebody did or saw.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A viewer was shown a participant's values.
     Disclosed {
-        /// When (RFC 3339, UTC).
-        at: String,
-        /// The viewer.
-        viewer: String,
-        /// Their role.
-        role: &'static str,
+        /// When, to whom, and which values.
+        #[serde(flatten)]
+        receipt: Receipt,
         /// The conference.
         conference: String,
         /// The participant.
         participant: String,
         /// Their pseudonym.
         pseudonym: String,
-        /// Which values.
-        attributes: Vec<&'static str>,
+    },
+    /// A participant chose what is shown of them.
+    Chosen {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The conference.
+        conference: String,
+        /// The participant.
+        participant: String,
+        /// Their pseudonym.
+        pseudonym: String,
+        /// How: `code` or `link`.
+        by: &'static str,
+        /// What is withheld now, of what they named.
+        withheld: Vec<&'static str>,
+        /// What is shared now, of what they named.
+        shared: Vec<&'static str>,
     },
     /// A viewer registered a key.
     KeyRegistered {

@@ -39,6 +39,9 @@ pub struct Options {
     /// Keys to press: 0-9 * # A-D, and w for a pause of half a second.
     #[arg(long, default_value = "")]
     dtmf: String,
+    /// Press them as tones in the audio, and offer no telephone events.
+    #[arg(long)]
+    tones: bool,
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
     local: IpAddr,
@@ -59,17 +62,60 @@ struct Handset {
     failed: Option<crate::phone::WavError>,
     keys: std::vec::IntoIter<char>,
     wait: u32,
+    /// Keys are pressed as tones; the one that is being pressed, and for how many frames.
+    tones: bool,
+    pressed: Option<(u8, usize)>,
     over: Arc<AtomicBool>,
     heard: u64,
 }
 
+/// A key's tones sound for so many frames, and a pause follows.
+const TONE: usize = 5;
+const PAUSE: u32 = 4;
+
+impl Handset {
+    /// This frame's part of a key that is pressed as tones.
+    fn tone(&mut self) -> Option<Frame> {
+        if !self.tones {
+            return None;
+        }
+        if self.pressed.is_none() {
+            self.pressed = self.next_key().map(|key| (key, 0));
+        }
+        let (key, frames) = self.pressed?;
+        self.pressed = Some((key, frames + 1)).filter(|_| frames + 1 < TONE);
+        if self.pressed.is_none() {
+            self.wait = PAUSE;
+        }
+        media::tones::frame_of(key, frames * FRAME)
+    }
+
+    fn next_key(&mut self) -> Option<u8> {
+        if self.wait > 0 {
+            self.wait -= 1;
+            return None;
+        }
+        match self.keys.next()? {
+            'w' => {
+                self.wait = 25;
+                None
+            }
+            key => "0123456789*#ABCD".find(key.to_ascii_uppercase()).map(|n| n as u8),
+        }
+    }
+}
+
 impl Talk for Handset {
     fn say(&mut self) -> Option<Frame> {
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(1)?;
-            return Some(self.say.next().unwrap_or([0; FRAME]));
-        }
-        self.say.next()
+        let tone = self.tone();
+        let frame = match &mut self.left {
+            Some(left) => {
+                *left = left.checked_sub(1)?;
+                self.say.next().unwrap_or([0; FRAME])
+            }
+            None => self.say.next()?,
+        };
+        Some(tone.unwrap_or(frame))
     }
 
     fn hear(&mut self, frame: &Frame) {
@@ -87,17 +133,7 @@ impl Talk for Handset {
     }
 
     fn key(&mut self) -> Option<u8> {
-        if self.wait > 0 {
-            self.wait -= 1;
-            return None;
-        }
-        match self.keys.next()? {
-            'w' => {
-                self.wait = 25;
-                None
-            }
-            key => "0123456789*#ABCD".find(key.to_ascii_uppercase()).map(|n| n as u8),
-        }
+        if self.tones { None } else { self.next_key() }
     }
 }
 
@@ -134,6 +170,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         failed: None,
         keys: options.dtmf.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>().into_iter(),
         wait: 0,
+        tones: options.tones,
+        pressed: None,
         over: over.clone(),
         heard: 0,
     };
@@ -147,6 +185,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
         let destination = Destination::resolve(&options.uri).await?;
         let agent = UserAgent::start(&vault, options.local, codecs)?;
+        let agent = if options.tones { agent.without_events() } else { agent };
         let line = Line::open(options.local)?;
         let mut call = agent.dial(&caller, &destination, line.address).await?;
         let setup = tokio::select! {

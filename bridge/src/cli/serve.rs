@@ -6,7 +6,10 @@ use crate::api::{self, Api};
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
-use crate::focus::{Codes, House};
+use crate::disclosure::Choice;
+use crate::focus::{Act, Codes, House};
+use crate::link::Links;
+use crate::prompt;
 use crate::routing::Routing;
 use crate::telemetry;
 use crate::trunk::Trunks;
@@ -152,7 +155,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     anyhow::ensure!(status.scoped_heap, "this binary lacks the vault's allocator");
     let audit = Audit::open(&config.node.data_dir)
         .with_context(|| format!("node.data_dir {}", config.node.data_dir.display()))?;
-    let access = Arc::new(Access::new(tokens, audit.clone())?);
+    let access = Arc::new(Access::new(tokens, config.disclosure.policy(), audit.clone())?);
     let range = config::ports(config.media.ports.get_ref()).map_err(anyhow::Error::msg)?;
     let ports = Ports::new(config.media.address, range)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -161,14 +164,22 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         n => n,
     };
     let routing = Routing::new(config);
-    let reader = Reader::new(&vault, routing.address_book())?;
+    let page = config
+        .http
+        .public_url
+        .as_ref()
+        .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
+    let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
+    let links = Links::new(&vault, Instant::now())?;
+    prompt::prepare();
     let listen = config.sip.listen.get_ref().iter().map(|l| config::listener(l.get_ref()));
     let listen = listen.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
     let limits = Limits { calls: *config.sip.max_calls.get_ref(), ..Limits::default() };
-    let trunks = Trunks::new(&config.trunk);
+    let trunks = Arc::new(Trunks::new(&config.trunk));
+    let known = trunks.clone();
     let sip =
         transport::Config { listen, external: config.sip.external_address, limits, ..Default::default() };
-    let (sip, events) = transport::start(&vault, reader, sip, Arc::new(move |ip| trunks.admit(ip)))?;
+    let (sip, events) = transport::start(&vault, reader, sip, Arc::new(move |ip| known.admit(ip)))?;
     // Calls and conferences live on the SIP worker's thread, so that an INVITE makes no hop between threads.
     let signalling = sip.runtime().clone();
     let (engine, notices) = {
@@ -180,10 +191,9 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         engine,
         vault,
         audit,
-        codes: Codes {
-            withhold: config.conferences.withhold_code.get_ref().clone(),
-            share: config.conferences.share_code.get_ref().clone(),
-        },
+        codes: codes(&config.conferences.codes),
+        links,
+        trunks,
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),
@@ -201,6 +211,27 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     Ok(Running { house, registry, access, http, admin })
 }
 
+/// What each configured code does.
+fn codes(codes: &config::Codes) -> Codes {
+    use crate::disclosure::Wish::{Share, Withhold};
+    let name = |wish| Choice { name: Some(wish), ..Choice::default() };
+    let number = |wish| Choice { number: Some(wish), ..Choice::default() };
+    let profile = |wish| Choice { profile: Some(wish), ..Choice::default() };
+    let act = |of: &str| match of {
+        "withhold" => Act::Choose(Choice::all(Withhold)),
+        "share" => Act::Choose(Choice::all(Share)),
+        "withhold_name" => Act::Choose(name(Withhold)),
+        "share_name" => Act::Choose(name(Share)),
+        "withhold_number" => Act::Choose(number(Withhold)),
+        "share_number" => Act::Choose(number(Share)),
+        "withhold_profile" => Act::Choose(profile(Withhold)),
+        "share_profile" => Act::Choose(profile(Share)),
+        _ => Act::Link,
+    };
+    let used = codes.all().into_iter().filter(|(_, code)| !code.get_ref().is_empty());
+    Codes(used.map(|(of, code)| (code.get_ref().clone(), act(of))).collect())
+}
+
 /// Memory that a burst of calls took goes back to the system when the burst is over; shards are told what they could not take; viewers'
 /// keys end with their time.
 async fn housekeeping(house: Arc<House>, access: Arc<Access>) {
@@ -210,6 +241,7 @@ async fn housekeeping(house: Arc<House>, access: Arc<Access>) {
         now_and_then.tick().await;
         house.engine.settle();
         access.expire(Instant::now());
+        house.links.expire(Instant::now());
         let kept = house.sip.counters().transactions.load(Ordering::Relaxed);
         if kept < most / 2 {
             most = kept;

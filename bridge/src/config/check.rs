@@ -140,19 +140,13 @@ impl Check<'_> {
             let what = "`conferences.adhoc_prefix` is not usable, expected 1 to 32 letters, digits or -._~";
             self.wrong(prefix.span(), what);
         }
-        let (withhold, share) = (&config.conferences.withhold_code, &config.conferences.share_code);
-        for (name, code) in [("withhold_code", withhold), ("share_code", share)] {
-            if !is_code(code.get_ref()) {
-                let what = format!("`conferences.{name}` is not usable, expected * or # and 1 to 7 of 0-9*#");
-                self.wrong(code.span(), what);
-            }
-        }
-        // The shorter would always come first.
-        if withhold.get_ref().starts_with(share.get_ref()) || share.get_ref().starts_with(withhold.get_ref())
+        self.codes(&config.conferences.codes);
+        self.disclosure(&config.disclosure);
+        if let Some(url) = &config.http.public_url
+            && !is_base_url(url.get_ref())
         {
-            let what =
-                "one of `withhold_code` and `share_code` begins with the other, expected different codes";
-            self.wrong(share.span(), what);
+            let what = "`http.public_url` is not usable, expected https://HOST or http://HOST, with an optional port and path";
+            self.wrong(url.span(), what);
         }
         let mut names: Vec<&str> = Vec::new();
         for trunk in &config.trunk {
@@ -206,12 +200,75 @@ impl Check<'_> {
                 self.range("capacity", capacity, 1..=10_000);
             }
         }
+        if config.http.public_url.is_none()
+            && let Some(trunk) = config.trunk.iter().find(|t| t.personal_link)
+        {
+            let what = format!(
+                "trunk `{}` gives personal links, expected `http.public_url` for them",
+                trunk.name.get_ref()
+            );
+            self.wrong(trunk.name.span(), what);
+        }
         if let Some(file) = &config.http.token_file
             && let Err(e) = std::fs::metadata(file.get_ref())
         {
             self.wrong(file.span(), format!("`http.token_file` cannot be read: {e}"));
         }
     }
+}
+
+impl Check<'_> {
+    fn codes(&mut self, codes: &super::Codes) {
+        let all: Vec<_> = codes.all().into_iter().filter(|(_, code)| !code.get_ref().is_empty()).collect();
+        for (place, (name, code)) in all.iter().enumerate() {
+            let text = code.get_ref();
+            if !is_code(text) {
+                let what = format!(
+                    "`conferences.codes.{name}` is not usable, expected * or # and 1 to 7 of 0-9*#, or \"\""
+                );
+                self.wrong(code.span(), what);
+            }
+            // The shorter would always come first.
+            for (other, code) in &all[..place] {
+                if text.starts_with(code.get_ref()) || code.get_ref().starts_with(text) {
+                    let what = format!(
+                        "one of `conferences.codes.{other}` and `{name}` begins with the other, expected different codes"
+                    );
+                    // A default stands nowhere.
+                    let at = if code.span().start > all[place].1.span().start { code } else { all[place].1 };
+                    self.wrong(at.span(), what);
+                }
+            }
+        }
+    }
+
+    fn disclosure(&mut self, disclosure: &super::Disclosure) {
+        for (role, by) in disclosure.roles() {
+            let may = role.sight();
+            for (attribute, wished, may) in [
+                ("name", &by.name, may.name),
+                ("number", &by.number, may.number),
+                ("profile", &by.profile, may.profile),
+            ] {
+                let Some(wished) = wished.as_ref().filter(|w| *w.get_ref() < may) else { continue };
+                let what = format!(
+                    "`disclosure.{}.{attribute}` is looser than a site may make it, expected {} or tighter",
+                    role.as_str(),
+                    may.as_str()
+                );
+                self.wrong(wished.span(), what);
+            }
+        }
+    }
+}
+
+/// An address that a path can be put behind.
+fn is_base_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let in_it = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b);
+        !rest.starts_with('/') && (1..=200).contains(&rest.len()) && rest.bytes().all(in_it)
+    })
 }
 
 /// `udp://address:port` or `tcp://address:port`.
@@ -311,15 +368,51 @@ mod tests {
         assert!(faults("[sip]\nlisten = []\n")[0].contains("expected at least one"));
     }
 
+    const SIP: &str = "[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n";
+
     #[test]
     fn codes_that_cannot_be_told_apart_or_dialled() {
-        let with = |codes: &str| {
-            faults(&format!("[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n[conferences]\n{codes}\n"))
-        };
-        assert!(with("withhold_code = \"67\"")[0].contains("f.toml:4: `conferences.withhold_code`"));
-        assert!(with("share_code = \"*8A\"")[0].contains("share_code"));
-        assert!(with("withhold_code = \"*8\"")[0].contains("begins with the other"));
-        assert!(with("withhold_code = \"*82\"")[0].contains("begins with the other"));
+        let with = |codes: &str| faults(&format!("{SIP}[conferences.codes]\n{codes}\n"));
+        assert!(with("withhold = \"67\"")[0].contains("f.toml:4: `conferences.codes.withhold`"));
+        assert!(with("share = \"*8A\"")[0].contains("codes.share"));
+        assert!(with("withhold = \"*8\"")[0].contains("begins with the other"));
+        assert!(
+            with("withhold_name = \"*82\"")[0].starts_with("f.toml:4: one of `conferences.codes.share` and")
+        );
+        assert!(with("hide = \"*82\"")[0].contains("unknown field"));
+        let off = parse("f.toml", &format!("{SIP}[conferences.codes]\nlink = \"\"\nshare_number = \"\"\n"));
+        assert!(off.is_ok(), "an empty one is off: {off:?}");
+    }
+
+    #[test]
+    fn a_site_may_tighten_who_sees_what_and_not_loosen_it() {
+        let with = |text: &str| parse("f.toml", &format!("{SIP}[disclosure]\n{text}\n"));
+        let config = with("host = { name = \"masked\" }\noperator = { number = \"pseudonym\" }").unwrap();
+        let policy = config.disclosure.policy();
+        assert_eq!(policy.sight(crate::disclosure::Role::Host).name, crate::disclosure::Extent::Masked);
+        for (text, expected) in [
+            (
+                "operator = { number = \"shown\" }",
+                "f.toml:4: `disclosure.operator.number` is looser than a site may make it, expected masked or tighter",
+            ),
+            ("guest = { name = \"masked\" }", "expected pseudonym or tighter"),
+            ("host = { name = \"all\" }", "unknown variant `all`"),
+            ("king = { name = \"shown\" }", "unknown field `king`"),
+        ] {
+            let said = with(text).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn personal_links_need_an_address() {
+        let trunk = "[[trunk]]\nname = \"phones\"\nfrom = [\"192.0.2.0/24\"]\npersonal_link = true\n";
+        assert!(faults(&format!("{SIP}{trunk}"))[0].contains("expected `http.public_url`"));
+        let with = |url: &str| parse("f.toml", &format!("{SIP}[http]\npublic_url = \"{url}\"\n{trunk}"));
+        assert!(with("https://meet.example.com/a").is_ok() && with("http://[::1]:8080").is_ok());
+        for wrong in ["meet.example.com", "https://", "https:///x", "https://a>b", "ftp://a"] {
+            assert!(with(wrong).unwrap_err().to_string().contains("`http.public_url`"), "{wrong}");
+        }
     }
 
     #[test]

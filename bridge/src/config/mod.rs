@@ -5,6 +5,7 @@ mod check;
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
 
+use crate::disclosure::{Extent, Policy, Role, Sight};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,9 @@ pub struct Config {
     /// Encrypted memory.
     #[serde(default)]
     pub vault: Vault,
+    /// Who may see what.
+    #[serde(default)]
+    pub disclosure: Disclosure,
     /// Defaults for conferences.
     #[serde(default)]
     pub conferences: Conferences,
@@ -110,6 +114,8 @@ pub struct Http {
     pub admin_listen: SocketAddr,
     /// File with one bearer token per line (lines with `#` are comments). Without it, the API refuses everybody.
     pub token_file: Option<Spanned<PathBuf>>,
+    /// Where callers reach the API from outside, as `https://meet.example.com`: for personal links. Absent: no links.
+    pub public_url: Option<Spanned<String>>,
 }
 
 impl Default for Http {
@@ -118,6 +124,7 @@ impl Default for Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             token_file: None,
+            public_url: None,
         }
     }
 }
@@ -130,6 +137,56 @@ pub struct Vault {
     pub allow_weaker: bool,
 }
 
+/// `[disclosure]`: what roles may see, where that is less than the product's own table allows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disclosure {
+    /// Hosts.
+    pub host: Tighter,
+    /// Operators.
+    pub operator: Tighter,
+    /// Admins.
+    pub admin: Tighter,
+    /// Auditors.
+    pub auditor: Tighter,
+    /// Participants.
+    pub guest: Tighter,
+}
+
+/// How much of each value a role may see: `shown`, `masked` or `pseudonym`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tighter {
+    /// Of the display name.
+    pub name: Option<Spanned<Extent>>,
+    /// Of the number.
+    pub number: Option<Spanned<Extent>>,
+    /// Of the profile.
+    pub profile: Option<Spanned<Extent>>,
+}
+
+impl Disclosure {
+    /// By role.
+    pub fn roles(&self) -> [(Role, &Tighter); Role::ALL.len()] {
+        [
+            (Role::Host, &self.host),
+            (Role::Operator, &self.operator),
+            (Role::Admin, &self.admin),
+            (Role::Auditor, &self.auditor),
+            (Role::Guest, &self.guest),
+        ]
+    }
+
+    /// The product's own table, tightened.
+    pub fn policy(&self) -> Policy {
+        self.roles().into_iter().fold(Policy::default(), |policy, (role, by)| {
+            let of = |e: &Option<Spanned<Extent>>| e.as_ref().map_or(Extent::Shown, |e| *e.get_ref());
+            let (name, number, profile) = (of(&by.name), of(&by.number), of(&by.profile));
+            policy.tighten(role, Sight { name, number, profile })
+        })
+    }
+}
+
 /// `[conferences]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -138,10 +195,8 @@ pub struct Conferences {
     pub adhoc_prefix: Option<Spanned<String>>,
     /// Participants in a conference, 1 to 10,000, unless it says otherwise.
     pub capacity: Spanned<usize>,
-    /// Keys with which a caller withholds name and number: 2 to 8 of `0-9*#`, the first `*` or `#`.
-    pub withhold_code: Spanned<String>,
-    /// Keys with which a caller shares them.
-    pub share_code: Spanned<String>,
+    /// Codes that callers may dial.
+    pub codes: Codes,
     /// What participants withhold unless they share it themselves or ask for `Privacy: none`, and unless a conference says otherwise.
     pub withhold: Withhold,
     /// Refuse callers who withhold their number: 433 (RFC 5079).
@@ -153,11 +208,68 @@ impl Default for Conferences {
         Self {
             adhoc_prefix: None,
             capacity: Spanned::new(0..0, 500),
-            withhold_code: Spanned::new(0..0, "*67".into()),
-            share_code: Spanned::new(0..0, "*82".into()),
+            codes: Codes::default(),
             withhold: Withhold::default(),
             refuse_anonymous: false,
         }
+    }
+}
+
+/// `conferences.codes`: each 2 to 8 of `0-9*#`, the first `*` or `#`; an empty one is off.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    /// Withholds everything.
+    pub withhold: Spanned<String>,
+    /// Shares everything.
+    pub share: Spanned<String>,
+    /// Withholds the name.
+    pub withhold_name: Spanned<String>,
+    /// Shares the name.
+    pub share_name: Spanned<String>,
+    /// Withholds the number; by default as telephones do it for a call (3GPP TS 22.030).
+    pub withhold_number: Spanned<String>,
+    /// Shares the number.
+    pub share_number: Spanned<String>,
+    /// Withholds the profile.
+    pub withhold_profile: Spanned<String>,
+    /// Shares the profile.
+    pub share_profile: Spanned<String>,
+    /// Speaks a code with which the caller opens their own page.
+    pub link: Spanned<String>,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        let code = |text: &str| Spanned::new(0..0, text.to_owned());
+        Self {
+            withhold: code("*67"),
+            share: code("*82"),
+            withhold_name: code(""),
+            share_name: code(""),
+            withhold_number: code("#31#"),
+            share_number: code("*31#"),
+            withhold_profile: code(""),
+            share_profile: code(""),
+            link: code("*83"),
+        }
+    }
+}
+
+impl Codes {
+    /// By name.
+    pub fn all(&self) -> [(&'static str, &Spanned<String>); 9] {
+        [
+            ("withhold", &self.withhold),
+            ("share", &self.share),
+            ("withhold_name", &self.withhold_name),
+            ("share_name", &self.share_name),
+            ("withhold_number", &self.withhold_number),
+            ("share_number", &self.share_number),
+            ("withhold_profile", &self.withhold_profile),
+            ("share_profile", &self.share_profile),
+            ("link", &self.link),
+        ]
     }
 }
 
@@ -192,9 +304,13 @@ pub struct Trunk {
     /// What its callers withhold unless they share it themselves or ask for `Privacy: none`.
     #[serde(default)]
     pub withhold: Withhold,
+    /// Whether its callers get their personal link in the answer to their INVITE (`Call-Info`): for trunks to people's own telephones, for
+    /// whoever reads the answer on its way can open the page.
+    #[serde(default)]
+    pub personal_link: bool,
 }
 
-/// Values that are withheld: `["name", "number"]`.
+/// Values that are withheld: `["name", "number", "profile"]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<Attribute>")]
 pub struct Withhold {
@@ -202,6 +318,8 @@ pub struct Withhold {
     pub name: bool,
     /// The number.
     pub number: bool,
+    /// The profile.
+    pub profile: bool,
 }
 
 /// A value of a caller's.
@@ -210,17 +328,19 @@ pub struct Withhold {
 enum Attribute {
     Name,
     Number,
+    Profile,
 }
 
 impl From<Vec<Attribute>> for Withhold {
     fn from(list: Vec<Attribute>) -> Self {
-        Self { name: list.contains(&Attribute::Name), number: list.contains(&Attribute::Number) }
+        let has = |attribute| list.contains(&attribute);
+        Self { name: has(Attribute::Name), number: has(Attribute::Number), profile: has(Attribute::Profile) }
     }
 }
 
 impl From<Withhold> for sip_stack::Withhold {
-    fn from(Withhold { name, number }: Withhold) -> Self {
-        Self { name, number }
+    fn from(Withhold { name, number, profile }: Withhold) -> Self {
+        Self { name, number, profile }
     }
 }
 

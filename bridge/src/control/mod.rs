@@ -169,8 +169,8 @@ impl Control {
 
     fn reject(&self, call: CallId, status: u16) {
         let retry_after = (status == 503).then_some(5);
-        let _ =
-            self.house.sip.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning: None }));
+        let extras = ReplyExtras { retry_after, ..ReplyExtras::default() };
+        let _ = self.house.sip.tell(Command::Reject(call, status, extras));
     }
 
     /// A conference that saw every call that was sent to it, and has none, ends: its inbox is closed by dropping all

@@ -1,34 +1,39 @@
 //! Codes that a caller dials during the call. Keys are kept only while they may be part of a code.
 
+use crate::disclosure::{Choice, Wish};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A longer pause ends a code.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// What a caller wishes by a code.
+/// What a code does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// Show neither name nor number.
-    Withhold,
-    /// Show both.
-    Share,
+pub enum Act {
+    /// The caller chooses what is shown of them.
+    Choose(Choice),
+    /// The caller wants a code for their own page.
+    Link,
 }
 
-/// The codes of a conference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Codes {
-    /// To withhold.
-    pub withhold: String,
-    /// To share.
-    pub share: String,
+/// The codes that callers may dial; none begins with another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Codes(pub Vec<(String, Act)>);
+
+impl Codes {
+    /// The codes that withhold and share everything, and the one for the caller's own page; empty where there is none.
+    pub fn to_tell(&self) -> [&str; 3] {
+        let all =
+            [Act::Choose(Choice::all(Wish::Withhold)), Act::Choose(Choice::all(Wish::Share)), Act::Link];
+        all.map(|act| self.0.iter().find(|(_, a)| *a == act).map_or("", |(code, _)| code))
+    }
 }
 
 /// How a key came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// As a telephone event (RFC 4733).
-    Event,
+    /// In the audio: as a telephone event (RFC 4733), or as tones where those were not agreed on.
+    Media,
     /// By INFO.
     Info,
 }
@@ -44,7 +49,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Takes a key.
-    pub(super) fn press(&mut self, codes: &Codes, now: Instant, way: Way, key: char) -> Option<Wish> {
+    pub(super) fn press(&mut self, codes: &Codes, now: Instant, way: Way, key: char) -> Option<Act> {
         if *self.way.get_or_insert(way) != way {
             return None;
         }
@@ -52,14 +57,13 @@ impl Keys {
             self.dialled.clear();
         }
         self.dialled.push(key);
-        let all = [(&codes.withhold, Wish::Withhold), (&codes.share, Wish::Share)];
         // The longest end of what was dialled that may become a code stays.
-        while !all.iter().any(|(code, _)| code.starts_with(&self.dialled)) {
+        while !self.dialled.is_empty() && !codes.0.iter().any(|(code, _)| code.starts_with(&self.dialled)) {
             self.dialled.remove(0);
         }
-        let (_, wish) = all.into_iter().find(|(code, _)| **code == self.dialled)?;
+        let act = codes.0.iter().find(|(code, _)| *code == self.dialled)?.1;
         self.dialled.clear();
-        Some(wish)
+        Some(act)
     }
 }
 
@@ -67,27 +71,33 @@ impl Keys {
 mod tests {
     use super::*;
 
-    fn pressed(keys: &str, pause: Duration) -> Vec<Wish> {
-        let codes = Codes { withhold: "*67".into(), share: "*82".into() };
+    const SHARE: Act = Act::Choose(Choice::all(Wish::Share));
+    const WITHHOLD: Act = Act::Choose(Choice::all(Wish::Withhold));
+
+    fn codes() -> Codes {
+        Codes(vec![("*67".into(), WITHHOLD), ("*82".into(), SHARE), ("*83".into(), Act::Link)])
+    }
+
+    fn pressed(keys: &str, pause: Duration) -> Vec<Act> {
         let (mut state, mut now) = (Keys::default(), Instant::now());
         let mut press = |key| {
             now += pause;
-            state.press(&codes, now, Way::Event, key)
+            state.press(&codes(), now, Way::Media, key)
         };
         keys.chars().filter_map(&mut press).collect()
     }
 
     #[test]
     fn a_code_is_found_among_other_keys_and_only_whole() {
-        use Wish::{Share, Withhold};
         let soon = Duration::from_millis(300);
         for (keys, expected) in [
-            ("*67", vec![Withhold]),
-            ("*82", vec![Share]),
-            ("12*67*829", vec![Withhold, Share]),
-            ("**67", vec![Withhold]),
-            ("*6*67", vec![Withhold]),
-            ("*8*67", vec![Withhold]),
+            ("*67", vec![WITHHOLD]),
+            ("*82", vec![SHARE]),
+            ("*83", vec![Act::Link]),
+            ("12*67*829", vec![WITHHOLD, SHARE]),
+            ("**67", vec![WITHHOLD]),
+            ("*6*67", vec![WITHHOLD]),
+            ("*8*67", vec![WITHHOLD]),
             ("*6", vec![]),
             ("67", vec![]),
             ("*687", vec![]),
@@ -98,26 +108,31 @@ mod tests {
     }
 
     #[test]
+    fn the_codes_can_be_named() {
+        assert_eq!(codes().to_tell(), ["*67", "*82", "*83"]);
+        let name_only = Choice { name: Some(Wish::Share), ..Choice::default() };
+        assert_eq!(Codes(vec![("*1".into(), Act::Choose(name_only))]).to_tell(), [""; 3]);
+    }
+
+    #[test]
     fn a_key_that_is_told_both_ways_counts_once() {
-        let codes = Codes { withhold: "*67".into(), share: "*82".into() };
         let (mut state, now) = (Keys::default(), Instant::now());
-        let both = "*67".chars().flat_map(|key| [(Way::Info, key), (Way::Event, key)]);
-        let wishes: Vec<_> = both.filter_map(|(way, key)| state.press(&codes, now, way, key)).collect();
-        assert_eq!(wishes, [Wish::Withhold]);
+        let both = "*67".chars().flat_map(|key| [(Way::Info, key), (Way::Media, key)]);
+        let acts: Vec<_> = both.filter_map(|(way, key)| state.press(&codes(), now, way, key)).collect();
+        assert_eq!(acts, [WITHHOLD]);
     }
 
     #[test]
     fn a_long_pause_ends_a_code() {
-        assert_eq!(pressed("*67", PAUSE), [Wish::Withhold]);
+        assert_eq!(pressed("*67", PAUSE), [WITHHOLD]);
         assert_eq!(pressed("*67", PAUSE + Duration::from_millis(1)), []);
     }
 
     #[test]
     fn nothing_is_kept_that_is_no_part_of_a_code() {
-        let codes = Codes { withhold: "*67".into(), share: "*82".into() };
         let mut state = Keys::default();
         for key in "0123456789".repeat(100).chars() {
-            state.press(&codes, Instant::now(), Way::Event, key);
+            state.press(&codes(), Instant::now(), Way::Media, key);
             assert!(state.dialled.is_empty());
         }
     }

@@ -4,32 +4,37 @@
 mod codes;
 mod quality;
 
-pub use codes::Codes;
+pub use codes::{Act, Codes};
 
-use crate::audit::Audit;
-use crate::disclosure::{Identity, Value, Viewer};
-use crate::roster::{Follow, Kind, Roster, State, Text};
+use crate::audit::{self, Audit};
+use crate::disclosure::{Choice, Identity, Value, Viewer, Wish};
+use crate::link::Links;
+use crate::prompt::{self, Outcome};
+use crate::roster::{Follow, Kind, Roster, State, Text, now};
 use crate::routing::Plan;
-use codes::{Keys, Way, Wish};
+use crate::trunk::Trunks;
+use codes::{Keys, Way};
 use media::leg::{Direction, LegSetup};
 use media::room::Notice;
 use media::rtcp::Session as Rtcp;
-use media::{Codec, Engine, LegId, PayloadType, RoomId};
+use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
 use quality::Meter;
 use sip_stack::endpoint::Invite;
-use sip_stack::message::ReplyExtras;
+use sip_stack::message::{LinkToken, ReplyExtras};
 use sip_stack::sdp::{self, Audio, Capabilities, Encoding, LocalAudio, Session};
 use sip_stack::transport::{Command, Handle};
-use sip_stack::{CallId, Cause, Own, Shown};
+use sip_stack::{CallId, Caller, Cause, Own, Said, Shown};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use vault::{Becomes, Context, Field, Sealed};
+use vault::{Becomes, Context, Kind as ValueKind, OwnName, OwnNumber, OwnProfile, Sealed};
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
+/// A caller hears from hosts no more often than this that they would like to see a name.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// A conference that nobody is in any more stays this long, so that a caller who dials again finds its roster's watchers.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -46,6 +51,10 @@ pub struct House {
     pub audit: Audit,
     /// Codes that callers may dial.
     pub codes: Codes,
+    /// Callers' ways to their own pages.
+    pub links: Links,
+    /// Carriers.
+    pub trunks: Arc<Trunks>,
     /// What we can do.
     pub capabilities: Capabilities,
     /// Address that SDP names, if it is not the one on which the call came.
@@ -63,6 +72,8 @@ pub enum Control {
     Unmute,
     /// Call ended.
     Remove,
+    /// Asked to share name and number.
+    Ask,
 }
 
 /// Why a control was not carried out.
@@ -72,6 +83,8 @@ pub enum Refused {
     NoParticipant,
     /// The media shard takes no commands now.
     Busy,
+    /// They were asked a moment ago.
+    TooSoon,
 }
 
 /// What a focus is told.
@@ -97,6 +110,10 @@ pub enum ToFocus {
     Summary(oneshot::Sender<crate::roster::Summary>),
     /// A control, and what became of it.
     Control(String, Control, oneshot::Sender<Result<(), Refused>>),
+    /// A participant wants to know what is shown of them, and to whom it was. `None`: no such participant.
+    Me(String, oneshot::Sender<Option<Text>>),
+    /// A participant chooses on their own page. `None`: no such participant.
+    Choose(String, Choice, oneshot::Sender<Option<Text>>),
     /// All calls end: the house is being closed.
     HangUp,
 }
@@ -154,8 +171,29 @@ struct Leg {
     /// Number under which `own` was sealed.
     subject: u64,
     /// What the caller may share by their own act. It goes with the leg.
-    own: Own,
+    own: Owned,
     keys: Keys,
+    asked: Option<tokio::time::Instant>,
+}
+
+/// A caller's values, kept for their own act.
+#[derive(Default)]
+struct Owned {
+    name: Own<OwnName>,
+    number: Own<OwnNumber>,
+    profile: Own<OwnProfile>,
+}
+
+impl Owned {
+    /// Takes them from what the call brought.
+    fn take(caller: Option<&mut Caller>) -> Self {
+        use std::mem::take;
+        caller.map_or_else(Self::default, |c| Self {
+            name: take(&mut c.name.own),
+            number: take(&mut c.number.own),
+            profile: take(&mut c.profile.own),
+        })
+    }
 }
 
 struct Focus {
@@ -207,6 +245,14 @@ impl Focus {
             ToFocus::Control(participant, control, reply) => {
                 let _ = reply.send(self.control(&participant, control));
             }
+            ToFocus::Me(participant, reply) => drop(reply.send(self.roster.me(&participant))),
+            ToFocus::Choose(participant, choice, reply) => {
+                let call = self.call_of(&participant);
+                if let Some(call) = call {
+                    self.choose(call, choice, "link");
+                }
+                drop(reply.send(call.and_then(|_| self.roster.me(&participant))));
+            }
             ToFocus::HangUp => {
                 let calls: Vec<_> = self.legs.keys().copied().collect();
                 for call in calls {
@@ -233,7 +279,7 @@ impl Focus {
 
     fn reject(&self, call: CallId, status: u16, warning: Option<u16>) {
         let retry_after = (status == 503).then_some(5);
-        self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning }));
+        self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning, link: None }));
     }
 
     fn join(&mut self, mut invite: Invite) {
@@ -242,7 +288,7 @@ impl Focus {
         if self.legs.len() >= self.plan.capacity {
             return self.reject(call, 486, None);
         }
-        let withheld = |c: &sip_stack::Caller| c.number_status == Shown::Withheld;
+        let withheld = |c: &Caller| c.number.status == Shown::Withheld;
         if self.plan.refuse_anonymous && invite.caller.as_ref().is_some_and(withheld) {
             // RFC 5079 §4: Anonymity Disallowed.
             return self.reject(call, 433, None);
@@ -278,8 +324,9 @@ impl Focus {
             rtcp: None,
             meter: Meter::default(),
             subject: invite.subject,
-            own: invite.caller.as_mut().map(|c| std::mem::take(&mut c.own)).unwrap_or_default(),
+            own: Owned::take(invite.caller.as_mut()),
             keys: Keys::default(),
+            asked: None,
         };
         if let Some(theirs) = theirs
             && !self.connect(call, &mut leg, theirs, invite.source.ip())
@@ -287,89 +334,146 @@ impl Focus {
             return self.reject(call, 503, None);
         }
         leg.participant = self.roster.join(identity);
+        // In the answer to the call, so that nobody else has it.
+        let link =
+            self.house.trunks.gives_links(invite.source.ip()).then(LinkToken::random).filter(|token| {
+                let now = std::time::Instant::now();
+                self.house.links.add_link(now, &self.plan.id, &leg.participant, &token.to_string())
+            });
         self.legs.insert(call, leg);
-        self.tell(Command::Accept(call, rtp, audio));
+        self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
     }
 
     /// The caller's values pass from the call's key to the conference's.
     fn adopt(&self, invite: &Invite) -> Identity {
         let caller = invite.caller.as_ref();
         let usual = caller.filter(|c| !c.asks_for_none).map(|_| self.plan.withhold).unwrap_or_default();
-        let status =
-            |of: fn(&sip_stack::Caller) -> Shown, withheld: bool| match caller.map_or(Shown::Absent, of) {
-                Shown::Shared if withheld => Shown::Withheld,
-                status => status,
-            };
-        let (name, number) = (caller.and_then(|c| c.name.as_ref()), caller.and_then(|c| c.number.as_ref()));
         Identity {
-            name: self.value(
-                invite.call,
-                name,
-                invite.subject,
-                [Field::Name; 2],
-                status(|c| c.name_status, usual.name),
-            ),
-            number: self.value(
-                invite.call,
-                number,
-                invite.subject,
-                [Field::Number; 2],
-                status(|c| c.number_status, usual.number),
-            ),
+            name: self.said(invite, caller.map(|c| &c.name), usual.name),
+            number: self.said(invite, caller.map(|c| &c.number), usual.number),
+            profile: self.said(invite, caller.map(|c| &c.profile), usual.profile),
         }
     }
 
+    /// A value as the call brought it; what is usual for the conference is withheld.
+    fn said<T: ValueKind + Becomes<T>, O>(
+        &self,
+        invite: &Invite,
+        said: Option<&Said<T, O>>,
+        usual: bool,
+    ) -> Value<T> {
+        let status = match said.map_or(Shown::Absent, |s| s.status) {
+            Shown::Shared if usual => Shown::Withheld,
+            status => status,
+        };
+        let sealed = said.and_then(|s| s.shared.as_ref());
+        self.value(invite.call, sealed, invite.subject, status, said.is_some_and(|s| s.asserted))
+    }
+
     /// A value of a call's, under the conference's key. What does not open (it never should) is not kept.
-    fn value<T: Becomes<U>, U>(
+    fn value<T: Becomes<U>, U: ValueKind>(
         &self,
         call: CallId,
         sealed: Option<&Sealed<T>>,
         subject: u64,
-        [from, to]: [Field; 2],
         status: Shown,
+        asserted: bool,
     ) -> Value<U> {
-        let there = Context { scope: 0, subject, field: from };
-        let here = Context { scope: self.room.0, subject: call.0, field: to };
+        let there = Context { scope: 0, subject, field: T::FIELD };
+        let here = Context { scope: self.room.0, subject: call.0, field: U::FIELD };
         let ring = self.house.sip.reader().ring();
+        let sealed = sealed.filter(|_| status == Shown::Shared);
         let adopted = sealed.and_then(|s| s.adopt(ring, there, self.roster.keys(), here).ok());
-        Value::new(status, adopted, here)
+        Value::new(status, adopted, here, asserted)
     }
 
     fn pressed(&mut self, call: CallId, way: Way, key: char) {
         let Some(leg) = self.legs.get_mut(&call) else { return };
-        if let Some(wish) = leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
-            self.choose(call, wish);
+        match leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
+            Some(Act::Choose(choice)) => self.choose(call, choice, "code"),
+            Some(Act::Link) => self.personal_code(call),
+            None => {}
         }
     }
 
-    /// A caller's own choice: withholding destroys the roster's copies, sharing makes them again.
-    fn choose(&mut self, call: CallId, wish: Wish) {
+    /// A caller's own choice: withholding destroys the roster's copies, sharing makes them again. They hear what became of it, whichever
+    /// way they chose.
+    fn choose(&mut self, call: CallId, choice: Choice, by: &'static str) {
         let Some(leg) = self.legs.get(&call) else { return };
         let (own, subject) = (&leg.own, leg.subject);
-        let status = |known: bool| match (wish, known) {
+        let name = choice.name.map(|wish| self.chosen(call, subject, &own.name, wish));
+        let number = choice.number.map(|wish| self.chosen(call, subject, &own.number, wish));
+        let profile = choice.profile.map(|wish| self.chosen(call, subject, &own.profile, wish));
+        let status = [
+            name.as_ref().map(Value::status),
+            number.as_ref().map(Value::status),
+            profile.as_ref().map(Value::status),
+        ];
+        let participant = leg.participant.clone();
+        self.roster.choose(&participant, |identity| {
+            if let Some(value) = name {
+                identity.name = value;
+            }
+            if let Some(value) = number {
+                identity.number = value;
+            }
+            if let Some(value) = profile {
+                identity.profile = value;
+            }
+        });
+        self.record_choice(&participant, status, by);
+        self.say(call, prompt::chosen(status.map(|s| s.map(outcome))));
+    }
+
+    /// A value after the caller's wish.
+    fn chosen<O: Becomes<T>, T: ValueKind>(
+        &self,
+        call: CallId,
+        subject: u64,
+        own: &Own<O>,
+        wish: Wish,
+    ) -> Value<T> {
+        let status = match (wish, &own.sealed) {
             (Wish::Withhold, _) => Shown::Withheld,
-            (Wish::Share, true) => Shown::Shared,
-            (Wish::Share, false) => Shown::Absent,
+            (Wish::Share, Some(_)) => Shown::Shared,
+            (Wish::Share, None) => Shown::Absent,
         };
-        let share = wish == Wish::Share;
-        let (name, number) = (own.name.as_ref(), own.number.as_ref());
-        let identity = Identity {
-            name: self.value(
-                call,
-                name.filter(|_| share),
-                subject,
-                [Field::OwnName, Field::Name],
-                status(name.is_some()),
-            ),
-            number: self.value(
-                call,
-                number.filter(|_| share),
-                subject,
-                [Field::OwnNumber, Field::Number],
-                status(number.is_some()),
-            ),
+        self.value(call, own.sealed.as_ref(), subject, status, own.asserted)
+    }
+
+    fn record_choice(&self, participant: &str, status: [Option<Shown>; 3], by: &'static str) {
+        let named = |wanted: Shown| {
+            let all = ["name", "number", "profile"].into_iter().zip(status);
+            all.filter(|(_, s)| *s == Some(wanted)).map(|(attribute, _)| attribute).collect()
         };
-        self.roster.choose(&leg.participant, identity);
+        let event = audit::Event::Chosen {
+            at: now(),
+            conference: self.plan.id.clone(),
+            participant: participant.to_owned(),
+            pseudonym: self.roster.pseudonym(participant).unwrap_or_default().to_owned(),
+            by,
+            withheld: named(Shown::Withheld),
+            shared: named(Shown::Shared),
+        };
+        // What the audit does not take is counted there. A choice is carried out all the same.
+        let _ = self.house.audit.record(event);
+    }
+
+    /// Speaks a code for the caller's own page to them.
+    fn personal_code(&mut self, call: CallId) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let now = std::time::Instant::now();
+        let code = self.house.links.make_code(now, &self.plan.id, &leg.participant);
+        self.say(call, code.map_or_else(prompt::not_available, |code| prompt::personal_code(&code)));
+    }
+
+    fn say(&self, call: CallId, prompt: Prompt) {
+        // A shard that takes nothing now has more to do than to speak.
+        let _ = self.house.engine.say(self.room, LegId(call.0), prompt);
+    }
+
+    fn call_of(&self, participant: &str) -> Option<CallId> {
+        self.legs.iter().find(|(_, l)| l.participant == participant).map(|(call, _)| *call)
     }
 
     /// Gives the leg its media. False when the shard takes nothing.
@@ -393,7 +497,7 @@ impl Focus {
             leg.offered = true;
             let (rtp, audio) =
                 (leg.rtp, LocalAudio { direction: sdp::Direction::SendRecv, ..sdp::offer(can) });
-            return self.tell(Command::Accept(call, rtp, audio));
+            return self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
         };
         match sdp::answer(&offer, can, false) {
             Ok((audio, theirs)) => {
@@ -401,7 +505,7 @@ impl Focus {
                 if !self.change(call, &audio, theirs) {
                     return self.reject(call, 503, None);
                 }
-                self.tell(Command::Accept(call, rtp, audio));
+                self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
             }
             // RFC 3261 §14.2: the session stays as it was.
             Err(sdp::NotAcceptable) => self.reject(call, 488, Some(305)),
@@ -468,12 +572,13 @@ impl Focus {
             self.house.engine.remove(self.room, LegId(call.0));
         }
         self.roster.leave(&leg.participant);
+        self.house.links.over(std::time::Instant::now(), &leg.participant);
     }
 
     fn control(&mut self, participant: &str, control: Control) -> Result<(), Refused> {
-        let found = self.legs.iter().find(|(_, l)| l.participant == participant);
-        let call = *found.ok_or(Refused::NoParticipant)?.0;
+        let call = self.call_of(participant).ok_or(Refused::NoParticipant)?;
         match control {
+            Control::Ask => self.ask(call)?,
             Control::Mute | Control::Unmute => {
                 let muted = control == Control::Mute;
                 // The roster never says muted of who is heard.
@@ -485,6 +590,19 @@ impl Focus {
                 self.left(call);
             }
         }
+        Ok(())
+    }
+
+    /// A host asks a caller to share; the caller hears how they could.
+    fn ask(&mut self, call: CallId) -> Result<(), Refused> {
+        let leg = self.legs.get_mut(&call).ok_or(Refused::NoParticipant)?;
+        let now = tokio::time::Instant::now();
+        if leg.asked.is_some_and(|asked| now < asked + ASK_AGAIN) {
+            return Err(Refused::TooSoon);
+        }
+        let [_, code, _] = self.house.codes.to_tell();
+        self.house.engine.say(self.room, LegId(call.0), prompt::ask(code)).map_err(|_| Refused::Busy)?;
+        leg.asked = Some(now);
         Ok(())
     }
 
@@ -513,10 +631,19 @@ impl Focus {
                 }
                 let quality = leg.meter.take(&report, round_trip);
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
+                self.roster.tell_roughly(std::time::Instant::now());
                 self.look();
             }
-            Notice::Digit(digit) => self.pressed(call, Way::Event, digit.key()),
+            Notice::Digit(digit) => self.pressed(call, Way::Media, digit.key()),
         }
+    }
+}
+
+fn outcome(status: Shown) -> Outcome {
+    match status {
+        Shown::Shared => Outcome::Shown,
+        Shown::Withheld => Outcome::Hidden,
+        Shown::Absent => Outcome::Unknown,
     }
 }
 

@@ -92,6 +92,7 @@ pub struct UserAgent {
     handle: Handle,
     calls: Calls,
     can: Capabilities,
+    events: bool,
 }
 
 /// A call being made or made.
@@ -153,7 +154,13 @@ impl UserAgent {
                 }
             }
         });
-        Ok(Self { handle, calls, can: Capabilities { codecs, ..Capabilities::default() } })
+        Ok(Self { handle, calls, can: Capabilities { codecs, ..Capabilities::default() }, events: true })
+    }
+
+    /// The same, offering no telephone events: its keys are heard.
+    #[must_use]
+    pub fn without_events(self) -> Self {
+        Self { events: false, ..self }
     }
 
     /// Begins a call whose audio is received at `rtp`.
@@ -169,6 +176,7 @@ impl UserAgent {
         let (made, is_made) = oneshot::channel();
         let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
         let offer = sdp::offer(&self.can);
+        let offer = LocalAudio { events: offer.events.filter(|_| self.events), ..offer };
         let call = NewCall {
             to: destination.to,
             target: destination.uri.clone(),

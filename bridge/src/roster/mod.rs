@@ -3,13 +3,13 @@
 //! A participant is a pseudonym; what is known of the caller lies sealed beside the row, and [`crate::disclosure`] alone says what
 //! of it a viewer sees. Each viewer has a feed of their own, which all their sockets share.
 
-use crate::audit::{self, Audit};
-use crate::disclosure::{self, Identity, Item, Seen, Viewer};
+use crate::audit::{self, Audit, Receipt};
+use crate::disclosure::{self, Identity, Seen, Viewer};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::broadcast;
@@ -17,6 +17,10 @@ use vault::Keyring;
 
 /// Events that a slow watcher may be behind before it gets a fresh snapshot instead.
 const BEHIND: usize = 1024;
+/// Disclosures of one participant that their receipt lists; older ones are in the audit only.
+const RECEIPTS: usize = 200;
+/// Who sees only roughly hears of speakers this often.
+const ROUGHLY: Duration = Duration::from_secs(2);
 
 /// A participant's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,20 +80,48 @@ pub struct Participant {
     pub joined_at: String,
 }
 
+impl Participant {
+    /// As who sees only roughly may see it: without what would tell who it is by when they came or how their line sounds.
+    fn roughly(&self, speaking: bool) -> Self {
+        Self {
+            level: -127,
+            quality: None,
+            joined_at: to_the_minute(&self.joined_at),
+            speaking,
+            ..self.clone()
+        }
+    }
+}
+
+/// Cuts a time to its minute: `2026-01-01T00:00:00Z`.
+fn to_the_minute(time: &str) -> String {
+    time.get(..16).map_or_else(String::new, |minute| format!("{minute}:00Z"))
+}
+
 /// A row with what is held of the caller.
 #[derive(Debug)]
 struct Row {
     public: Participant,
     identity: Identity,
+    receipts: VecDeque<Receipt>,
 }
 
 /// A row as one viewer sees it.
 #[derive(Serialize)]
 struct SeenRow<'a> {
     #[serde(flatten)]
-    public: &'a Participant,
-    name: &'a Item,
-    number: &'a Item,
+    public: std::borrow::Cow<'a, Participant>,
+    #[serde(flatten)]
+    seen: &'a Seen,
+}
+
+/// What a participant is told of themselves.
+#[derive(Serialize)]
+struct Me<'a> {
+    conference: &'a str,
+    participant: SeenRow<'a>,
+    /// Newest last.
+    seen_by: &'a VecDeque<Receipt>,
 }
 
 /// What happened.
@@ -193,6 +225,31 @@ struct View {
     feed: broadcast::Sender<Message>,
     /// What they see of each participant, by id. Disclosed once, and kept while they look.
     seen: HashMap<String, Seen>,
+    /// Of the last message.
+    seq: u64,
+    /// Who speaks, as far as a viewer who sees only roughly was told.
+    speaking: HashSet<String>,
+}
+
+impl View {
+    fn new(viewer: &Arc<Viewer>, feed: broadcast::Sender<Message>, seq: u64) -> Self {
+        Self { viewer: viewer.clone(), feed, seen: HashMap::new(), seq, speaking: HashSet::new() }
+    }
+
+    /// A row as this viewer sees it; `None` when nothing of it was noted yet.
+    fn row<'a>(&'a self, public: &'a Participant) -> Option<SeenRow<'a>> {
+        let seen = self.seen.get(&public.id)?;
+        let public = if self.viewer.sees_roughly() {
+            std::borrow::Cow::Owned(public.roughly(self.speaking.contains(&public.id)))
+        } else {
+            std::borrow::Cow::Borrowed(public)
+        };
+        Some(SeenRow { public, seen })
+    }
+
+    fn now(&self) -> String {
+        if self.viewer.sees_roughly() { to_the_minute(&now()) } else { now() }
+    }
 }
 
 /// See the module's text.
@@ -209,6 +266,8 @@ pub struct Roster {
     audit: Audit,
     /// How often somebody withheld something: what waits in a feed since before is not sent any more.
     withheld: Arc<AtomicU64>,
+    /// When who sees only roughly was last told who speaks.
+    told_roughly: Option<Instant>,
 }
 
 impl Roster {
@@ -225,6 +284,7 @@ impl Roster {
             keys,
             audit,
             withheld: Arc::default(),
+            told_roughly: None,
         }
     }
 
@@ -238,7 +298,7 @@ impl Roster {
         self.forget();
         let place = self.views.iter().position(|v| Arc::ptr_eq(&v.viewer, viewer)).unwrap_or_else(|| {
             let (feed, _) = broadcast::channel(BEHIND);
-            self.views.push(View { viewer: viewer.clone(), feed, seen: HashMap::new() });
+            self.views.push(View::new(viewer, feed, self.seq));
             self.views.len() - 1
         });
         let mut view = self.views.swap_remove(place);
@@ -256,18 +316,29 @@ impl Roster {
     /// The list as `viewer` sees it, with the `seq` of the last event.
     pub fn snapshot(&mut self, viewer: &Arc<Viewer>) -> Text {
         let (feed, _) = broadcast::channel(1);
-        let known = self.views.iter().find(|v| Arc::ptr_eq(&v.viewer, viewer));
-        let seen = known.map(|v| v.seen.clone()).unwrap_or_default();
-        self.snapshot_in(&mut View { viewer: viewer.clone(), feed, seen })
+        let mut view = View::new(viewer, feed, self.seq);
+        if let Some(known) = self.views.iter().find(|v| Arc::ptr_eq(&v.viewer, viewer)) {
+            (view.seen, view.seq, view.speaking) = (known.seen.clone(), known.seq, known.speaking.clone());
+        }
+        self.snapshot_in(&mut view)
     }
 
-    fn snapshot_in(&self, view: &mut View) -> Text {
-        for row in &self.rows {
-            self.disclose(view, row);
-        }
-        let seen = &view.seen;
-        let rows = self.rows.iter().filter_map(|row| Some(seen_row(&row.public, seen.get(&row.public.id)?)));
-        self.write(Kind::Snapshot, Some(self.summary("open")), None, Some(rows.collect()))
+    fn snapshot_in(&mut self, view: &mut View) -> Text {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.iter_mut().for_each(|row| self.disclose(view, row));
+        self.rows = rows;
+        let seen = self.rows.iter().filter_map(|row| view.row(&row.public)).collect();
+        write(view, Kind::Snapshot, Some(self.summary("open")), None, Some(seen))
+    }
+
+    /// What a participant is told of themselves: their row, and who was shown what of it. `None`: no such row.
+    pub fn me(&self, id: &str) -> Option<Text> {
+        let row = self.rows.iter().find(|r| r.public.id == id)?;
+        let seen = disclosure::own(&row.identity);
+        let participant = SeenRow { public: std::borrow::Cow::Borrowed(&row.public), seen: &seen };
+        let me = Me { conference: &self.conference, participant, seen_by: &row.receipts };
+        // Strings, numbers and enums always serialise.
+        Some(serde_json::to_string(&me).unwrap_or_default().into())
     }
 
     /// The conference in short.
@@ -307,8 +378,8 @@ impl Roster {
             joined_at: now(),
         };
         let id = public.id.clone();
-        let row = Row { public, identity };
-        self.tell(Kind::Joined, &row);
+        let mut row = Row { public, identity, receipts: VecDeque::new() };
+        self.tell(Kind::Joined, &mut row, None);
         self.rows.push(row);
         id
     }
@@ -319,28 +390,39 @@ impl Roster {
         let before = self.rows[place].public.clone();
         change(&mut self.rows[place].public);
         if self.rows[place].public != before {
-            self.tell_row(kind, place);
+            self.tell_row(kind, place, Some(&before));
         }
         true
     }
 
-    /// A participant's own choice: takes the place of what was held of them. What viewers were shown is forgotten, and the old copies
-    /// are wiped with it.
-    pub fn choose(&mut self, id: &str, identity: Identity) {
-        let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return };
-        self.rows[place].identity = identity;
+    /// A participant's own choice: `change` puts others in the place of values that are held of them. What viewers were shown is
+    /// forgotten, and the old copies are wiped with it. False: no such row.
+    pub fn choose(&mut self, id: &str, change: impl FnOnce(&mut Identity)) -> bool {
+        let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return false };
+        change(&mut self.rows[place].identity);
         for view in &mut self.views {
             view.seen.remove(id);
         }
         // Whatever the choice is: an older message could show more than it allows.
         self.withheld.fetch_add(1, Ordering::Release);
-        self.tell_row(Kind::Updated, place);
+        self.tell_row(Kind::Updated, place, None);
+        true
+    }
+
+    /// What is held of a participant. `None`: no such row.
+    pub fn identity(&self, id: &str) -> Option<&Identity> {
+        self.rows.iter().find(|r| r.public.id == id).map(|r| &r.identity)
+    }
+
+    /// A participant's pseudonym.
+    pub fn pseudonym(&self, id: &str) -> Option<&str> {
+        self.rows.iter().find(|r| r.public.id == id).map(|r| r.public.pseudonym.as_str())
     }
 
     /// Tells of a row in its place.
-    fn tell_row(&mut self, kind: Kind, place: usize) {
-        let row = self.rows.swap_remove(place);
-        self.tell(kind, &row);
+    fn tell_row(&mut self, kind: Kind, place: usize, before: Option<&Participant>) {
+        let mut row = self.rows.swap_remove(place);
+        self.tell(kind, &mut row, before);
         // Back to its place: the list is by order of joining.
         self.rows.push(row);
         let last = self.rows.len() - 1;
@@ -357,31 +439,71 @@ impl Roster {
         let mut row = self.rows.remove(place);
         row.public.state = State::Left;
         row.public.speaking = false;
-        self.tell(Kind::Left, &row);
+        self.tell(Kind::Left, &mut row, None);
         for view in &mut self.views {
             view.seen.remove(id);
+            view.speaking.remove(id);
         }
     }
 
     /// The last event of all.
     pub fn end(&mut self) {
-        self.seq += 1;
-        let text = self.write(Kind::Conference, Some(self.summary("ended")), None, None);
-        for view in &self.views {
+        let (summary, withheld) = (self.summary("ended"), self.withheld.load(Ordering::Relaxed));
+        for view in &mut self.views {
+            view.seq += 1;
+            let text = write(view, Kind::Conference, Some(summary.clone()), None, None);
             // Without watchers there is nobody to tell.
-            let _ = view.feed.send(self.message(text.clone()));
+            let _ = view.feed.send(Message { text, withheld });
         }
     }
 
-    fn tell(&mut self, kind: Kind, row: &Row) {
+    /// Tells every viewer of a row. `before` is the row before the change, when nothing else of it changed.
+    fn tell(&mut self, kind: Kind, row: &mut Row, before: Option<&Participant>) {
         self.seq += 1;
         self.forget();
         let mut views = std::mem::take(&mut self.views);
         for view in &mut views {
+            if view.viewer.sees_roughly() {
+                let speaking = view.speaking.contains(&row.public.id);
+                let roughly = |p: &Participant| p.roughly(speaking);
+                if before.is_some_and(|b| roughly(b) == roughly(&row.public)) {
+                    continue;
+                }
+            }
             self.disclose(view, row);
-            if let Some(seen) = view.seen.get(&row.public.id) {
-                let text = self.write(kind, None, Some(seen_row(&row.public, seen)), None);
+            view.seq += 1;
+            if let Some(seen) = view.row(&row.public) {
+                let text = write(view, kind, None, Some(seen), None);
                 let _ = view.feed.send(self.message(text));
+            }
+        }
+        self.seq = views.iter().map(|v| v.seq).max().unwrap_or(0).max(self.seq);
+        self.views = views;
+    }
+
+    /// Tells those who see only roughly who speaks, if that is due. To be called now and then.
+    pub fn tell_roughly(&mut self, at: Instant) {
+        if self.told_roughly.is_some_and(|last| at < last + ROUGHLY) {
+            return;
+        }
+        self.told_roughly = Some(at);
+        let mut views = std::mem::take(&mut self.views);
+        for view in views.iter_mut().filter(|v| v.viewer.sees_roughly()) {
+            for row in &self.rows {
+                let id = &row.public.id;
+                if row.public.speaking == view.speaking.contains(id) {
+                    continue;
+                }
+                if row.public.speaking {
+                    view.speaking.insert(id.clone());
+                } else {
+                    view.speaking.remove(id);
+                }
+                view.seq += 1;
+                if let Some(seen) = view.row(&row.public) {
+                    let text = write(view, Kind::Speaking, None, Some(seen), None);
+                    let _ = view.feed.send(self.message(text));
+                }
             }
         }
         self.views = views;
@@ -392,9 +514,9 @@ impl Roster {
         self.views.retain(|view| view.feed.receiver_count() > 0);
     }
 
-    /// Notes what a viewer sees of a participant, if that is not known yet. What the audit does not take is not disclosed, and tried
-    /// again with the next event.
-    fn disclose(&self, view: &mut View, row: &Row) {
+    /// Notes what a viewer sees of a participant, if that is not known yet, and writes the participant a receipt. What the audit does not
+    /// take is not disclosed, and tried again with the next event.
+    fn disclose(&self, view: &mut View, row: &mut Row) {
         let known = view.seen.get(&row.public.id);
         if known.is_some_and(|seen| seen.disclosed().next().is_some()) {
             return;
@@ -402,37 +524,42 @@ impl Roster {
         let mut seen = disclosure::see(&view.viewer, &row.identity, &self.keys);
         let attributes: Vec<_> = seen.disclosed().collect();
         if !attributes.is_empty() {
-            let event = audit::Event::Disclosed {
+            let receipt = Receipt {
                 at: now(),
                 viewer: view.viewer.id().to_owned(),
                 role: view.viewer.role().as_str(),
+                attributes,
+                masked: seen.masked().collect(),
+            };
+            let event = audit::Event::Disclosed {
+                receipt: receipt.clone(),
                 conference: self.conference.clone(),
                 participant: row.public.id.clone(),
                 pseudonym: row.public.pseudonym.clone(),
-                attributes,
             };
-            if self.audit.record(event).is_err() {
+            if self.audit.record(event).is_ok() {
+                row.receipts.push_back(receipt);
+                if row.receipts.len() > RECEIPTS {
+                    row.receipts.pop_front();
+                }
+            } else {
                 seen = seen.closed();
             }
         }
         view.seen.insert(row.public.id.clone(), seen);
     }
-
-    fn write(
-        &self,
-        kind: Kind,
-        conference: Option<Summary>,
-        participant: Option<SeenRow<'_>>,
-        participants: Option<Vec<SeenRow<'_>>>,
-    ) -> Text {
-        let event = Event { seq: self.seq, kind, at: now(), conference, participant, participants };
-        // Strings, numbers and enums always serialise.
-        serde_json::to_string(&event).unwrap_or_default().into()
-    }
 }
 
-fn seen_row<'a>(public: &'a Participant, seen: &'a Seen) -> SeenRow<'a> {
-    SeenRow { public, name: &seen.name, number: &seen.number }
+fn write(
+    view: &View,
+    kind: Kind,
+    conference: Option<Summary>,
+    participant: Option<SeenRow<'_>>,
+    participants: Option<Vec<SeenRow<'_>>>,
+) -> Text {
+    let event = Event { seq: view.seq, kind, at: view.now(), conference, participant, participants };
+    // Strings, numbers and enums always serialise.
+    serde_json::to_string(&event).unwrap_or_default().into()
 }
 
 /// Now, RFC 3339, UTC, to the millisecond.
@@ -556,6 +683,7 @@ mod tests {
         assert_eq!(house.roster.watchers(), 2);
         let row = &read(&snapshot)["participants"][0];
         assert_eq!(key.open(row["name"]["jwe"].as_str().unwrap()).unwrap(), "Ada Example");
+        assert_eq!(row["name"]["source"], "asserted");
         assert_eq!(row["number"], serde_json::json!({"status": "withheld"}));
         house.roster.update(&id, Kind::Updated, |p| p.muted = true);
         let changed = read(&feed.waiting().unwrap().unwrap());
@@ -593,7 +721,7 @@ mod tests {
         assert_eq!(event["event"], "disclosed");
         assert_eq!((&event["viewer"], &event["role"]), (&"k_1".into(), &"host".into()));
         assert_eq!((&event["participant"], &event["pseudonym"]), (&id.into(), &"Guest 1".into()));
-        assert_eq!(event["attributes"], serde_json::json!(["name", "number"]));
+        assert_eq!(event["attributes"], serde_json::json!(["name", "number", "profile"]));
         assert!(!text.contains("Ada") && !text.contains("0143"), "{text}");
     }
 
@@ -606,7 +734,7 @@ mod tests {
         let (_, mut feed) = house.roster.subscribe(&host);
         house.roster.update(&id, Kind::Updated, |p| p.muted = true);
         let withheld = ada(&house.vault, house.roster.keys(), Shown::Withheld, Shown::Withheld);
-        house.roster.choose(&id, withheld);
+        house.roster.choose(&id, |identity| *identity = withheld);
         assert_eq!(feed.waiting(), Some(Err(Missed::Some)), "it had the name in it");
         let told = read(&feed.waiting().unwrap().unwrap());
         let nothing = serde_json::json!({"status": "withheld"});
@@ -618,9 +746,108 @@ mod tests {
 
         // But themselves.
         let shared = ada(&house.vault, house.roster.keys(), Shown::Shared, Shown::Shared);
-        house.roster.choose(&id, shared);
+        house.roster.choose(&id, |identity| *identity = shared);
         let told = read(&feed.waiting().unwrap().unwrap());
         assert_eq!(key.open(told["participant"]["name"]["jwe"].as_str().unwrap()).unwrap(), "Ada Example");
+    }
+
+    #[test]
+    fn a_participant_sees_who_saw_them_and_never_the_values() {
+        let mut house = House::new();
+        let id = house.join(Shown::Shared, Shown::Shared);
+        let other = house.join(Shown::Shared, Shown::Shared);
+        let me = |house: &House| read(&house.roster.me(&id).unwrap());
+        assert_eq!(me(&house)["seen_by"], serde_json::json!([]));
+        for role in [ViewerRole::Host, ViewerRole::Operator, ViewerRole::Auditor] {
+            let (viewer, _) = viewer(&house.vault, role);
+            let viewer = Arc::new(viewer);
+            house.roster.snapshot(&viewer);
+        }
+        let seen = me(&house);
+        let by: Vec<_> =
+            seen["seen_by"].as_array().unwrap().iter().map(|r| (&r["role"], &r["attributes"])).collect();
+        let all = serde_json::json!(["name", "number", "profile"]);
+        assert_eq!(
+            by,
+            [(&"host".into(), &all), (&"operator".into(), &serde_json::json!(["name", "number"]))]
+        );
+        assert_eq!(seen["seen_by"][1]["masked"], serde_json::json!(["number"]));
+        assert_eq!(
+            (&seen["participant"]["name"], &seen["participant"]["id"]),
+            (&serde_json::json!({"status": "shared"}), &id.as_str().into())
+        );
+        assert!(!seen.to_string().contains("jwe") && !seen.to_string().contains(&other), "{seen}");
+        for _ in 0..RECEIPTS + 5 {
+            let (host, _) = viewer(&house.vault, ViewerRole::Host);
+            house.roster.snapshot(&Arc::new(host));
+        }
+        assert_eq!(me(&house)["seen_by"].as_array().unwrap().len(), RECEIPTS, "bounded");
+        house.roster.leave(&id);
+        assert!(house.roster.me(&id).is_none());
+    }
+
+    #[test]
+    fn a_guest_sees_pseudonyms_who_speaks_and_times_to_the_minute_only() {
+        let mut house = House::new();
+        let id = house.join(Shown::Shared, Shown::Withheld);
+        let guest = Arc::new(Viewer::guest("t_2".into()));
+        let (snapshot, mut feed) = house.roster.subscribe(&guest);
+        let row = read(&snapshot)["participants"][0].clone();
+        assert!(row["joined_at"].as_str().unwrap().ends_with(":00Z"), "{row}");
+        assert_eq!(
+            (&row["name"], &row["pseudonym"]),
+            (&serde_json::json!({"status": "withheld"}), &"Guest 1".into())
+        );
+        let begun = Instant::now();
+        let mut say = |house: &mut House, speaking: bool, after: u64| {
+            house.roster.update(&id, Kind::Speaking, |p| (p.speaking, p.level) = (speaking, -20));
+            house.roster.update(&id, Kind::Updated, |p| {
+                p.quality = Some(Quality { mos: 4.0, loss: after as f32, jitter: 1.0 })
+            });
+            house.roster.tell_roughly(begun + Duration::from_millis(after));
+            let told: Vec<_> =
+                std::iter::from_fn(|| feed.waiting().map(Result::unwrap)).map(|t| read(&t)).collect();
+            told
+        };
+        let told = say(&mut house, true, 0);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let event = &told[0];
+        assert_eq!((&event["kind"], &event["participant"]["speaking"]), (&"speaking".into(), &true.into()));
+        assert_eq!(
+            (&event["participant"]["level"], &event["participant"]["quality"]),
+            (&(-127).into(), &Value::Null)
+        );
+        assert!(
+            event["at"].as_str().unwrap().ends_with(":00Z")
+                && event["seq"].as_u64() > read(&snapshot)["seq"].as_u64()
+        );
+        assert!(
+            say(&mut house, false, 500).is_empty() && say(&mut house, true, 1500).is_empty(),
+            "only now and then"
+        );
+        assert!(say(&mut house, true, 2100).is_empty(), "and only what changed");
+        assert_eq!(say(&mut house, false, 4200).len(), 1);
+        let (_, mut again) = house.roster.subscribe(&guest);
+        house.roster.update(&id, Kind::Updated, |p| p.muted = true);
+        assert!(read(&again.waiting().unwrap().unwrap())["participant"]["muted"] == true);
+    }
+
+    #[test]
+    fn each_viewers_seq_grows_whoever_else_is_told_more() {
+        let mut house = House::new();
+        let id = house.join(Shown::Absent, Shown::Absent);
+        let (guest, host) = (Arc::new(Viewer::guest("t_2".into())), house.keyless());
+        let mut last = 0;
+        for round in 0..5u64 {
+            let (snapshot, mut feed) = house.roster.subscribe(&host);
+            let (_, _guests) = house.roster.subscribe(&guest);
+            house.roster.update(&id, Kind::Speaking, |p| p.speaking = round % 2 == 0);
+            house.roster.tell_roughly(Instant::now() + Duration::from_secs(10 * round));
+            let seqs =
+                [Ok(snapshot), feed.waiting().unwrap()].map(|t| read(&t.unwrap())["seq"].as_u64().unwrap());
+            assert!(seqs[0] >= last && seqs[1] == seqs[0] + 1, "{seqs:?} after {last}");
+            last = seqs[1];
+        }
     }
 
     #[test]

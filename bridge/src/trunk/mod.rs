@@ -8,7 +8,14 @@ use std::net::IpAddr;
 /// All trunks, by source network.
 #[derive(Debug)]
 pub struct Trunks {
-    networks: Vec<(IpNet, Admission)>,
+    networks: Vec<(IpNet, Known)>,
+}
+
+/// What is known of a network's trunk.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    admission: Admission,
+    links: bool,
 }
 
 impl Trunks {
@@ -17,10 +24,10 @@ impl Trunks {
         let mut networks: Vec<_> = trunks
             .iter()
             .flat_map(|t| {
-                t.from
-                    .get_ref()
-                    .iter()
-                    .map(|n| (n.0, Admission { trusted: t.trusted, withhold: t.withhold.into() }))
+                t.from.get_ref().iter().map(|n| {
+                    let admission = Admission { trusted: t.trusted, withhold: t.withhold.into() };
+                    (n.0, Known { admission, links: t.personal_link })
+                })
             })
             .collect();
         networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
@@ -29,9 +36,18 @@ impl Trunks {
 
     /// What is believed of a source, if it is known.
     pub fn admit(&self, source: IpAddr) -> Option<Admission> {
+        self.find(source).map(|known| known.admission)
+    }
+
+    /// Whether callers from there get their personal link by signalling.
+    pub fn gives_links(&self, source: IpAddr) -> bool {
+        self.find(source).is_some_and(|known| known.links)
+    }
+
+    fn find(&self, source: IpAddr) -> Option<Known> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
         let source = source.to_canonical();
-        self.networks.iter().find(|(network, _)| network.contains(&source)).map(|(_, a)| *a)
+        self.networks.iter().find(|(network, _)| network.contains(&source)).map(|(_, known)| *known)
     }
 }
 

@@ -99,7 +99,7 @@ impl Side {
             Some(offer) => sdp::answer(offer, &can, false).unwrap().0,
             None => sdp::offer(&can),
         };
-        self.endpoint.accept(now, call, MEDIA.parse().unwrap(), audio);
+        self.endpoint.accept(now, call, MEDIA.parse().unwrap(), audio, ReplyExtras::default());
     }
 }
 
@@ -307,7 +307,7 @@ fn a_refused_reinvite_leaves_the_call_as_it_was() {
     let busy = side.sent().pop().unwrap();
     assert_eq!(status(&busy), 500);
     assert!(header(&busy, "Retry-After").is_some());
-    side.endpoint.reject(now, call, 488, ReplyExtras { warning: Some(305), retry_after: None });
+    side.endpoint.reject(now, call, 488, ReplyExtras { warning: Some(305), ..ReplyExtras::default() });
     let refused = side.sent().pop().unwrap();
     assert_eq!(status(&refused), 488);
     assert!(header(&refused, "Warning").unwrap().starts_with("305 192.0.2.9 "));
@@ -610,7 +610,7 @@ fn two_endpoints_call_answer_and_hang_up_over_a_lossy_network() {
         let invite = pair.callee.invited();
         assert_eq!(invite.target, Target::Number(0), "{name}");
         let caller = invite.caller.as_ref().unwrap();
-        assert_eq!(caller.number_status, crate::message::Shown::Withheld, "Privacy: id");
+        assert_eq!(caller.number.status, crate::message::Shown::Withheld, "Privacy: id");
         pair.callee.accept(pair.now, invite.call, &invite.offer);
         pair.run(Duration::from_secs(20));
         let events = pair.caller.events();

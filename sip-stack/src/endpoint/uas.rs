@@ -120,7 +120,7 @@ impl Endpoint {
             body: None,
             extras: ReplyExtras {
                 retry_after: (status == 503).then_some(self.limits.retry_after),
-                warning: None,
+                ..ReplyExtras::default()
             },
         };
         self.transmits.push_back(Transmit { flow, wire: Wire::Reply(reply) });
@@ -278,7 +278,14 @@ impl Endpoint {
     }
 
     /// Answers an INVITE or re-INVITE with 200 and our description: the answer to an offer, else an offer.
-    pub fn accept(&mut self, now: Instant, id: CallId, rtp: SocketAddr, audio: LocalAudio) {
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        rtp: SocketAddr,
+        audio: LocalAudio,
+        extras: ReplyExtras,
+    ) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(index) = call.pending.take() else { return };
         let (place, rejects) = match std::mem::replace(&mut call.offer, Offer::None) {
@@ -297,7 +304,7 @@ impl Endpoint {
             (call.text, call.hop) = (Some(text), hop);
         }
         let contact = call.flow.local;
-        self.respond_with(now, index, 200, ReplyExtras::default(), Some(contact), Some((local, rejects)));
+        self.respond_with(now, index, 200, extras, Some(contact), Some((local, rejects)));
         let sent = self.server.get(&index).and_then(|t| Some((t.reply.clone()?, t.cseq)));
         if let (Some((reply, cseq)), Some(call)) = (sent, self.calls.get_mut(&id)) {
             let interval = self.times.t1;

@@ -10,22 +10,33 @@ const LONGEST_NAME: usize = 256;
 /// A number or user part is kept up to this length, bytes.
 const LONGEST_NUMBER: usize = 128;
 
+/// The address of a caller's profile is kept only up to this length, bytes: half of one leads nowhere.
+const LONGEST_PROFILE: usize = 256;
+
 /// What a caller tells of themselves, in clear: stays inside the region.
 pub(super) struct Told {
-    /// Display name; empty when withheld or absent.
-    pub name: Vec<u8>,
-    /// Number or user part; empty when withheld or absent.
-    pub number: Vec<u8>,
-    /// The name's status.
-    pub name_status: Shown,
-    /// The number's status.
-    pub number_status: Shown,
+    /// Display name.
+    pub name: Text,
+    /// Number or user part.
+    pub number: Text,
+    /// Address of a page or card about them.
+    pub profile: Text,
     /// The caller asks that no privacy be applied, whatever is usual (RFC 3323 §4.2 `none`).
     pub asks_for_none: bool,
-    /// Display name that the caller could share; empty when there is none.
-    pub own_name: Vec<u8>,
-    /// Number that the caller could share; empty when there is none.
-    pub own_number: Vec<u8>,
+}
+
+/// One of a caller's values.
+pub(super) struct Text {
+    /// Whether it is shown.
+    pub status: Shown,
+    /// What is shown; empty unless it is shared.
+    pub shared: Vec<u8>,
+    /// A trusted trunk asserts what is shown.
+    pub asserted: bool,
+    /// What the caller could share; empty when there is nothing.
+    pub own: Vec<u8>,
+    /// A trusted trunk asserts what could be shared.
+    pub own_asserted: bool,
 }
 
 /// Values that are withheld unless the caller asks otherwise.
@@ -35,11 +46,25 @@ pub struct Withhold {
     pub name: bool,
     /// The number.
     pub number: bool,
+    /// The profile.
+    pub profile: bool,
+}
+
+impl Withhold {
+    /// Everything.
+    pub const ALL: Self = Self { name: true, number: true, profile: true };
+}
+
+/// A text and whether it is asserted.
+#[derive(Default)]
+struct Source {
+    text: Vec<u8>,
+    asserted: bool,
 }
 
 /// Reads From and, where the source is `trusted` to assert it and it is not withheld, P-Asserted-Identity or, from peers that know
-/// only the older header, Remote-Party-ID. What is withheld is the most of what any header asks for; `usual` is withheld too
-/// unless the caller asks for no privacy at all.
+/// only the older header, Remote-Party-ID; and Call-Info for a profile. What is withheld is the most of what any header asks for; `usual` is
+/// withheld too unless the caller asks for no privacy at all.
 pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: Withhold) -> Told {
     let privacy = privacy(m.all(Name::Privacy));
     let parties = || m.all(Name::RemotePartyId).filter_map(list).flatten().filter_map(NameAddr::parse);
@@ -49,7 +74,7 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: W
     parties().for_each(|party| remote_party(&party, &mut withheld));
     let asks_for_none = privacy.none && withheld == Withhold::default();
     let anonymous = is_anonymous(from);
-    let asserted = m
+    let identity = m
         .all(Name::PAssertedIdentity)
         .filter_map(list)
         .flatten()
@@ -57,44 +82,61 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: W
         .or_else(|| parties().next())
         .filter(|_| trusted);
     // RFC 3325 §9.3: with `id` nothing of the asserted identity is disclosed, its display name neither.
-    let (mut name, mut number) = texts(asserted.as_ref().filter(|_| !withheld.number), from);
+    let [name, number] = texts(identity.as_ref().filter(|_| !withheld.number), from);
     // What is anonymous tells nothing that could be shared.
-    let (own_name, own_number) = match (&asserted, anonymous) {
+    let [own_name, own_number] = match (&identity, anonymous) {
         (None, true) => Default::default(),
-        (Some(asserted), true) => texts(Some(asserted), asserted),
-        (asserted, false) => texts(asserted.as_ref(), from),
+        (Some(identity), true) => texts(Some(identity), identity),
+        (identity, false) => texts(identity.as_ref(), from),
     };
-    let shown = |withheld: bool, usual: bool, text: &mut Vec<u8>| match (
-        withheld || anonymous || usual && !asks_for_none,
-        text.is_empty(),
-    ) {
-        (true, _) => {
-            text.clear();
-            Shown::Withheld
-        }
-        (false, true) => Shown::Absent,
-        (false, false) => Shown::Shared,
+    let profile = profile(m);
+    let own_profile = profile.iter().filter(|_| !anonymous || identity.is_some()).copied().next();
+    let said = |text: Option<&[u8]>| Source { text: text.unwrap_or_default().to_vec(), asserted: false };
+    let text = |withheld: bool, usual: bool, shared: Source, own: Source| {
+        let status = match (withheld || anonymous || usual && !asks_for_none, shared.text.is_empty()) {
+            (true, _) => Shown::Withheld,
+            (false, true) => Shown::Absent,
+            (false, false) => Shown::Shared,
+        };
+        let shown = if status == Shown::Shared { shared } else { Source::default() };
+        let (shared, asserted) = (shown.text, shown.asserted);
+        Text { status, shared, asserted, own: own.text, own_asserted: own.asserted }
     };
     Told {
-        name_status: shown(withheld.name, usual.name, &mut name),
-        number_status: shown(withheld.number, usual.number, &mut number),
+        name: text(withheld.name, usual.name, name, own_name),
+        number: text(withheld.number, usual.number, number, own_number),
+        profile: text(withheld.profile, usual.profile, said(profile), said(own_profile)),
         asks_for_none,
-        name,
-        number,
-        own_name,
-        own_number,
     }
 }
 
 /// Display name and number of `asserted`, or of `from`, which also lends its display name where the former has none.
-fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> (Vec<u8>, Vec<u8>) {
+fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> [Source; 2] {
     let source = asserted.unwrap_or(from);
-    let display = if source.display.is_empty() { from.display } else { source.display };
+    let lent = source.display.is_empty();
+    let display = if lent { from.display } else { source.display };
     let (mut name, mut number) = (Vec::new(), Vec::new());
     display_text(display, LONGEST_NAME, &mut name);
     unescape(source.uri.user.unwrap_or_default(), &mut number);
     number.truncate(LONGEST_NUMBER);
-    (name, number)
+    let asserted = asserted.is_some();
+    [Source { text: name, asserted: asserted && !lent }, Source { text: number, asserted }]
+}
+
+/// The address of the caller's card, else of a page about them (RFC 3261 §20.9): of the web only, for a viewer may follow it.
+fn profile<'a>(m: &Message<'a>) -> Option<&'a [u8]> {
+    let entries = || m.all(Name::CallInfo).filter_map(list).flatten().filter_map(NameAddr::parse);
+    let of = |purpose: &[u8]| {
+        let is = |e: &NameAddr<'_>| e.param(b"purpose").is_some_and(|p| p.eq_ignore_ascii_case(purpose));
+        let on_the_web = |uri: &[u8]| {
+            [&b"https://"[..], b"http://"]
+                .iter()
+                .any(|s| uri.get(..s.len()).is_some_and(|h| h.eq_ignore_ascii_case(s)))
+        };
+        let right = |e: &NameAddr<'_>| is(e) && on_the_web(e.uri_text) && e.uri_text.len() <= LONGEST_PROFILE;
+        entries().find(right).map(|e| e.uri_text)
+    };
+    of(b"card").or_else(|| of(b"info"))
 }
 
 #[derive(Default)]
@@ -106,8 +148,8 @@ struct Privacy {
     unknown: bool,
 }
 
-/// RFC 3323 §4.2, RFC 3325 §9.3 and RFC 7044 §10.1: `id` withholds the number and what is asserted, `user`, `header` and `session`
-/// everything; `history` is kept by itself, for no History-Info is passed on. A word that nobody knows withholds everything: it asks for
+/// RFC 3323 §4.2, RFC 3325 §9.3 and RFC 7044 §10.1: `id` withholds the number, what is asserted and the profile (which would tell both), `user`,
+/// `header` and `session` everything; `history` is kept by itself, for no History-Info is passed on. A word that nobody knows withholds everything: it asks for
 /// privacy. Separated by semicolons; some peers use commas; case does not matter.
 fn privacy<'a>(values: impl Iterator<Item = &'a [u8]>) -> Privacy {
     let mut privacy = Privacy::default();
@@ -117,9 +159,9 @@ fn privacy<'a>(values: impl Iterator<Item = &'a [u8]>) -> Privacy {
             b"none" => privacy.none = true,
             b"critical" => privacy.critical = true,
             b"history" => {}
-            b"id" => privacy.withhold.number = true,
+            b"id" => (privacy.withhold.number, privacy.withhold.profile) = (true, true),
             known => {
-                privacy.withhold = Withhold { name: true, number: true };
+                privacy.withhold = Withhold::ALL;
                 privacy.unknown |= !matches!(known, b"user" | b"header" | b"session");
             }
         }
@@ -143,9 +185,10 @@ fn remote_party(party: &NameAddr<'_>, withhold: &mut Withhold) {
         let word = word.to_ascii_lowercase();
         match word.strip_suffix(b"-network").unwrap_or(&word) {
             b"off" => {}
-            b"name" => withhold.name = true,
-            b"uri" => withhold.number = true,
-            _ => *withhold = Withhold { name: true, number: true },
+            // A profile would tell either.
+            b"name" => (withhold.name, withhold.profile) = (true, true),
+            b"uri" => (withhold.number, withhold.profile) = (true, true),
+            _ => *withhold = Withhold::ALL,
         }
     }
 }
@@ -174,14 +217,15 @@ mod tests {
         let message = Message::lex(&mut text).unwrap();
         let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
         let told = told(&message, &from, trusted, Withhold::default());
-        let or = |text: Vec<u8>, status| match status {
-            Shown::Shared => Ok(String::from_utf8(text).unwrap()),
-            status => {
-                assert!(text.is_empty(), "what is not shared is not there");
-                Err(status)
-            }
-        };
-        (or(told.name, told.name_status), or(told.number, told.number_status))
+        (said_of(&told.name), said_of(&told.number))
+    }
+
+    fn said_of(text: &Text) -> Result<String, Shown> {
+        if text.status == Shown::Shared {
+            return Ok(String::from_utf8(text.shared.clone()).unwrap());
+        }
+        assert!(text.shared.is_empty() && !text.asserted, "what is not shared is not there");
+        Err(text.status)
     }
 
     const ADA: &str = "From: \"Ada\" <sip:+12025550143@example.com>;tag=1";
@@ -278,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_withheld_unless_the_caller_asks_for_no_privacy() {
-        let usual = Withhold { name: true, number: false };
+        let usual = Withhold { name: true, ..Withhold::default() };
         let status = |headers: &str| {
             let mut text =
                 format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{ADA}\r\n{headers}\r\n\r\n").into_bytes();
@@ -286,10 +330,10 @@ mod tests {
             let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
             let told = told(&message, &from, true, usual);
             assert_eq!(
-                (told.name.is_empty(), told.own_name.is_empty()),
-                (told.name_status != Shown::Shared, false)
+                (told.name.shared.is_empty(), told.name.own.is_empty()),
+                (told.name.status != Shown::Shared, false)
             );
-            (told.name_status, told.number_status, told.asks_for_none)
+            (told.name.status, told.number.status, told.asks_for_none)
         };
         use Shown::{Shared, Withheld};
         assert_eq!(status("X: y"), (Withheld, Shared, false));
@@ -322,7 +366,7 @@ mod tests {
             let message = Message::lex(&mut text).unwrap();
             let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
             let told = told(&message, &from, trusted, Withhold::default());
-            [told.own_name, told.own_number].map(|t| String::from_utf8(t).unwrap())
+            [told.name.own, told.number.own].map(|t| String::from_utf8(t).unwrap())
         };
         let anonymous = "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1";
         for (headers, trusted, expected) in [
@@ -339,6 +383,71 @@ mod tests {
         ] {
             assert_eq!(own(&headers, trusted), expected, "{headers}");
         }
+    }
+
+    fn told_by(headers: &str, trusted: bool) -> Told {
+        let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
+        let message = Message::lex(&mut text).unwrap();
+        let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
+        told(&message, &from, trusted, Withhold::default())
+    }
+
+    #[test]
+    fn what_a_trusted_trunk_asserts_is_told_from_what_a_caller_claims() {
+        let unnamed = "P-Asserted-Identity: <sip:+12025550199@example.com>";
+        for (headers, trusted, name, number) in [
+            (format!("{ADA}\r\n{ASSERTED}"), true, true, true),
+            (format!("{ADA}\r\n{ASSERTED}"), false, false, false),
+            (ADA.to_owned(), true, false, false),
+            (format!("{ADA}\r\n{unnamed}"), true, false, true),
+        ] {
+            let told = told_by(&headers, trusted);
+            assert_eq!((told.name.asserted, told.number.asserted), (name, number), "{headers}");
+            assert_eq!((told.name.own_asserted, told.number.own_asserted), (name, number), "{headers}");
+        }
+        let told = told_by(&format!("{ADA}\r\n{ASSERTED}\r\nPrivacy: id"), true);
+        assert_eq!((told.name.asserted, told.name.own_asserted), (false, true), "From's name is shown");
+    }
+
+    #[test]
+    fn a_profile_is_the_callers_card_or_page_on_the_web() {
+        let ok = |s: &str| Ok(s.to_owned());
+        let card = "Call-Info: <https://example.com/ada.vcf>;purpose=card";
+        for (headers, expected) in [
+            (card.to_owned(), ok("https://example.com/ada.vcf")),
+            (
+                "Call-Info: <http://example.com/a.png>;purpose=icon, <HTTPS://example.com/ada>;purpose=Info"
+                    .into(),
+                ok("HTTPS://example.com/ada"),
+            ),
+            (
+                format!("Call-Info: <https://example.com/a>;purpose=info\r\n{card}"),
+                ok("https://example.com/ada.vcf"),
+            ),
+            ("Call-Info: <https://example.com/a>".into(), Err(Shown::Absent)),
+            ("Call-Info: <ftp://example.com/a>;purpose=card".into(), Err(Shown::Absent)),
+            ("Call-Info: <javascript:alert(1)>;purpose=card".into(), Err(Shown::Absent)),
+            (
+                format!("Call-Info: <https://example.com/{}>;purpose=card", "a".repeat(300)),
+                Err(Shown::Absent),
+            ),
+            ("Call-Info: https;;<".into(), Err(Shown::Absent)),
+        ] {
+            assert_eq!(
+                said_of(&told_by(&format!("{ADA}\r\n{headers}"), false).profile),
+                expected,
+                "{headers}"
+            );
+        }
+        for privacy in ["Privacy: id", "Privacy: header", "Remote-Party-ID: <sip:1@example.com>;privacy=uri"]
+        {
+            let told = told_by(&format!("{ADA}\r\n{card}\r\n{privacy}"), true);
+            assert_eq!(said_of(&told.profile), Err(Shown::Withheld), "{privacy}");
+            assert_eq!(told.profile.own, b"https://example.com/ada.vcf");
+        }
+        let anonymous = format!("From: <sip:anonymous@anonymous.invalid>;tag=1\r\n{card}");
+        let told = told_by(&anonymous, true);
+        assert_eq!((said_of(&told.profile), told.profile.own.is_empty()), (Err(Shown::Withheld), true));
     }
 
     #[test]

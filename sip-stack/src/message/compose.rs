@@ -8,6 +8,7 @@ use super::fields::{
 use super::lexer::Method;
 use super::read::Reader;
 use crate::sdp::Local;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +45,36 @@ pub struct ReplyExtras {
     pub retry_after: Option<u32>,
     /// Warning code (RFC 3261 §20.43).
     pub warning: Option<u16>,
+    /// The way to the caller's own page, in Call-Info (RFC 3261 §20.9).
+    pub link: Option<LinkToken>,
+}
+
+/// What opens a caller's own page, once. Its `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LinkToken(u128);
+
+impl LinkToken {
+    /// A fresh one.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+/// 26 letters and digits (RFC 4648 §6, in lower case).
+impl std::fmt::Display for LinkToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        for place in 0..26 {
+            f.write_char(char::from(ALPHABET[(self.0 >> (5 * place) & 31) as usize]))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LinkToken(_)")
+    }
 }
 
 /// A request of ours.
@@ -175,6 +206,9 @@ impl Reply {
         if let Some(address) = self.contact {
             text.extend_from_slice(Fields::get(echo, ECHO_ROUTES));
             contact(text, address, local.reliable);
+        }
+        if let (Some(token), Some(page)) = (self.extras.link, reader.page()) {
+            let _ = write!(text, "Call-Info: <{page}#{token}>;purpose=info\r\n");
         }
         match self.status {
             200 | 405 | 501 => {

@@ -4,7 +4,9 @@ use super::fault::Fault;
 use super::lexer::Method;
 use crate::sdp;
 use std::net::SocketAddr;
-use vault::{CallerName, CallerNumber, Index, OwnName, OwnNumber, Sealed, SignallingText};
+use vault::{
+    CallerName, CallerNumber, CallerProfile, Index, OwnName, OwnNumber, OwnProfile, Sealed, SignallingText,
+};
 
 /// A dialled ad-hoc conference name: 1 to 64 letters, digits and `-._~`. It names a conference, not a person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -200,30 +202,17 @@ vault::leaves! {
         pub rejects: Sealed<SignallingText>,
     }
 
-    /// Who calls. What is withheld is not in `name` and `number`.
+    /// Who calls.
     #[derive(Debug)]
     pub struct Caller {
         /// Display name.
-        pub name: Option<Sealed<CallerName>>,
+        pub name: Said<CallerName, OwnName>,
         /// Number or address.
-        pub number: Option<Sealed<CallerNumber>>,
-        /// The name's status.
-        pub name_status: Shown,
-        /// The number's status.
-        pub number_status: Shown,
+        pub number: Said<CallerNumber, OwnNumber>,
+        /// Address of a page or card about them.
+        pub profile: Said<CallerProfile, OwnProfile>,
         /// The caller asks that no privacy be applied, whatever is usual (RFC 3323 §4.2).
         pub asks_for_none: bool,
-        /// What the caller could share by an act of their own.
-        pub own: Own,
-    }
-
-    /// A caller's values, kept for themselves: nothing opens them, and only the caller's own act makes others of them.
-    #[derive(Debug, Default)]
-    pub struct Own {
-        /// Display name.
-        pub name: Option<Sealed<OwnName>>,
-        /// Number or address.
-        pub number: Option<Sealed<OwnNumber>>,
     }
 
     /// Whether something about a caller is there to be shown.
@@ -235,5 +224,40 @@ vault::leaves! {
         Withheld,
         /// Never told.
         Absent,
+    }
+}
+
+/// One of a caller's values: as it is shown, and as it is kept for the caller's own act.
+#[derive(Debug)]
+pub struct Said<T, O> {
+    /// Whether it is shown.
+    pub status: Shown,
+    /// The value, while it is shared.
+    pub shared: Option<Sealed<T>>,
+    /// A trusted trunk asserts it (RFC 3325); otherwise it is what the caller claims.
+    pub asserted: bool,
+    /// The value that the caller could share. Nothing opens it, and only the caller's own act makes another of it.
+    pub own: Own<O>,
+}
+
+/// A value kept for the caller alone.
+#[derive(Debug)]
+pub struct Own<O> {
+    /// The value, if there is one.
+    pub sealed: Option<Sealed<O>>,
+    /// A trusted trunk asserts it.
+    pub asserted: bool,
+}
+
+impl<O> Default for Own<O> {
+    fn default() -> Self {
+        Self { sealed: None, asserted: false }
+    }
+}
+
+impl<T, O> vault::Leaves for Said<T, O> {
+    fn leave(self, on: vault::leaves::Leaving) -> Self {
+        let own = Own { sealed: self.own.sealed.leave(on), ..self.own };
+        Self { shared: self.shared.leave(on), own, ..self }
     }
 }

@@ -118,6 +118,7 @@ names! {
     PAssertedIdentity b"P-Asserted-Identity" b"" false,
     PPreferredIdentity b"P-Preferred-Identity" b"" false,
     RemotePartyId b"Remote-Party-ID" b"" false,
+    CallInfo b"Call-Info" b"" false,
 }
 
 /// One header field.

@@ -2,7 +2,8 @@
 
 use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
-    Body, Caller, Description, Dialled, Digit, Hop, Incoming, OurTag, Own, Request, Response, Shown, Target,
+    Body, Caller, Description, Dialled, Digit, Hop, Incoming, OurTag, Own, Request, Response, Said, Shown,
+    Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
@@ -13,7 +14,7 @@ use super::values::{NameAddr, Via, cseq, is_sip_date, list};
 use crate::sdp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Field, IndexKey, Keyring, Sealed, Secrets};
+use vault::{Becomes, Field, IndexKey, Keyring, Kind, Sealed, Secrets};
 
 /// Where a message came from, and what is believed of it.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,7 @@ pub struct Reader {
     ring: Keyring,
     key: IndexKey,
     book: AddressBook,
+    page: Option<String>,
     subjects: AtomicU64,
 }
 
@@ -52,7 +54,19 @@ impl Reader {
     /// # Errors
     /// The vault's, when it has no room for keys.
     pub fn new(vault: &vault::Vault, book: AddressBook) -> Result<Self, vault::VaultError> {
-        Ok(Self { ring: vault.keyring()?, key: vault.index_key()?, book, subjects: AtomicU64::new(1) })
+        let (ring, key) = (vault.keyring()?, vault.index_key()?);
+        Ok(Self { ring, key, book, page: None, subjects: AtomicU64::new(1) })
+    }
+
+    /// Names the page on which callers find themselves, for links to it.
+    #[must_use]
+    pub fn with_page(self, page: Option<String>) -> Self {
+        Self { page, ..self }
+    }
+
+    /// That page.
+    pub(super) fn page(&self) -> Option<&str> {
+        self.page.as_deref()
     }
 
     /// The key under which signalling text is sealed.
@@ -429,16 +443,21 @@ impl<'a> Text<'a, '_> {
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
         let told = told(&self.message, from, self.origin.trusted, self.origin.withhold);
         Caller {
-            name: (told.name_status == Shown::Shared).then(|| self.seal(subject, Field::Name, &told.name)),
-            number: (told.number_status == Shown::Shared)
-                .then(|| self.seal(subject, Field::Number, &told.number)),
-            name_status: told.name_status,
-            number_status: told.number_status,
+            name: self.said(subject, told.name),
+            number: self.said(subject, told.number),
+            profile: self.said(subject, told.profile),
             asks_for_none: told.asks_for_none,
+        }
+    }
+
+    fn said<T: Kind, O: Becomes<T>>(&self, subject: u64, text: super::caller::Text) -> Said<T, O> {
+        Said {
+            status: text.status,
+            shared: (text.status == Shown::Shared).then(|| self.seal(subject, T::FIELD, &text.shared)),
+            asserted: text.asserted,
             own: Own {
-                name: (!told.own_name.is_empty()).then(|| self.seal(subject, Field::OwnName, &told.own_name)),
-                number: (!told.own_number.is_empty())
-                    .then(|| self.seal(subject, Field::OwnNumber, &told.own_number)),
+                sealed: (!text.own.is_empty()).then(|| self.seal(subject, O::FIELD, &text.own)),
+                asserted: text.own_asserted,
             },
         }
     }

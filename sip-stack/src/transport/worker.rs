@@ -31,7 +31,7 @@ pub enum Command {
     /// See [`Endpoint::progress`].
     Progress(CallId, u16),
     /// See [`Endpoint::accept`].
-    Accept(CallId, SocketAddr, LocalAudio),
+    Accept(CallId, SocketAddr, LocalAudio, ReplyExtras),
     /// See [`Endpoint::reject`].
     Reject(CallId, u16, ReplyExtras),
     /// See [`Endpoint::hangup`].
@@ -350,7 +350,7 @@ impl Core {
         let now = Instant::now();
         match command {
             Command::Progress(call, status) => self.endpoint.progress(now, call, status),
-            Command::Accept(call, rtp, audio) => self.endpoint.accept(now, call, rtp, audio),
+            Command::Accept(call, rtp, audio, extras) => self.endpoint.accept(now, call, rtp, audio, extras),
             Command::Reject(call, status, extras) => self.endpoint.reject(now, call, status, extras),
             Command::Hangup(call) => self.endpoint.hangup(now, call),
             Command::Available(available) => self.endpoint.set_available(available),
