@@ -340,3 +340,134 @@ fn a_conference_has_its_own_usual_and_may_refuse_who_is_anonymous() {
     let status = (&row["name"]["status"], &row["number"]["status"]);
     assert_eq!(status, (&"shared".into(), &"withheld".into()));
 }
+
+#[test]
+fn what_is_withheld_is_read_by_two_people_for_a_purpose_and_a_key_outside() {
+    let (public, private) = key_pair();
+    let folder = Folder::new();
+    let key = folder.file("compliance.jwk", public.to_string());
+    let more = format!("[disclosure]\ncompliance_key = \"{}\"\n", key.display());
+    let tokens = "auditor role=auditor\nadmin role=admin\nelsewhere role=admin conferences=confother\n";
+    let bridge = Bridge::with(&Setup { more: &more, tokens, ..Setup::default() });
+    let ada = [&ADA[..], &["--privacy", "id"]].concat();
+    let mut ada = bridge.caller("confx", 30.0, &ada);
+    let row = bridge.await_live("confx", 1)[0].clone();
+    let id = row["id"].as_str().unwrap();
+    let ask = |method, path: &str, token, body: Option<Value>| {
+        let url = format!("http://{}/v1/legal-access{path}", bridge.http);
+        let body = body.map(|b| b.to_string());
+        let (status, text) = curl_with(method, &url, Some(token), body.as_deref());
+        (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    let body = |purpose: &str| Some(json!({ "conference": "confx", "participant": id, "purpose": purpose }));
+    assert_eq!(ask("POST", "", TOKEN, body("case 17")).0, 403, "a host may not even ask");
+    assert_eq!(ask("POST", "", "elsewhere", body("case 17")).0, 404, "nor who is of another meeting");
+    assert_eq!(ask("POST", "", "auditor", body("")).0, 400);
+    let (status, asked) = ask("POST", "", "auditor", body("case 17/2026"));
+    assert_eq!(status, 201, "{asked}");
+    let request = format!("/{}", asked["id"].as_str().unwrap());
+    let approval = format!("{request}/approval");
+    assert_eq!(ask("GET", &request, "auditor", None).0, 409, "not approved yet");
+    assert_eq!(ask("POST", &approval, "auditor", None).0, 403, "not by the same");
+    assert_eq!(ask("POST", &approval, "admin", None).0, 204);
+    let (status, read) = ask("GET", &request, "auditor", None);
+    assert_eq!(status, 200, "{read}");
+    let values = ["name", "number"].map(|a| read["values"][a].as_str().unwrap());
+    assert_eq!(read["values"]["profile"], Value::Null);
+
+    // The installation holds no key to it; who has it opens it with anybody's library.
+    let asked = json!({ "private": private, "values": values }).to_string();
+    let by_jwcrypto = with_input(python().arg(here().join("jose/open_direct.py")), asked.as_bytes());
+    let modules = here().join("../target/peers/jose");
+    std::fs::copy(here().join("jose/open_direct.mjs"), modules.join("open_direct.mjs")).unwrap();
+    let by_jose = with_input(Command::new("node").arg(modules.join("open_direct.mjs")), asked.as_bytes());
+    for opened in [by_jwcrypto, by_jose] {
+        assert_eq!(serde_json::from_slice::<Value>(&opened).unwrap(), json!(["Ada Example", "+12025550143"]));
+    }
+    let seen = bridge.ask("GET", "/v1/conferences/confx/roster").1;
+    assert!(seen.contains("withheld"), "the roster shows as little as before: {seen}");
+    let audit = until("it is audited", || {
+        let text = std::fs::read_to_string(bridge.folder.0.join("audit.jsonl")).unwrap();
+        text.contains("legal_read").then_some(text)
+    });
+    for told in [
+        "legal_asked",
+        "legal_approved",
+        "legal_read",
+        "case 17/2026",
+        "\"attributes\":[\"name\",\"number\"]",
+    ] {
+        assert!(audit.contains(told), "{told}: {audit}");
+    }
+    assert!(!audit.contains("Example") && !audit.contains("2025550"), "{audit}");
+    ada.signal("-INT");
+    ada.wait();
+    assert_eq!(ask("GET", &request, "auditor", None).0, 404, "with the call it is gone");
+
+    let without = Bridge::with(&Setup { tokens, ..Setup::default() });
+    let _ada = without.caller("confx", 30.0, &ADA);
+    let id = without.await_live("confx", 1)[0]["id"].as_str().unwrap().to_owned();
+    let url = format!("http://{}/v1/legal-access", without.http);
+    let body = json!({ "conference": "confx", "participant": id, "purpose": "case 17" }).to_string();
+    assert_eq!(curl_with("POST", &url, Some("auditor"), Some(&body)).0, 409, "no key, no way");
+}
+
+#[test]
+fn who_listens_without_being_seen_needs_a_role_is_audited_and_not_heard() {
+    let tokens = "auditor role=auditor\nmonitor role=monitor\n";
+    let bridge = Bridge::with(&Setup { tokens, ..Setup::default() });
+    let recording = bridge.folder.0.join("heard.wav").display().to_string();
+    let mut ada = bridge.caller("confx", 60.0, &[&ADA[..], &["--record", &recording]].concat());
+    bridge.await_live("confx", 1);
+    let mut feed = bridge.watch("confx");
+    feed.next();
+    let allow = |token, body: &str| {
+        let url = format!("http://{}/v1/conferences/confx/monitors", bridge.http);
+        let (status, text) = curl_with("POST", &url, Some(token), Some(body));
+        (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    for token in [TOKEN, "auditor"] {
+        assert_eq!(allow(token, r#"{"purpose":"case 17"}"#).0, 403, "{token}");
+    }
+    assert_eq!(allow("monitor", "{}").0, 400);
+    let (status, allowed) = allow("monitor", r#"{"purpose":"case 17"}"#);
+    assert_eq!(status, 201, "{allowed}");
+    let number = allowed["number"].as_str().unwrap();
+    let voice = crate::harness::speech(4).display().to_string();
+    let mut listener = bridge.caller(number, 30.0, &["--wav", &voice]);
+    let list = |token| {
+        let url = format!("http://{}/v1/conferences/confx/roster", bridge.http);
+        let (_, text) = curl_with("GET", &url, Some(token), None);
+        let roster: Value = serde_json::from_str(&text).unwrap();
+        roster["participants"].as_array().unwrap().clone()
+    };
+    let rows = until("the auditor sees it", || Some(list("auditor")).filter(|rows| rows.len() == 2));
+    assert_eq!((&rows[1]["hidden"], &rows[1]["role"]), (&true.into(), &"listener".into()));
+    assert_eq!(list(TOKEN).len(), 1);
+    let summary = bridge.ask("GET", "/v1/conferences").1;
+    assert!(summary.contains("\"participants\":1"), "{summary}");
+    let again = bridge.call(number, 1.0, &[]).output().unwrap();
+    assert!(told(&again).contains("404"), "a number is good once: {}", told(&again));
+
+    // They speak, and nobody hears it; the meeting's next event is somebody who is seen.
+    let mut bob = bridge.caller("confx", 60.0, &[]);
+    let events = feed.up_to("Bob joined", |e| e["kind"] == "joined");
+    assert_eq!(events.last().unwrap()["participant"]["pseudonym"], "Guest 2");
+    assert!(events.iter().all(|e| e["participant"]["hidden"].is_null()), "{events:?}");
+    until("they have spoken for a while", || (bridge.metric("sotto_rtp_received_total") > 600).then_some(()));
+    for caller in [&mut bob, &mut ada] {
+        caller.signal("-INT");
+        caller.wait();
+    }
+    assert_eq!(listener.wait(), 0, "with the last who is seen it ends");
+    let loudest =
+        crate::harness::samples(std::path::Path::new(&recording)).iter().fold(0.0f32, |m, s| m.max(s.abs()));
+    assert!(loudest < 50.0, "{loudest}");
+    let audit = until("its end is audited", || {
+        let text = std::fs::read_to_string(bridge.folder.0.join("audit.jsonl")).unwrap();
+        text.contains("monitor_ended").then_some(text)
+    });
+    assert!(
+        audit.contains("monitor_allowed") && audit.contains("monitor_began") && audit.contains("case 17")
+    );
+}

@@ -5,6 +5,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`jwk`] | public keys as JSON Web Keys |
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
@@ -12,6 +13,8 @@
 //! | [`audit`] | what was disclosed to whom |
 //! | [`roster`] | the live list of participants and its feed |
 //! | [`link`] | personal links and codes: a caller's way to a page of their own |
+//! | [`legal`] | reading what is withheld for a legal reason: two people, a purpose, a key outside |
+//! | [`monitor`] | listening without being seen: a role of its own, audited |
 //! | [`prompt`] | what is said to one caller alone |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
@@ -27,6 +30,8 @@
 //! A module imports only from those above it.
 #![forbid(unsafe_code)]
 
+pub mod jwk;
+
 pub mod disclosure;
 
 pub mod config;
@@ -39,6 +44,10 @@ pub mod audit;
 pub mod roster;
 
 pub mod link;
+
+pub mod legal;
+
+pub mod monitor;
 
 pub mod prompt;
 

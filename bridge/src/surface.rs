@@ -18,6 +18,14 @@ pub enum Surface {
     ViewerKeys,
     /// Ending one.
     ViewerKey,
+    /// Allowing somebody to listen without being seen.
+    Monitors,
+    /// Asking to read what a participant withholds, for a legal reason.
+    LegalRequests,
+    /// Approving it.
+    LegalApproval,
+    /// Fetching it.
+    LegalAccess,
     /// Exchanging a personal link or code for a session.
     Session,
     /// A participant's own row, and who saw it.
@@ -58,13 +66,17 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Conferences,
         Self::Roster,
         Self::Events,
         Self::Control,
         Self::ViewerKeys,
         Self::ViewerKey,
+        Self::Monitors,
+        Self::LegalRequests,
+        Self::LegalApproval,
+        Self::LegalAccess,
         Self::Session,
         Self::Me,
         Self::OwnDisclosure,
@@ -94,6 +106,10 @@ impl Surface {
             Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",
+            Self::Monitors => "/v1/conferences/{id}/monitors",
+            Self::LegalRequests => "/v1/legal-access",
+            Self::LegalApproval => "/v1/legal-access/{id}/approval",
+            Self::LegalAccess => "/v1/legal-access/{id}",
             Self::Session => "/v1/me/session",
             Self::Me => "/v1/me",
             Self::OwnDisclosure => "/v1/me/disclosure",

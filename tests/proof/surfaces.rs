@@ -8,6 +8,8 @@ use std::fs::File;
 use std::net::UdpSocket;
 
 const AUDITOR: &str = "a-token-of-an-auditor";
+const ADMIN: &str = "a-token-of-an-admin";
+const MONITOR: &str = "a-token-of-a-monitor";
 const CONFERENCE: &str = "confproof";
 
 /// What is walked, and what must be found there: a surface on which nothing is would prove nothing.
@@ -27,14 +29,24 @@ struct House {
     host: Feed,
     /// A session of who shares.
     session: String,
+    /// A request to read what one of them withholds.
+    request: String,
 }
 
 impl House {
     fn open() -> Self {
-        let tokens = format!("{AUDITOR} role=auditor\n");
+        let tokens = format!("{AUDITOR} role=auditor\n{ADMIN} role=admin\n{MONITOR} role=monitor\n");
+        let (x, y) = vault::opener::ViewerSecret::generate().unwrap().coordinates();
+        let folder = crate::harness::Folder::new();
+        let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+        let key = folder.file("compliance.jwk", jwk);
+        let more = format!(
+            "trusted = true\npersonal_link = true\n[disclosure]\ncompliance_key = \"{}\"\n",
+            key.display()
+        );
         let setup = Setup {
             http: "public_url = \"https://meet.example.com\"",
-            more: "trusted = true\npersonal_link = true\n",
+            more: &more,
             tokens: &tokens,
             log: "trace",
             ..Setup::default()
@@ -59,7 +71,15 @@ impl House {
         assert_eq!(status, 201, "{text}");
         let opened: serde_json::Value = serde_json::from_str(&text).unwrap();
         let session = opened["token"].as_str().unwrap().to_owned();
-        Self { bridge, shares, withhold: [udp, tcp], stranger: Identity::new(), host, session }
+        Self {
+            bridge,
+            shares,
+            withhold: [udp, tcp],
+            stranger: Identity::new(),
+            host,
+            session,
+            request: String::new(),
+        }
     }
 
     fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Option<&str>) -> (u16, String) {
@@ -91,6 +111,61 @@ impl House {
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),
             Surface::PageScript => shown(self.get(surface), "use strict"),
             Surface::PageStyle => shown(self.get(surface), "body"),
+            Surface::Monitors => {
+                let Identity { name, number, .. } = &self.stranger;
+                let ask = |conference: &str, token, purpose: &str| {
+                    let path = surface.path().unwrap().replace("{id}", conference);
+                    self.ask("POST", &path, Some(token), Some(&format!(r#"{{"purpose":"{purpose}"}}"#)))
+                };
+                let answers = [
+                    ask(CONFERENCE, MONITOR, &format!("{name}@{number}")),
+                    ask(name, MONITOR, "case 17"),
+                    ask(CONFERENCE, TOKEN, name),
+                    ask(CONFERENCE, MONITOR, "case 17"),
+                ];
+                let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
+                assert_eq!(statuses, [400, 404, 403, 201], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"number\":\"listen-")
+            }
+            Surface::LegalRequests => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path = surface.path().unwrap();
+                let ask = |token, participant: &str, purpose: &str| {
+                    let body = format!(
+                        r#"{{"conference":"{CONFERENCE}","participant":"{participant}","purpose":"{purpose}"}}"#
+                    );
+                    self.ask("POST", path, Some(token), Some(&body))
+                };
+                let row = self.bridge.roster(CONFERENCE)[1]["id"].as_str().unwrap().to_owned();
+                let answers = [
+                    ask(AUDITOR, name, "case 17"),
+                    ask(AUDITOR, &row, &format!("{name}@{number}")),
+                    ask(TOKEN, &row, name),
+                    ask(AUDITOR, &row, "case 17"),
+                ];
+                let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
+                assert_eq!(statuses, [404, 400, 403, 201], "{answers:?}");
+                let opened: serde_json::Value = serde_json::from_str(&answers[3].1).unwrap();
+                self.request = opened["id"].as_str().unwrap().to_owned();
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "waiting")
+            }
+            Surface::LegalApproval => {
+                let path = |id: &str| surface.path().unwrap().replace("{id}", id);
+                let answers = [(path(&self.stranger.name), ADMIN), (path(&self.request), AUDITOR)]
+                    .map(|(path, token)| self.ask("POST", &path, Some(token), None));
+                let right = self.ask("POST", &path(&self.request), Some(ADMIN), None);
+                let statuses = (answers[0].0, answers[1].0, right.0);
+                assert_eq!(statuses, (404, 403, 204), "{answers:?} {right:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "Somebody else")
+            }
+            Surface::LegalAccess => {
+                // Who withholds, sealed for the key outside: that of the test, which is thrown away.
+                let path = surface.path().unwrap().replace("{id}", &self.request);
+                let (status, text) = self.ask("GET", &path, Some(AUDITOR), None);
+                assert_eq!(status, 200, "{text}");
+                assert_eq!(self.ask("GET", &path, Some(ADMIN), None).0, 404, "only who asked");
+                shown(text.into_bytes(), "\"number\":\"ey")
+            }
             Surface::Session => {
                 let Identity { name, number, email, .. } = &self.stranger;
                 // Links that are none, one that is used, and one that is right.

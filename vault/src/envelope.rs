@@ -5,7 +5,7 @@
 //! cut to what may be seen and sealed again on the vault's secret stack: no plaintext of it is ever anywhere else.
 
 use crate::key::{Keyring, Vault, VaultError};
-use crate::sealed::{Context, Discloses, MOST, Sealed, Tampered, nonce_of};
+use crate::sealed::{Context, Discloses, ForViewers, MOST, Sealed, Tampered, nonce_of};
 use crate::wipe;
 use aes_kw::{KeyInit, KwAes256};
 use base64::Engine;
@@ -28,6 +28,9 @@ pub enum EnvelopeError {
     /// The vault has no room or no random numbers.
     #[error("no key could be made in protected memory")]
     NoKey,
+    /// The value does not open here.
+    #[error("a sealed value does not open here")]
+    NotHere,
 }
 
 impl From<VaultError> for EnvelopeError {
@@ -66,6 +69,52 @@ pub enum Extent {
     LastFour,
 }
 
+/// Somebody outside whose private key no process here has: what is sealed for them, this process cannot open again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient(PublicKey);
+
+impl Recipient {
+    /// From their public key.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NoPoint`].
+    pub fn new(public: PublicKey) -> Result<Self, EnvelopeError> {
+        // Whether the point is on the curve shows when it is used.
+        let trial = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new());
+        let trial = trial.map_err(|_| EnvelopeError::NoKey)?;
+        agree_ephemeral(trial, &UnparsedPublicKey::new(&ECDH_P256, &public.0), |_| ())
+            .map_err(|_| EnvelopeError::NoPoint)?;
+        Ok(Self(public))
+    }
+
+    /// Seals a value for them: a compact JWE, `ECDH-ES` and `A256GCM` (RFC 7518 §4.6).
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NotHere`] when it does not open with `from` at `there`, or is longer than 1 KiB; [`EnvelopeError::NoKey`].
+    pub fn seal<T, P: Discloses<T>>(
+        &self,
+        sealed: &Sealed<T>,
+        from: &Keyring,
+        there: Context,
+        _for: P,
+    ) -> Result<Jwe, EnvelopeError> {
+        let (sealed_nonce, sealed_text) = sealed.parts();
+        from.vault().in_workshop(|| {
+            let mut bench = [0u8; MOST];
+            let bench = bench.get_mut(..sealed_text.len()).ok_or(EnvelopeError::NotHere)?;
+            bench.copy_from_slice(sealed_text);
+            let plain = from
+                .key()
+                .open_in_place(nonce_of(sealed_nonce), Aad::from(there.bytes()), bench)
+                .map_err(|_| EnvelopeError::NotHere)?;
+            let agreed = agreed_with(&self.0, "A256GCM");
+            let jwe = agreed.and_then(|(key, point)| once(&key, &headed("ECDH-ES", "", &point), &[], plain));
+            wipe::bytes(bench);
+            jwe
+        })
+    }
+}
+
 /// A viewer's content key. Dropping it shreds it here; what was sent stays readable to who holds the key.
 #[derive(Debug)]
 pub struct ViewerKey {
@@ -93,7 +142,7 @@ impl ViewerKey {
     ///
     /// # Errors
     /// [`Tampered`] when it does not open with `from` at `there`, or is longer than 1 KiB.
-    pub fn disclose<T, P: Discloses<T>>(
+    pub fn disclose<T, P: Discloses<T> + ForViewers>(
         &self,
         sealed: &Sealed<T>,
         from: &Keyring,
@@ -161,42 +210,59 @@ fn compact(out: &mut String, header: &str, key: &[u8], iv: &[u8], text: &[u8], t
     }
 }
 
+/// What two sides agree on, ours with a key used this once; and our side's public point. On the secret stack: it wipes itself.
+fn agreed_with(peer: &PublicKey, algorithm: &str) -> Result<(Secret, [u8; 65]), EnvelopeError> {
+    let own =
+        EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).map_err(|_| EnvelopeError::NoKey)?;
+    let point = own.compute_public_key().map_err(|_| EnvelopeError::NoKey)?;
+    let point = point.as_ref().try_into().map_err(|_| EnvelopeError::NoKey)?;
+    let peer = UnparsedPublicKey::new(&ECDH_P256, &peer.0);
+    let key = agree_ephemeral(own, &peer, |agreed| Secret(concat_kdf(agreed, algorithm)));
+    Ok((key.map_err(|_| EnvelopeError::NoPoint)?, point))
+}
+
+/// 32 bytes on the secret stack, wiped when they are not needed any more.
+struct Secret([u8; 32]);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe::bytes(&mut self.0);
+    }
+}
+
+/// The protected header of an agreement (RFC 7518 §4.6.1), encoded. `more` is further members, each with a comma behind it.
+fn headed(algorithm: &str, more: &str, point: &[u8; 65]) -> String {
+    let (x, y) = point[1..].split_at(32);
+    let (x, y) = (B64.encode(x), B64.encode(y));
+    B64.encode(format!(
+        r#"{{"alg":"{algorithm}","enc":"A256GCM",{more}"epk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#
+    ))
+}
+
+/// A compact JWE under a key that seals nothing else, so that any nonce is unique. `text` becomes ciphertext.
+fn once(key: &Secret, header: &str, wrapped: &[u8], text: &mut [u8]) -> Result<Jwe, EnvelopeError> {
+    let iv = [0u8; NONCE_LEN];
+    let cipher = UnboundKey::new(&AES_256_GCM, &key.0).map_err(|_| EnvelopeError::NoKey)?;
+    let tag = LessSafeKey::new(cipher)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(iv), Aad::from(header.as_bytes()), text)
+        .map_err(|_| EnvelopeError::NoKey)?;
+    let mut out = String::with_capacity(header.len() + 2 * (wrapped.len() + text.len()) + 80);
+    compact(&mut out, header, wrapped, &iv, text, tag.as_ref());
+    Ok(out)
+}
+
 /// The JWE that hands a content key over. On the secret stack; what goes to the ordinary heap is public or ciphertext.
 fn hand_over(id: &str, key: &[u8; 32], viewer: &PublicKey) -> Result<Jwe, EnvelopeError> {
-    let random = SystemRandom::new();
-    let own = EphemeralPrivateKey::generate(&ECDH_P256, &random).map_err(|_| EnvelopeError::NoKey)?;
-    let own_public = own.compute_public_key().map_err(|_| EnvelopeError::NoKey)?;
-    let mut wrapping = agree_ephemeral(own, &UnparsedPublicKey::new(&ECDH_P256, &viewer.0), concat_kdf)
-        .map_err(|_| EnvelopeError::NoPoint)?;
-    let (mut content, mut wrapped, mut body) = ([0u8; 32], [0u8; 40], [0u8; LARGEST_JWK]);
-    let sealed = (|| {
-        random.fill(&mut content).map_err(|_| EnvelopeError::NoKey)?;
-        KwAes256::new(&wrapping.into()).wrap_key(&content, &mut wrapped).map_err(|_| EnvelopeError::NoKey)?;
-        // RFC 7518 §4.6.1; `cty` as RFC 7517 §7 has it.
-        let (x, y) = own_public.as_ref()[1..].split_at(32);
-        let (x, y) = (B64.encode(x), B64.encode(y));
-        let header = B64.encode(format!(
-            r#"{{"alg":"ECDH-ES+A256KW","enc":"A256GCM","cty":"jwk+json","epk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#
-        ));
-        let len = write_jwk(id, key, &mut body).ok_or(EnvelopeError::NoKey)?;
-        let cipher = UnboundKey::new(&AES_256_GCM, &content).map_err(|_| EnvelopeError::NoKey)?;
-        // The content key is used once, so any nonce is unique.
-        let iv = [0u8; NONCE_LEN];
-        let tag = LessSafeKey::new(cipher)
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(iv),
-                Aad::from(header.as_bytes()),
-                &mut body[..len],
-            )
-            .map_err(|_| EnvelopeError::NoKey)?;
-        let mut text = String::with_capacity(header.len() + 2 * LARGEST_JWK);
-        compact(&mut text, &header, &wrapped, &iv, &body[..len], tag.as_ref());
-        Ok(text)
-    })();
-    for secret in [&mut content[..], &mut wrapping, &mut body] {
-        wipe::bytes(secret);
-    }
-    sealed
+    let (wrapping, point) = agreed_with(viewer, "ECDH-ES+A256KW")?;
+    let (mut content, mut wrapped, mut body) = (Secret([0; 32]), [0u8; 40], [0u8; LARGEST_JWK]);
+    SystemRandom::new().fill(&mut content.0).map_err(|_| EnvelopeError::NoKey)?;
+    KwAes256::new(&wrapping.0.into()).wrap_key(&content.0, &mut wrapped).map_err(|_| EnvelopeError::NoKey)?;
+    let len = write_jwk(id, key, &mut body).ok_or(EnvelopeError::NoKey)?;
+    // `cty` as RFC 7517 §7 has it.
+    let header = headed("ECDH-ES+A256KW", r#""cty":"jwk+json","#, &point);
+    let jwe = once(&content, &header, &wrapped, &mut body[..len]);
+    wipe::bytes(&mut body);
+    jwe
 }
 
 /// A content key with an id of 64 characters, as a JWK.
@@ -217,14 +283,13 @@ fn write_jwk(id: &str, key: &[u8; 32], out: &mut [u8]) -> Option<usize> {
     Some(len)
 }
 
-/// The wrapping key of an agreement (RFC 7518 §4.6.2): one round of the Concat KDF with SHA-256.
-pub(crate) fn concat_kdf(agreed: &[u8]) -> [u8; 32] {
-    const ALGORITHM: &[u8] = b"ECDH-ES+A256KW";
+/// The key of an agreement (RFC 7518 §4.6.2): one round of the Concat KDF with SHA-256. `algorithm` is what the key is for.
+pub(crate) fn concat_kdf(agreed: &[u8], algorithm: &str) -> [u8; 32] {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(&1u32.to_be_bytes());
     hash.update(agreed);
-    hash.update(&(ALGORITHM.len() as u32).to_be_bytes());
-    hash.update(ALGORITHM);
+    hash.update(&(algorithm.len() as u32).to_be_bytes());
+    hash.update(algorithm.as_bytes());
     // PartyUInfo and PartyVInfo are empty.
     hash.update(&[0; 8]);
     hash.update(&256u32.to_be_bytes());

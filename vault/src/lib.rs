@@ -31,7 +31,7 @@ pub mod region;
 pub mod sealed;
 mod wipe;
 
-pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, ViewerKey};
+pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, Recipient, ViewerKey};
 pub use harden::harden;
 pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
@@ -39,8 +39,9 @@ pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    Becomes, CallerName, CallerNumber, CallerProfile, Context, Discloses, Field, Kind, OwnName, OwnNumber,
-    OwnProfile, Plain, Purpose, Roster, Sealed, Signalling, SignallingText, Tampered,
+    Becomes, CallerName, CallerNumber, CallerProfile, Context, Discloses, Field, ForViewers, Kind,
+    LegalAccess, OwnName, OwnNumber, OwnProfile, Plain, Purpose, Roster, Sealed, Signalling, SignallingText,
+    Tampered,
 };
 
 /// What the process holds and how well it is protected, as `/readyz` and the metrics report it.

@@ -87,11 +87,9 @@ impl ViewerSecret {
         let header = parts.header()?;
         let point = header.epk.filter(|_| header.alg == "ECDH-ES+A256KW").ok_or(NotForUs)?;
         let peer = [vec![4], decode(&point.x)?, decode(&point.y)?].concat();
-        let wrapping = agree_ephemeral(
-            self.private,
-            &UnparsedPublicKey::new(&ECDH_P256, &peer),
-            crate::envelope::concat_kdf,
-        )
+        let wrapping = agree_ephemeral(self.private, &UnparsedPublicKey::new(&ECDH_P256, &peer), |agreed| {
+            crate::envelope::concat_kdf(agreed, "ECDH-ES+A256KW")
+        })
         .map_err(|_| NotForUs)?;
         let mut content = [0; 32];
         KwAes256::new(&wrapping.into())
@@ -99,6 +97,24 @@ impl ViewerSecret {
             .map_err(|_| NotForUs)?;
         let key: Key = serde_json::from_slice(&parts.open(&cipher(&content)?)?).map_err(|_| NotForUs)?;
         Ok(ContentKey { key: cipher(&decode(&key.k)?)?, id: key.kid })
+    }
+}
+
+impl ViewerSecret {
+    /// Opens a value that was sealed for this key alone ([`Recipient`](crate::Recipient)).
+    ///
+    /// # Errors
+    /// [`NotForUs`].
+    pub fn open(self, jwe: &str) -> Result<String, NotForUs> {
+        let parts = Parts::of(jwe)?;
+        let header = parts.header()?;
+        let point = header.epk.filter(|_| header.alg == "ECDH-ES" && parts.key.is_empty()).ok_or(NotForUs)?;
+        let peer = [vec![4], decode(&point.x)?, decode(&point.y)?].concat();
+        let key = agree_ephemeral(self.private, &UnparsedPublicKey::new(&ECDH_P256, &peer), |agreed| {
+            crate::envelope::concat_kdf(agreed, "A256GCM")
+        })
+        .map_err(|_| NotForUs)?;
+        Ok(String::from_utf8_lossy(&parts.open(&cipher(&key)?)?).into_owned())
     }
 }
 

@@ -16,7 +16,8 @@ pub enum CallerName {}
 /// A caller's number or address.
 #[derive(Debug)]
 pub enum CallerNumber {}
-/// The display name that the caller could share: kept for them alone. Nothing opens it; by their own act it becomes a [`CallerName`].
+/// The display name that the caller could share: kept for them alone. By their own act it becomes a [`CallerName`]; no viewer's key ever opens
+/// it.
 #[derive(Debug)]
 pub enum OwnName {}
 /// As [`OwnName`], their number or address.
@@ -45,6 +46,7 @@ macro_rules! kinds {
         impl Becomes<$caller> for $caller {}
         impl Becomes<$caller> for $own {}
         impl Discloses<$caller> for Roster {}
+        impl Discloses<$own> for LegalAccess {}
     )* };
 }
 
@@ -75,6 +77,22 @@ kinds! {
 /// }
 /// ```
 ///
+/// What a caller keeps for themselves is for no viewer, whatever the reason:
+///
+/// ```compile_fail
+/// # use vault::*;
+/// fn show(key: &ViewerKey, ring: &Keyring, at: Context, own: &Sealed<OwnName>) {
+///     let _ = key.disclose(own, ring, at, Extent::Whole, Roster);
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use vault::*;
+/// fn show(key: &ViewerKey, ring: &Keyring, at: Context, own: &Sealed<OwnName>) {
+///     let _ = key.disclose(own, ring, at, Extent::Whole, LegalAccess);
+/// }
+/// ```
+///
 /// (What does open compiles:)
 ///
 /// ```
@@ -88,9 +106,17 @@ pub trait Purpose<T> {}
 /// A reason to open a `Sealed<T>` for somebody outside, under their own key.
 pub trait Discloses<T> {}
 
+/// A reason that viewers may have.
+pub trait ForViewers {}
+
 /// Showing who is in the meeting to a viewer of its roster.
 #[derive(Debug, Clone, Copy)]
 pub struct Roster;
+impl ForViewers for Roster {}
+
+/// Reading what a caller withholds, because a law demands it: only for a [`Recipient`](crate::Recipient) outside of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct LegalAccess;
 
 /// Building or matching SIP messages.
 #[derive(Debug, Clone, Copy)]

@@ -109,3 +109,23 @@ fn the_longest_values_are_disclosed_and_longer_ones_refused() {
     assert_eq!(content.open(&jwe).unwrap().len(), 1024);
     assert_eq!(key.disclose(&seal(1025), &ring, HERE, Extent::Whole, Roster), Err(Tampered));
 }
+
+#[test]
+fn what_is_withheld_is_sealed_for_somebody_outside_only() {
+    use vault::{LegalAccess, OwnNumber, Recipient};
+    let vault = vault();
+    let (ring, other) = (vault.keyring().unwrap(), vault.keyring().unwrap());
+    let at = Context { field: Field::OwnNumber, ..HERE };
+    let own: Sealed<OwnNumber> =
+        vault.region().unwrap().run(|i| i.secrets.seal(&ring, at, b"+12025550143")).unwrap();
+    let (officer, another) = (ViewerSecret::generate().unwrap(), ViewerSecret::generate().unwrap());
+    let recipient = Recipient::new(officer.public()).unwrap();
+    let jwe = recipient.seal(&own, &ring, at, LegalAccess).unwrap();
+    assert_ne!(jwe, recipient.seal(&own, &ring, at, LegalAccess).unwrap(), "a key of its own each time");
+    assert_eq!(another.open(&jwe).unwrap_err(), NotForUs);
+    assert_eq!(officer.open(&jwe).unwrap(), "+12025550143");
+    assert_eq!(recipient.seal(&own, &ring, HERE, LegalAccess).unwrap_err(), EnvelopeError::NotHere);
+    assert_eq!(recipient.seal(&own, &other, at, LegalAccess).unwrap_err(), EnvelopeError::NotHere);
+    let off = PublicKey::from_coordinates(&[1; 32], &[1; 32]).unwrap();
+    assert_eq!(Recipient::new(off).unwrap_err(), EnvelopeError::NoPoint);
+}

@@ -3,7 +3,7 @@
 //! The token file has a token in each line, and behind it, separated by spaces, what it is good for:
 //!
 //! ```text
-//! # TOKEN [role=host|operator|admin|auditor|guest] [conferences=ID,ID,…]
+//! # TOKEN [role=host|operator|admin|auditor|guest|monitor] [conferences=ID,ID,…]
 //! 6c1f… role=host conferences=board,confdaily
 //! ```
 //!
@@ -110,6 +110,11 @@ impl Grant {
         self.person.as_ref()
     }
 
+    /// How the audit names the token.
+    pub fn id(&self) -> &str {
+        self.keyless.id()
+    }
+
     /// The token's role.
     pub fn role(&self) -> Role {
         self.entry.role
@@ -153,7 +158,7 @@ impl Grant {
         public: &PublicKey,
         at: Instant,
     ) -> Result<(String, Jwe), KeyError> {
-        if self.role() == Role::Guest {
+        if matches!(self.role(), Role::Guest | Role::Monitor) {
             return Err(KeyError::Blind);
         }
         let mut keys = self.keys();
@@ -300,8 +305,9 @@ fn entries(text: &str) -> Result<Vec<Entry>, BadLine> {
             match word.split_once('=') {
                 Some(("role", role)) => {
                     let found = Role::ALL.into_iter().find(|r| r.as_str() == role);
-                    entry.role = found
-                        .ok_or_else(|| wrong("expected role=host, operator, admin, auditor or guest"))?;
+                    entry.role = found.ok_or_else(|| {
+                        wrong("expected role=host, operator, admin, auditor, guest or monitor")
+                    })?;
                 }
                 Some(("conferences", list)) if !list.is_empty() => {
                     entry.conferences = Some(list.split(',').map(str::to_owned).collect());

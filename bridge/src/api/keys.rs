@@ -3,43 +3,24 @@
 use super::problem::Problem;
 use super::{Api, Segments};
 use crate::access::{Grant, KeyError, LIFE};
+use crate::jwk::{Jwk, JwkError};
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, JsonRejection};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
-use vault::PublicKey;
 
 #[derive(Deserialize)]
 pub(super) struct Registration {
     jwk: Jwk,
 }
 
-/// RFC 7517. What it has beyond this (`kid`, `use`, `alg`) changes nothing.
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    crv: String,
-    x: String,
-    y: String,
-    d: Option<serde::de::IgnoredAny>,
-}
-
-impl Jwk {
-    fn public(&self) -> Result<PublicKey, Problem> {
-        if self.d.is_some() {
-            return Err(Problem::PRIVATE_KEY);
-        }
-        if self.kty != "EC" || self.crv != "P-256" {
-            return Err(Problem::BAD_KEY);
-        }
-        let decode = |text: &str| B64.decode(text).map_err(|_| Problem::BAD_KEY);
-        PublicKey::from_coordinates(&decode(&self.x)?, &decode(&self.y)?).map_err(|_| Problem::BAD_KEY)
+impl From<JwkError> for Problem {
+    fn from(e: JwkError) -> Self {
+        if e == JwkError::Private { Self::PRIVATE_KEY } else { Self::BAD_KEY }
     }
 }
 

@@ -1,7 +1,9 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
 mod keys;
+mod legal;
 mod me;
+mod monitors;
 mod problem;
 mod server;
 
@@ -72,6 +74,10 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::Control, post(control))
         .surface(Surface::ViewerKeys, post(keys::register))
         .surface(Surface::ViewerKey, delete(keys::end))
+        .surface(Surface::Monitors, post(monitors::allow))
+        .surface(Surface::LegalRequests, post(legal::request))
+        .surface(Surface::LegalApproval, post(legal::approve))
+        .surface(Surface::LegalAccess, get(legal::read))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clone(), bearer));
     Router::new()

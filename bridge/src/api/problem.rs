@@ -46,6 +46,32 @@ impl Problem {
     };
     pub(super) const BLIND: Self =
         Self { status: StatusCode::FORBIDDEN, title: "This token's role sees no names, so it needs no key" };
+    pub(super) const NOT_LEGAL: Self =
+        Self { status: StatusCode::FORBIDDEN, title: "Only an admin or an auditor may ask or approve" };
+    pub(super) const NO_MONITOR: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        title: "Only a token with the role monitor may let somebody listen without being seen",
+    };
+    pub(super) const BAD_MONITOR: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        title: "Expected \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
+    };
+    pub(super) const NO_COMPLIANCE_KEY: Self = Self {
+        status: StatusCode::CONFLICT,
+        title: "This installation has no compliance key: what is withheld can be read by nobody",
+    };
+    pub(super) const BAD_PURPOSE: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        title: "Expected \"conference\", \"participant\" and \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
+    };
+    pub(super) const NO_REQUEST: Self =
+        Self { status: StatusCode::NOT_FOUND, title: "No such request, or no longer" };
+    pub(super) const SAME_PERSON: Self =
+        Self { status: StatusCode::FORBIDDEN, title: "Somebody else has to approve it" };
+    pub(super) const NOT_APPROVED: Self =
+        Self { status: StatusCode::CONFLICT, title: "Nobody has approved it yet" };
+    pub(super) const TOO_MANY_REQUESTS: Self =
+        Self { status: StatusCode::TOO_MANY_REQUESTS, title: "As many requests as may be are open" };
     pub(super) const NO_KEY: Self = Self { status: StatusCode::NOT_FOUND, title: "No such viewer key" };
     pub(super) const KEY_GONE: Self =
         Self { status: StatusCode::GONE, title: "This token has no such viewer key any more; register one" };

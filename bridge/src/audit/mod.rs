@@ -67,6 +67,78 @@ pub enum Event {
         /// What is shared now, of what they named.
         shared: Vec<&'static str>,
     },
+    /// Somebody asks to read what a participant withholds.
+    LegalAsked {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The request.
+        request: String,
+        /// Who.
+        by: String,
+        /// Their role.
+        role: &'static str,
+        /// The conference.
+        conference: String,
+        /// The participant.
+        participant: String,
+        /// Why, as they say it.
+        purpose: String,
+    },
+    /// Somebody else approved it.
+    LegalApproved {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The request.
+        request: String,
+        /// Who.
+        by: String,
+        /// Their role.
+        role: &'static str,
+    },
+    /// Who asked fetched the values, sealed for the key outside.
+    LegalRead {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The request.
+        request: String,
+        /// Who.
+        by: String,
+        /// The participant's pseudonym.
+        pseudonym: String,
+        /// Which values there were.
+        attributes: Vec<&'static str>,
+    },
+    /// Somebody may listen without being seen.
+    MonitorAllowed {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The permission.
+        monitor: String,
+        /// Who.
+        by: String,
+        /// The conference.
+        conference: String,
+        /// Why, as they say it.
+        purpose: String,
+    },
+    /// They listen.
+    MonitorBegan {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The permission.
+        monitor: String,
+        /// The conference.
+        conference: String,
+    },
+    /// They listen no more.
+    MonitorEnded {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The permission.
+        monitor: String,
+        /// The conference.
+        conference: String,
+    },
     /// A viewer registered a key.
     KeyRegistered {
         /// When (RFC 3339, UTC).

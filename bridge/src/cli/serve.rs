@@ -8,7 +8,9 @@ use crate::config::{self, Config};
 use crate::control::{self, Registry};
 use crate::disclosure::Choice;
 use crate::focus::{Act, Codes, House};
+use crate::legal::Legal;
 use crate::link::Links;
+use crate::monitor::Monitors;
 use crate::prompt;
 use crate::routing::Routing;
 use crate::telemetry;
@@ -170,6 +172,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .as_ref()
         .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
     let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
+    let legal = Legal::new(config.disclosure.recipient().map_err(anyhow::Error::msg)?);
     let links = Links::new(&vault, Instant::now())?;
     prompt::prepare();
     let listen = config.sip.listen.get_ref().iter().map(|l| config::listener(l.get_ref()));
@@ -193,6 +196,8 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         audit,
         codes: codes(&config.conferences.codes),
         links,
+        legal,
+        monitors: Monitors::default(),
         trunks,
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,

@@ -243,6 +243,9 @@ impl Check<'_> {
     }
 
     fn disclosure(&mut self, disclosure: &super::Disclosure) {
+        if let (Some(file), Err(e)) = (&disclosure.compliance_key, disclosure.recipient()) {
+            self.wrong(file.span(), format!("`disclosure.compliance_key`: {e}"));
+        }
         for (role, by) in disclosure.roles() {
             let may = role.sight();
             for (attribute, wished, may) in [

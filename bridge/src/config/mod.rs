@@ -141,6 +141,9 @@ pub struct Vault {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Disclosure {
+    /// File with the public key (JWK, P-256) for which withheld values are sealed when they are read for a legal reason. Its private part is kept
+    /// elsewhere. Absent: they can be read by nobody.
+    pub compliance_key: Option<Spanned<PathBuf>>,
     /// Hosts.
     pub host: Tighter,
     /// Operators.
@@ -151,6 +154,8 @@ pub struct Disclosure {
     pub auditor: Tighter,
     /// Participants.
     pub guest: Tighter,
+    /// Who may listen without being seen.
+    pub monitor: Tighter,
 }
 
 /// How much of each value a role may see: `shown`, `masked` or `pseudonym`.
@@ -174,7 +179,19 @@ impl Disclosure {
             (Role::Admin, &self.admin),
             (Role::Auditor, &self.auditor),
             (Role::Guest, &self.guest),
+            (Role::Monitor, &self.monitor),
         ]
+    }
+
+    /// The compliance key, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with its file.
+    pub fn recipient(&self) -> Result<Option<vault::Recipient>, String> {
+        let Some(file) = &self.compliance_key else { return Ok(None) };
+        let text = std::fs::read_to_string(file.get_ref()).map_err(|e| format!("cannot be read: {e}"))?;
+        let public = crate::jwk::parse(&text).map_err(|e| e.to_string())?;
+        vault::Recipient::new(public).map(Some).map_err(|e| e.to_string())
     }
 
     /// The product's own table, tightened.

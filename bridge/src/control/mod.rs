@@ -5,14 +5,14 @@ use crate::routing::Routing;
 use dashmap::DashMap;
 use media::RoomId;
 use media::engine::Events;
-use sip_stack::CallId;
 use sip_stack::endpoint::{Event, Invite};
 use sip_stack::message::ReplyExtras;
 use sip_stack::transport::Command;
+use sip_stack::{CallId, Dialled, Target};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The conferences that there are now.
@@ -138,6 +138,9 @@ impl Control {
 
     async fn invite(&mut self, invite: Box<Invite>) {
         let call = invite.call;
+        if let Target::Listen(number) = invite.target {
+            return self.listen(invite, number).await;
+        }
         let Some(plan) = self.routing.find(invite.target) else {
             self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
             return self.reject(call, 404);
@@ -164,7 +167,24 @@ impl Control {
         let Some(inbox) = inbox else { return self.reject(call, 503) };
         self.registry.routed.fetch_add(1, Ordering::Relaxed);
         self.calls.insert(call, inbox.clone());
-        let _ = inbox.send(ToFocus::Join(invite)).await;
+        let _ = inbox.send(ToFocus::Join(invite, None)).await;
+    }
+
+    /// Somebody listens without being seen. A number that is not good is one that is not ours.
+    async fn listen(&mut self, invite: Box<Invite>, number: Dialled) {
+        let call = invite.call;
+        let monitor = self.house.monitors.redeem(Instant::now(), number.as_str());
+        let inbox = monitor.as_ref().and_then(|monitor| {
+            let mut entry = self.registry.by_id.get_mut(&monitor.conference)?;
+            entry.joins += 1;
+            Some(entry.inbox.clone())
+        });
+        let Some(inbox) = inbox else {
+            self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
+            return self.reject(call, 404);
+        };
+        self.calls.insert(call, inbox.clone());
+        let _ = inbox.send(ToFocus::Join(invite, monitor)).await;
     }
 
     fn reject(&self, call: CallId, status: u16) {

@@ -23,6 +23,8 @@ pub enum Role {
     Auditor,
     /// Is in the meeting.
     Guest,
+    /// May listen without being seen.
+    Monitor,
 }
 
 /// How much of a value a role may see. A later one is tighter.
@@ -67,17 +69,19 @@ const fn sight(name: Extent, number: Extent, profile: Extent) -> Sight {
 const BLIND: Sight = sight(Extent::Pseudonym, Extent::Pseudonym, Extent::Pseudonym);
 
 /// Role × attribute. `docs/PRIVACY.md` shows the same table. A site can tighten it ([`Policy`]), nobody can loosen it.
-pub const MATRIX: [(Role, Sight); 5] = [
+pub const MATRIX: [(Role, Sight); 6] = [
     (Role::Host, sight(Extent::Shown, Extent::Shown, Extent::Shown)),
     (Role::Operator, sight(Extent::Shown, Extent::Masked, Extent::Pseudonym)),
     (Role::Admin, BLIND),
     (Role::Auditor, BLIND),
     (Role::Guest, BLIND),
+    (Role::Monitor, BLIND),
 ];
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Host, Self::Operator, Self::Admin, Self::Auditor, Self::Guest];
+    pub const ALL: [Self; 6] =
+        [Self::Host, Self::Operator, Self::Admin, Self::Auditor, Self::Guest, Self::Monitor];
 
     /// Its word in configuration, API and audit.
     pub fn as_str(self) -> &'static str {
@@ -87,6 +91,7 @@ impl Role {
             Self::Admin => "admin",
             Self::Auditor => "auditor",
             Self::Guest => "guest",
+            Self::Monitor => "monitor",
         }
     }
 
@@ -196,6 +201,11 @@ impl Viewer {
     /// What they are.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether they see who listens without being seen: it is audited, and auditors audit.
+    pub fn sees_hidden(&self) -> bool {
+        self.role == Role::Auditor
     }
 
     /// Ends what they watch, at once.
@@ -407,6 +417,7 @@ pub(crate) mod tests {
             (Role::Admin, [None; 3]),
             (Role::Auditor, [None; 3]),
             (Role::Guest, [None; 3]),
+            (Role::Monitor, [None; 3]),
         ] {
             let (viewer, key) = viewer(&vault, role);
             let seen = see(&viewer, &ada, &ring);

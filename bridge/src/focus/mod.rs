@@ -8,7 +8,9 @@ pub use codes::{Act, Codes};
 
 use crate::audit::{self, Audit};
 use crate::disclosure::{Choice, Identity, Value, Viewer, Wish};
+use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
+use crate::monitor::{Monitor, Monitors};
 use crate::prompt::{self, Outcome};
 use crate::roster::{Follow, Kind, Roster, State, Text, now};
 use crate::routing::Plan;
@@ -53,6 +55,10 @@ pub struct House {
     pub codes: Codes,
     /// Callers' ways to their own pages.
     pub links: Links,
+    /// Who may listen without being seen.
+    pub monitors: Monitors,
+    /// Requests to read what is withheld.
+    pub legal: Legal,
     /// Carriers.
     pub trunks: Arc<Trunks>,
     /// What we can do.
@@ -90,8 +96,8 @@ pub enum Refused {
 /// What a focus is told.
 #[derive(Debug)]
 pub enum ToFocus {
-    /// A call for this conference.
-    Join(Box<Invite>),
+    /// A call for this conference; of somebody who listens without being seen, if it is one.
+    Join(Box<Invite>, Option<Monitor>),
     /// A call wants to change its session.
     Reinvite(CallId, Option<Session>),
     /// A call's ACK came.
@@ -114,8 +120,27 @@ pub enum ToFocus {
     Me(String, oneshot::Sender<Option<Text>>),
     /// A participant chooses on their own page. `None`: no such participant.
     Choose(String, Choice, oneshot::Sender<Option<Text>>),
+    /// What a participant withholds is read for a legal reason.
+    Legal {
+        /// The request.
+        request: String,
+        /// Who asked.
+        by: legal::Person,
+        /// Whose values.
+        participant: String,
+        /// The values, sealed for the key outside.
+        reply: oneshot::Sender<Result<LegalValues, LegalError>>,
+    },
     /// All calls end: the house is being closed.
     HangUp,
+}
+
+/// A participant's values, each as a JWE for the key outside; `None`: there is none.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct LegalValues {
+    name: Option<String>,
+    number: Option<String>,
+    profile: Option<String>,
 }
 
 /// A focus says that nobody has been in it for a while, having seen so many [`ToFocus::Join`]s.
@@ -174,6 +199,8 @@ struct Leg {
     own: Owned,
     keys: Keys,
     asked: Option<tokio::time::Instant>,
+    /// Who listens without being seen.
+    monitor: Option<Monitor>,
 }
 
 /// A caller's values, kept for their own act.
@@ -229,7 +256,7 @@ impl Focus {
 
     fn take(&mut self, message: ToFocus) {
         match message {
-            ToFocus::Join(invite) => self.join(*invite),
+            ToFocus::Join(invite, monitor) => self.join(*invite, monitor),
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
             ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
@@ -246,6 +273,9 @@ impl Focus {
                 let _ = reply.send(self.control(&participant, control));
             }
             ToFocus::Me(participant, reply) => drop(reply.send(self.roster.me(&participant))),
+            ToFocus::Legal { request, by, participant, reply } => {
+                drop(reply.send(self.read_for_law(request, by, &participant)));
+            }
             ToFocus::Choose(participant, choice, reply) => {
                 let call = self.call_of(&participant);
                 if let Some(call) = call {
@@ -282,14 +312,14 @@ impl Focus {
         self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning, link: None }));
     }
 
-    fn join(&mut self, mut invite: Invite) {
+    fn join(&mut self, mut invite: Invite, monitor: Option<Monitor>) {
         self.joins += 1;
         let call = invite.call;
         if self.legs.len() >= self.plan.capacity {
             return self.reject(call, 486, None);
         }
         let withheld = |c: &Caller| c.number.status == Shown::Withheld;
-        if self.plan.refuse_anonymous && invite.caller.as_ref().is_some_and(withheld) {
+        if monitor.is_none() && self.plan.refuse_anonymous && invite.caller.as_ref().is_some_and(withheld) {
             // RFC 5079 §4: Anonymity Disallowed.
             return self.reject(call, 433, None);
         }
@@ -327,19 +357,27 @@ impl Focus {
             own: Owned::take(invite.caller.as_mut()),
             keys: Keys::default(),
             asked: None,
+            monitor,
         };
+        if self.record_monitor(&leg, true).is_err() {
+            return self.reject(call, 503, None);
+        }
         if let Some(theirs) = theirs
             && !self.connect(call, &mut leg, theirs, invite.source.ip())
         {
+            let _ = self.record_monitor(&leg, false);
             return self.reject(call, 503, None);
         }
-        leg.participant = self.roster.join(identity);
+        leg.participant = match &leg.monitor {
+            None => self.roster.join(identity),
+            Some(_) => self.roster.listen(identity),
+        };
         // In the answer to the call, so that nobody else has it.
-        let link =
-            self.house.trunks.gives_links(invite.source.ip()).then(LinkToken::random).filter(|token| {
-                let now = std::time::Instant::now();
-                self.house.links.add_link(now, &self.plan.id, &leg.participant, &token.to_string())
-            });
+        let links = leg.monitor.is_none() && self.house.trunks.gives_links(invite.source.ip());
+        let link = links.then(LinkToken::random).filter(|token| {
+            let now = std::time::Instant::now();
+            self.house.links.add_link(now, &self.plan.id, &leg.participant, &token.to_string())
+        });
         self.legs.insert(call, leg);
         self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
     }
@@ -388,7 +426,7 @@ impl Focus {
     }
 
     fn pressed(&mut self, call: CallId, way: Way, key: char) {
-        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let Some(leg) = self.legs.get_mut(&call).filter(|l| l.monitor.is_none()) else { return };
         match leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
             Some(Act::Choose(choice)) => self.choose(call, choice, "code"),
             Some(Act::Link) => self.personal_code(call),
@@ -459,6 +497,43 @@ impl Focus {
         let _ = self.house.audit.record(event);
     }
 
+    /// Seals what a caller keeps for themselves for the key outside, if the audit takes it.
+    fn read_for_law(
+        &self,
+        request: String,
+        by: legal::Person,
+        participant: &str,
+    ) -> Result<LegalValues, LegalError> {
+        let recipient = self.house.legal.recipient()?;
+        let leg = self.call_of(participant).and_then(|call| self.legs.get(&call));
+        let leg = leg.ok_or(LegalError::NoParticipant)?;
+        let (ring, subject) = (self.house.sip.reader().ring(), leg.subject);
+        fn seal<O: ValueKind>(
+            recipient: &vault::Recipient,
+            own: &Own<O>,
+            ring: &vault::Keyring,
+            subject: u64,
+        ) -> Option<String>
+        where
+            vault::LegalAccess: vault::Discloses<O>,
+        {
+            let there = Context { scope: 0, subject, field: O::FIELD };
+            recipient.seal(own.sealed.as_ref()?, ring, there, vault::LegalAccess).ok()
+        }
+        let values = LegalValues {
+            name: seal(recipient, &leg.own.name, ring, subject),
+            number: seal(recipient, &leg.own.number, ring, subject),
+            profile: seal(recipient, &leg.own.profile, ring, subject),
+        };
+        let all = [("name", &values.name), ("number", &values.number), ("profile", &values.profile)];
+        let attributes =
+            all.into_iter().filter(|(_, v)| v.is_some()).map(|(attribute, _)| attribute).collect();
+        let pseudonym = self.roster.pseudonym(participant).unwrap_or_default().to_owned();
+        let event = audit::Event::LegalRead { at: now(), request, by: by.id, pseudonym, attributes };
+        self.house.audit.record(event)?;
+        Ok(values)
+    }
+
     /// Speaks a code for the caller's own page to them.
     fn personal_code(&mut self, call: CallId) {
         let Some(leg) = self.legs.get(&call) else { return };
@@ -479,7 +554,7 @@ impl Focus {
     /// Gives the leg its media. False when the shard takes nothing.
     fn connect(&self, call: CallId, leg: &mut Leg, theirs: &Audio, source: IpAddr) -> bool {
         let Some((rtp, rtcp)) = leg.waiting.take() else { return true };
-        let setup = setup(call, &leg.audio, theirs, source);
+        let setup = setup(call, &leg.audio, theirs, source, leg.monitor.is_some());
         if let Err(e) = self.house.engine.add(self.room, setup, rtp) {
             tracing::warn!(error = %e, "a call was refused");
             return false;
@@ -516,7 +591,9 @@ impl Focus {
     fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) -> bool {
         let Some(leg) = self.legs.get_mut(&call) else { return true };
         let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
-        if let Err(e) = self.house.engine.change(self.room, setup(call, audio, theirs, fallback)) {
+        if let Err(e) =
+            self.house.engine.change(self.room, setup(call, audio, theirs, fallback, leg.monitor.is_some()))
+        {
             tracing::warn!(error = %e, "a session was not changed");
             return false;
         }
@@ -573,6 +650,16 @@ impl Focus {
         }
         self.roster.leave(&leg.participant);
         self.house.links.over(std::time::Instant::now(), &leg.participant);
+        // It is over, recorded or not; what was not is counted.
+        let _ = self.record_monitor(&leg, false);
+        // Nobody is left to listen to.
+        if self.legs.values().all(|l| l.monitor.is_some()) {
+            let listening: Vec<_> = self.legs.keys().copied().collect();
+            for call in listening {
+                self.tell(Command::Hangup(call));
+                self.left(call);
+            }
+        }
     }
 
     fn control(&mut self, participant: &str, control: Control) -> Result<(), Refused> {
@@ -591,6 +678,17 @@ impl Focus {
             }
         }
         Ok(())
+    }
+
+    /// Audits that somebody begins or ends to listen without being seen, if the leg is such a one.
+    fn record_monitor(&self, leg: &Leg, began: bool) -> Result<(), audit::NotRecorded> {
+        let Some(monitor) = &leg.monitor else { return Ok(()) };
+        let (at, monitor, conference) = (now(), monitor.id.clone(), self.plan.id.clone());
+        self.house.audit.record(if began {
+            audit::Event::MonitorBegan { at, monitor, conference }
+        } else {
+            audit::Event::MonitorEnded { at, monitor, conference }
+        })
     }
 
     /// A host asks a caller to share; the caller hears how they could.
@@ -647,8 +745,8 @@ fn outcome(status: Shown) -> Outcome {
     }
 }
 
-/// The media of what was agreed on. `source` stands in where the peer's SDP has no address.
-fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr) -> LegSetup {
+/// The media of what was agreed on. `source` stands in where the peer's SDP has no address. `mute`: nothing that it sends is heard.
+fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr, mute: bool) -> LegSetup {
     let codec = |e: Encoding| if e == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu };
     let (encoding, payload_type) = audio.codec;
     let mut receives = [None; Codec::ALL.len()];
@@ -662,7 +760,7 @@ fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr) -> Le
         receives,
         events: audio.events.map(PayloadType),
         packet: audio.ptime as usize * 8,
-        direction: Direction { receive: audio.direction.receives(), send: sends },
+        direction: Direction { receive: audio.direction.receives() && !mute, send: sends },
         remote: theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port)),
     }
 }

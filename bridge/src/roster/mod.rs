@@ -28,6 +28,8 @@ const ROUGHLY: Duration = Duration::from_secs(2);
 pub enum Role {
     /// May speak.
     Speaker,
+    /// Only listens.
+    Listener,
 }
 
 /// How far a participant's call is.
@@ -78,6 +80,9 @@ pub struct Participant {
     pub quality: Option<Quality>,
     /// When the call was answered (RFC 3339, UTC).
     pub joined_at: String,
+    /// Listens without being seen: only auditors see the row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 impl Participant {
@@ -236,6 +241,10 @@ impl View {
         Self { viewer: viewer.clone(), feed, seen: HashMap::new(), seq, speaking: HashSet::new() }
     }
 
+    fn may_know_of(&self, public: &Participant) -> bool {
+        !public.hidden || self.viewer.sees_hidden()
+    }
+
     /// A row as this viewer sees it; `None` when nothing of it was noted yet.
     fn row<'a>(&'a self, public: &'a Participant) -> Option<SeenRow<'a>> {
         let seen = self.seen.get(&public.id)?;
@@ -261,6 +270,8 @@ pub struct Roster {
     rows: Vec<Row>,
     seq: u64,
     guests: u64,
+    /// Who listened without being seen: counted apart, so that no number among the guests is missing.
+    listeners: u64,
     views: Vec<View>,
     keys: Keyring,
     audit: Audit,
@@ -280,6 +291,7 @@ impl Roster {
             rows: Vec::new(),
             seq: 0,
             guests: 0,
+            listeners: 0,
             views: Vec::new(),
             keys,
             audit,
@@ -325,7 +337,11 @@ impl Roster {
 
     fn snapshot_in(&mut self, view: &mut View) -> Text {
         let mut rows = std::mem::take(&mut self.rows);
-        rows.iter_mut().for_each(|row| self.disclose(view, row));
+        for row in &mut rows {
+            if view.may_know_of(&row.public) {
+                self.disclose(view, row);
+            }
+        }
         self.rows = rows;
         let seen = self.rows.iter().filter_map(|row| view.row(&row.public)).collect();
         write(view, Kind::Snapshot, Some(self.summary("open")), None, Some(seen))
@@ -345,7 +361,7 @@ impl Roster {
     pub fn summary(&self, state: &'static str) -> Summary {
         Summary {
             id: self.conference.clone(),
-            participants: self.rows.len(),
+            participants: self.len(),
             capacity: self.capacity,
             state,
             started_at: self.started_at.clone(),
@@ -354,21 +370,31 @@ impl Roster {
 
     /// Rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.iter().filter(|r| !r.public.hidden).count()
     }
 
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.len() == 0
     }
 
     /// Adds a row and returns its id.
     pub fn join(&mut self, identity: Identity) -> String {
         self.guests += 1;
+        self.add(format!("Guest {}", self.guests), Role::Speaker, false, identity)
+    }
+
+    /// Adds a row of somebody who listens without being seen, and returns its id.
+    pub fn listen(&mut self, identity: Identity) -> String {
+        self.listeners += 1;
+        self.add(format!("Hidden listener {}", self.listeners), Role::Listener, true, identity)
+    }
+
+    fn add(&mut self, pseudonym: String, role: Role, hidden: bool, identity: Identity) -> String {
         let public = Participant {
             id: random_id("p_"),
-            pseudonym: format!("Guest {}", self.guests),
-            role: Role::Speaker,
+            pseudonym,
+            role,
             state: State::Joining,
             muted: false,
             speaking: false,
@@ -376,6 +402,7 @@ impl Roster {
             level: -127,
             quality: None,
             joined_at: now(),
+            hidden,
         };
         let id = public.id.clone();
         let mut row = Row { public, identity, receipts: VecDeque::new() };
@@ -459,10 +486,14 @@ impl Roster {
 
     /// Tells every viewer of a row. `before` is the row before the change, when nothing else of it changed.
     fn tell(&mut self, kind: Kind, row: &mut Row, before: Option<&Participant>) {
-        self.seq += 1;
+        // What is hidden leaves no gap in what others see.
+        self.seq += u64::from(!row.public.hidden);
         self.forget();
         let mut views = std::mem::take(&mut self.views);
         for view in &mut views {
+            if !view.may_know_of(&row.public) {
+                continue;
+            }
             if view.viewer.sees_roughly() {
                 let speaking = view.speaking.contains(&row.public.id);
                 let roughly = |p: &Participant| p.roughly(speaking);
@@ -477,7 +508,8 @@ impl Roster {
                 let _ = view.feed.send(self.message(text));
             }
         }
-        self.seq = views.iter().map(|v| v.seq).max().unwrap_or(0).max(self.seq);
+        let seqs = views.iter().filter(|v| !v.viewer.sees_hidden()).map(|v| v.seq);
+        self.seq = seqs.fold(self.seq, u64::max);
         self.views = views;
     }
 
@@ -489,7 +521,7 @@ impl Roster {
         self.told_roughly = Some(at);
         let mut views = std::mem::take(&mut self.views);
         for view in views.iter_mut().filter(|v| v.viewer.sees_roughly()) {
-            for row in &self.rows {
+            for row in self.rows.iter().filter(|r| !r.public.hidden) {
                 let id = &row.public.id;
                 if row.public.speaking == view.speaking.contains(id) {
                     continue;
@@ -830,6 +862,50 @@ mod tests {
         let (_, mut again) = house.roster.subscribe(&guest);
         house.roster.update(&id, Kind::Updated, |p| p.muted = true);
         assert!(read(&again.waiting().unwrap().unwrap())["participant"]["muted"] == true);
+    }
+
+    #[test]
+    fn who_listens_without_being_seen_is_seen_by_auditors_only_and_leaves_no_gap() {
+        let mut house = House::new();
+        let host = house.keyless();
+        let auditor =
+            Arc::new(Viewer::new("t_3".into(), ViewerRole::Auditor, ViewerRole::Auditor.sight(), None));
+        let guest = Arc::new(Viewer::guest("t_2".into()));
+        let first = house.join(Shown::Absent, Shown::Absent);
+        let mut feeds = [&host, &guest, &auditor].map(|viewer| house.roster.subscribe(viewer).1);
+        let identity = ada(&house.vault, house.roster.keys(), Shown::Absent, Shown::Absent);
+        let hidden = house.roster.listen(identity);
+        house.roster.update(&hidden, Kind::Updated, |p| p.state = State::Live);
+        let list = |house: &mut House, viewer: &Arc<Viewer>| {
+            let snapshot = read(&house.roster.snapshot(viewer));
+            let rows = snapshot["participants"].as_array().unwrap().clone();
+            let names: Vec<_> = rows.iter().map(|r| r["pseudonym"].as_str().unwrap().to_owned()).collect();
+            (names, snapshot["conference"]["participants"].as_u64().unwrap())
+        };
+        assert_eq!(list(&mut house, &auditor), (vec!["Guest 1".into(), "Hidden listener 1".into()], 1));
+        for viewer in [&host, &guest] {
+            assert_eq!(list(&mut house, viewer), (vec!["Guest 1".into()], 1));
+        }
+        house.roster.leave(&hidden);
+        let second = house.join(Shown::Absent, Shown::Absent);
+        house.roster.update(&first, Kind::Updated, |p| p.muted = true);
+        let mut told = |n: usize| -> Vec<Value> {
+            std::iter::from_fn(|| feeds[n].waiting().map(Result::unwrap)).map(|t| read(&t)).collect()
+        };
+        for n in [0, 1] {
+            let events = told(n);
+            let seqs: Vec<_> = events.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+            assert_eq!(seqs, [2, 3], "{events:?}");
+            assert_eq!(events[0]["participant"]["pseudonym"], "Guest 2");
+        }
+        let auditors = told(2);
+        assert_eq!(auditors.len(), 5, "{auditors:?}");
+        assert_eq!(
+            (&auditors[0]["participant"]["hidden"], &auditors[0]["participant"]["role"]),
+            (&true.into(), &"listener".into())
+        );
+        assert_eq!(house.roster.len(), 2);
+        house.roster.leave(&second);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use vault::{
     CallerName, CallerNumber, CallerProfile, Index, OwnName, OwnNumber, OwnProfile, Sealed, SignallingText,
 };
 
+/// What a number begins with that lets somebody listen without being seen.
+pub const LISTEN: &str = "listen-";
+
 /// A dialled ad-hoc conference name: 1 to 64 letters, digits and `-._~`. It names a conference, not a person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dialled {
@@ -178,6 +181,8 @@ vault::leaves! {
         Number(usize),
         /// An ad-hoc conference.
         AdHoc(Dialled),
+        /// A number with which somebody may listen ([`LISTEN`]).
+        Listen(Dialled),
         /// None of ours.
         Unknown,
     }

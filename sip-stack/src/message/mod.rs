@@ -16,7 +16,9 @@ pub mod values;
 
 pub use caller::Withhold;
 pub use compose::{LinkToken, Reply, ReplyExtras, Wire, WireRequest};
-pub use facts::{Body, Caller, Dialled, Digit, Hop, Incoming, Own, Request, Response, Said, Shown, Target};
+pub use facts::{
+    Body, Caller, Dialled, Digit, Hop, Incoming, LISTEN, Own, Request, Response, Said, Shown, Target,
+};
 pub use fault::{Fault, Malformed};
 pub use lexer::{Message, Method, Name, Start};
 pub use read::{AddressBook, Origin, Reader};

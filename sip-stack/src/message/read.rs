@@ -2,8 +2,8 @@
 
 use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
-    Body, Caller, Description, Dialled, Digit, Hop, Incoming, OurTag, Own, Request, Response, Said, Shown,
-    Target,
+    Body, Caller, Description, Dialled, Digit, Hop, Incoming, LISTEN, OurTag, Own, Request, Response, Said,
+    Shown, Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
@@ -434,6 +434,9 @@ impl<'a> Text<'a, '_> {
             && let Some(place) = self.reader.book.numbers.iter().position(|n| n.as_bytes() == &digits[..])
         {
             return Target::Number(place);
+        }
+        if user.starts_with(LISTEN.as_bytes()) {
+            return Dialled::new(user).map_or(Target::Unknown, Target::Listen);
         }
         let adhoc = self.reader.book.adhoc_prefix.as_ref().filter(|p| user.starts_with(p.as_bytes()));
         adhoc.and_then(|_| Dialled::new(user)).map_or(Target::Unknown, Target::AdHoc)
