@@ -1,11 +1,13 @@
 //! The capacity bench: W1 to W4 of the contract, each against a floor measured in the same run.
 //!
-//! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4), `capacity calls` its second (W3).
+//! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4), `capacity calls` its second (W3);
+//! `capacity privacy` compares builds with and without protection (scripts/bench-privacy makes them).
 //! The bridge is a process of its own; so is the floor.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod calls;
 mod floor;
+mod privacy;
 
 use anyhow::Context;
 use sotto::loadtest::{Outcome, Plan, process};
@@ -25,7 +27,8 @@ fn main() -> anyhow::Result<()> {
         [] => run(true, true),
         ["mix"] => run(true, false),
         ["calls"] => run(false, true),
-        _ => anyhow::bail!("usage: capacity [mix|calls]"),
+        ["privacy"] => privacy::run(),
+        _ => anyhow::bail!("usage: capacity [mix|calls|privacy]"),
     }
 }
 
@@ -37,7 +40,12 @@ struct Bridge {
 
 impl Bridge {
     fn start() -> anyhow::Result<Self> {
-        let binary = std::env::current_exe()?.with_file_name("sotto");
+        Self::of("sotto")
+    }
+
+    /// Another build, by its file's name.
+    fn of(name: &str) -> anyhow::Result<Self> {
+        let binary = std::env::current_exe()?.with_file_name(name);
         anyhow::ensure!(binary.is_file(), "{} is missing: run `make build` first", binary.display());
         let config = std::env::temp_dir().join(format!("sotto-capacity-{}.toml", std::process::id()));
         let mut file = std::fs::File::create(&config)?;
@@ -118,25 +126,25 @@ fn mix(
     per_conf: usize,
     talkers: usize,
 ) -> anyhow::Result<Outcome> {
-    let mut outcome = mix_once(runtime, conferences, per_conf, talkers)?;
+    let mut outcome = mix_once(runtime, Bridge::start()?, conferences, per_conf, talkers)?;
     for attempt in 1..ATTEMPTS {
         let own = outcome.own_lateness_ms.p99;
         if own <= OWN_LATENESS_P99_MS {
             break;
         }
         eprintln!("the generator itself was late (p99 {own:.1} ms): run {attempt} is made again");
-        outcome = mix_once(runtime, conferences, per_conf, talkers)?;
+        outcome = mix_once(runtime, Bridge::start()?, conferences, per_conf, talkers)?;
     }
     Ok(outcome)
 }
 
 fn mix_once(
     runtime: &tokio::runtime::Runtime,
+    bridge: Bridge,
     conferences: usize,
     per_conf: usize,
     talkers: usize,
 ) -> anyhow::Result<Outcome> {
-    let bridge = Bridge::start()?;
     let plan = Plan {
         server: bridge.sip,
         conferences,

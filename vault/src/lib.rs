@@ -44,6 +44,12 @@ pub use sealed::{
     Tampered,
 };
 
+/// Whether this build is for measuring only: some or all of what it should protect is not protected.
+pub const FOR_MEASURING: bool =
+    cfg!(any(feature = "unprotected-for-measuring", feature = "no-zeroing-for-measuring"));
+/// A build without any protection, to measure what protection costs.
+pub(crate) const UNPROTECTED: bool = cfg!(feature = "unprotected-for-measuring");
+
 /// What the process holds and how well it is protected, as `/readyz` and the metrics report it.
 #[derive(Debug, Clone, Copy)]
 pub struct Status {

@@ -19,6 +19,8 @@ const SLOTS: usize = 256;
 pub enum Protection {
     /// `memfd_secret(2)`: unreadable by `/proc/PID/mem`, `process_vm_readv` and core dumps, for root too.
     SecretMem,
+    /// Nothing: a build for measuring.
+    None,
     /// `mlock` + `MADV_DONTDUMP` + `MADV_WIPEONFORK`: never swapped or dumped, but root can read it.
     Locked,
 }
@@ -29,6 +31,7 @@ impl Protection {
         match self {
             Self::SecretMem => "secretmem",
             Self::Locked => "locked",
+            Self::None => "none",
         }
     }
 }
@@ -136,6 +139,7 @@ impl Pages {
         };
         let base = slot + GUARD;
         let got = match policy {
+            _ if crate::UNPROTECTED => map_plain(base, len, policy).map(|()| Protection::None),
             Policy::Strict => map_secret(base, len, policy).map(|()| Protection::SecretMem),
             Policy::OnlyLocked => map_locked(base, len, policy).map(|()| Protection::Locked),
             Policy::AllowWeaker => map_secret(base, len, policy)
@@ -237,22 +241,23 @@ fn map_secret(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
     }
 }
 
+fn map_plain(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
+    let (rights, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
+    // SAFETY: MAP_FIXED replaces our own reservation.
+    let at = unsafe { libc::mmap(base as *mut _, len, rights, flags, -1, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(TooWeak { what: "mapping pages", errno: errno(), policy });
+    }
+    Ok(())
+}
+
 fn map_locked(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
     let fail = |what| TooWeak { what, errno: errno(), policy };
+    map_plain(base, len, policy)?;
     let at = base as *mut libc::c_void;
-    // SAFETY: MAP_FIXED replaces our own reservation; the advice concerns the same pages.
+    // SAFETY: pages of our own.
     unsafe {
-        if libc::mmap(
-            at,
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
-            -1,
-            0,
-        ) == libc::MAP_FAILED
-        {
-            return Err(fail("mapping pages"));
-        }
         if libc::mlock(at, len) != 0 {
             return Err(fail("mlock"));
         }

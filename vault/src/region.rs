@@ -170,6 +170,9 @@ impl Region {
                             )
                         };
                         let inner = f(Inside { rx, tx, secrets: Secrets(PhantomData) });
+                        if crate::UNPROTECTED {
+                            return inner;
+                        }
                         heap::with(std::ptr::null_mut(), || inner.leave(Leaving::new()))
                     }))
                     // The payload lies in the scoped heap and may quote the message: it is dropped here.
@@ -230,6 +233,9 @@ impl std::fmt::Debug for Region {
 
 /// Runs `f` on the stack at `base`, then wipes that stack and the vector registers. `f` must not unwind.
 pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, f: impl FnOnce() -> R) -> R {
+    if crate::UNPROTECTED {
+        return f();
+    }
     struct Abort;
     impl Drop for Abort {
         fn drop(&mut self) {

@@ -197,6 +197,9 @@ impl<T> Sealed<T> {
     }
 
     pub(crate) fn seal(ring: &Keyring, context: Context, mut value: Vec<u8>) -> Self {
+        if crate::UNPROTECTED {
+            return Self { nonce: 0, text: value.into_boxed_slice(), kind: PhantomData };
+        }
         let nonce = ring.next_nonce();
         value.reserve_exact(MAX_TAG_LEN);
         let result =
@@ -211,6 +214,9 @@ impl<T> Sealed<T> {
 
     pub(crate) fn open(&self, ring: &Keyring, context: Context) -> Result<Vec<u8>, Tampered> {
         let mut text = self.text.to_vec();
+        if crate::UNPROTECTED {
+            return Ok(text);
+        }
         let len = ring
             .key()
             .open_in_place(nonce_of(self.nonce), Aad::from(context.bytes()), &mut text)
@@ -239,6 +245,9 @@ impl<T> Sealed<T> {
     where
         T: Becomes<U>,
     {
+        if crate::UNPROTECTED {
+            return Ok(Sealed { nonce: 0, text: self.text.clone(), kind: PhantomData });
+        }
         let mut text = vec![0u8; self.text.len()].into_boxed_slice();
         let nonce = to.next_nonce();
         to.vault().in_workshop(|| {

@@ -5,6 +5,9 @@ use zeroize::Zeroize;
 
 /// Overwrites `bytes` with zeros.
 pub(crate) fn bytes(bytes: &mut [u8]) {
+    if crate::UNPROTECTED {
+        return;
+    }
     bytes.zeroize();
 }
 
@@ -13,6 +16,9 @@ pub(crate) fn bytes(bytes: &mut [u8]) {
 /// # Safety
 /// `ptr` must be valid for writes of `len` bytes, and nothing may hold a reference to them.
 pub(crate) unsafe fn raw(ptr: *mut u8, len: usize) {
+    if crate::UNPROTECTED {
+        return;
+    }
     // SAFETY: the caller's promise; the fence and the opaque pointer keep the write.
     unsafe { std::ptr::write_bytes(ptr, 0, len) };
     std::hint::black_box(ptr);
@@ -22,6 +28,9 @@ pub(crate) unsafe fn raw(ptr: *mut u8, len: usize) {
 /// Clears the vector registers: `memcpy` and AES leave text and round keys in them (VAULT.md, "Facts").
 #[inline(never)]
 pub(crate) fn vector_registers() {
+    if crate::UNPROTECTED {
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {

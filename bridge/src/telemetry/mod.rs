@@ -38,6 +38,7 @@ pub fn readiness(house: &House, registry: &Registry) -> (bool, Value) {
             "core_limit": vault::harden::core_limit(),
             "yama": yama.and_then(|y| y.trim().parse::<u8>().ok()),
             "scoped_heap": status.scoped_heap,
+            "for_measuring_only": vault::FOR_MEASURING,
             "escapes": status.escapes,
             "spills": status.spills,
             "panics": status.panics,
