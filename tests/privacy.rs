@@ -313,8 +313,8 @@ fn sotto_roster_shows_the_names_of_who_shares_them() {
         let text = std::fs::read_to_string(&log).unwrap();
         (text.contains("Ada") && text.contains("Bob")).then_some(text)
     });
-    assert!(text.contains("name Ada Example, number +12025550143"), "{text}");
-    assert!(text.contains("name Bob Example, number withheld"), "{text}");
+    assert!(text.contains("name Ada Example (claimed), number +12025550143 (claimed)"), "{text}");
+    assert!(text.contains("name Bob Example (claimed), number withheld"), "{text}");
 }
 
 #[test]

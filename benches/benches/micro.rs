@@ -25,13 +25,14 @@ const INVITE: &str = include_str!("../../fuzz/corpus/message/invite");
 /// Seals and openings in one visit of a region: what the visit itself costs is in the second row, once for each.
 const BATCH: usize = 16;
 /// Rows, and how often each does in one go what it tells of.
-const GROUPS: [(&str, usize); 6] = [
+const GROUPS: [(&str, usize); 7] = [
     ("INVITE read and sealed", 1),
     ("24 octets sealed and opened, in a region of their own", 1),
     ("packet received and played", 1),
     ("tick of 200", 1),
     ("24 octets sealed", BATCH),
     ("24 octets opened", BATCH),
+    ("frame searched for keys", 1),
 ];
 
 fn main() {
@@ -45,6 +46,7 @@ fn main() {
     sealed_in_batches(&mut criterion);
     packet(&mut criterion);
     tick(&mut criterion);
+    tones(&mut criterion);
     criterion.final_summary();
     table();
 }
@@ -183,12 +185,24 @@ fn sealed_in_batches(criterion: &mut Criterion) {
     });
 }
 
+/// Keys looked for in a loud frame. The floor takes its level.
+fn tones(criterion: &mut Criterion) {
+    // A voice is about as loud, and not quieter than what is looked at.
+    let frame: [i16; FRAME] = std::array::from_fn(|n| if n / 40 % 2 == 0 { 3000 } else { -3000 });
+    let mut receiver = media::tones::ToneReceiver::default();
+    let mut group = criterion.benchmark_group(GROUPS[6].0);
+    group.bench_function("sotto", |b| b.iter(|| receiver.push(black_box(&frame))));
+    group.bench_function("floor", |b| b.iter(|| media::Level::of(black_box(&frame))));
+    group.finish();
+}
+
 fn leg(id: u64) -> Leg {
     let setup = LegSetup {
         id: LegId(id),
         codec: (Codec::Pcmu, PayloadType(0)),
         receives: [Some((Codec::Pcmu, PayloadType(0))), None],
-        events: None,
+        // As most phones do: their keys are not looked for in the audio.
+        events: Some(PayloadType(101)),
         packet: FRAME,
         direction: Direction::BOTH,
         remote: PEER,

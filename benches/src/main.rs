@@ -27,8 +27,9 @@ fn main() -> anyhow::Result<()> {
         [] => run(true, true),
         ["mix"] => run(true, false),
         ["calls"] => run(false, true),
-        ["privacy"] => privacy::run(),
-        _ => anyhow::bail!("usage: capacity [mix|calls|privacy]"),
+        ["privacy"] => privacy::run(12, 4),
+        ["privacy", rounds, mixes] => privacy::run(rounds.parse()?, mixes.parse()?),
+        _ => anyhow::bail!("usage: capacity [mix|calls|privacy [ROUNDS MIXES]]"),
     }
 }
 
@@ -40,11 +41,11 @@ struct Bridge {
 
 impl Bridge {
     fn start() -> anyhow::Result<Self> {
-        Self::of("sotto")
+        Self::of("sotto", None)
     }
 
-    /// Another build, by its file's name.
-    fn of(name: &str) -> anyhow::Result<Self> {
+    /// Another build, by its file's name, on one core alone if so wished.
+    fn of(name: &str, core: Option<&str>) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name(name);
         anyhow::ensure!(binary.is_file(), "{} is missing: run `make build` first", binary.display());
         let config = std::env::temp_dir().join(format!("sotto-capacity-{}.toml", std::process::id()));
@@ -56,7 +57,15 @@ impl Bridge {
              from = [\"127.0.0.0/8\"]\n",
             config.with_extension("data").display()
         )?;
-        let mut child = Command::new(binary)
+        let mut command = match core {
+            None => Command::new(binary),
+            Some(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", core]).arg(binary);
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--drain-timeout", "0", "--config"])
             .arg(&config)
             .stdout(Stdio::piped())

@@ -28,9 +28,9 @@ const MOST_OF_IT: f32 = 0.7;
 /// Recognises keys in one leg's audio.
 #[derive(Debug)]
 pub struct ToneReceiver {
-    /// Goertzel's factor of each frequency, 2 cos ω, and its two values.
+    /// Goertzel's factor of each frequency, 2 cos ω, and its two values: side by side, so that all eight go on at once.
     factors: [f32; 8],
-    states: [[f32; 2]; 8],
+    states: [[f32; 8]; 2],
     energy: f32,
     filled: usize,
     /// The key in the last block.
@@ -48,7 +48,7 @@ impl Default for ToneReceiver {
             .iter_mut()
             .zip(LOW.iter().chain(&HIGH))
             .for_each(|(f, hz)| *f = 2.0 * (TAU * hz / RATE).cos());
-        Self { factors, states: [[0.0; 2]; 8], energy: 0.0, filled: 0, last: None, current: None, idle: true }
+        Self { factors, states: [[0.0; 8]; 2], energy: 0.0, filled: 0, last: None, current: None, idle: true }
     }
 }
 
@@ -73,13 +73,11 @@ impl ToneReceiver {
             return Tones { present: false, key: None };
         }
         self.idle = false;
-        for sample in frame {
-            let sample = f32::from(*sample);
-            self.energy += sample * sample;
-            for (state, factor) in self.states.iter_mut().zip(self.factors) {
-                *state = [sample + factor * state[0] - state[1], state[0]];
-            }
-            self.filled += 1;
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(rest.len().min(BLOCK - self.filled));
+            self.take(part);
+            rest = after;
             if self.filled == BLOCK {
                 let key = self.key();
                 tones.present |= key.is_some();
@@ -94,17 +92,34 @@ impl ToneReceiver {
         tones
     }
 
+    /// Some samples of a block.
+    fn take(&mut self, samples: &[i16]) {
+        let [mut last, mut before] = self.states;
+        for sample in samples {
+            let sample = f32::from(*sample);
+            self.energy += sample * sample;
+            let mut next = [0.0; 8];
+            for n in 0..8 {
+                next[n] = sample + self.factors[n] * last[n] - before[n];
+            }
+            (before, last) = (last, next);
+        }
+        self.states = [last, before];
+        self.filled += samples.len();
+    }
+
     /// A new block.
     fn begin(&mut self) {
-        (self.states, self.energy, self.filled) = ([[0.0; 2]; 8], 0.0, 0);
+        (self.states, self.energy, self.filled) = ([[0.0; 8]; 2], 0.0, 0);
     }
 
     /// The key whose tones the block has.
     fn key(&self) -> Option<u8> {
-        let mut powers = [0.0; 8];
-        for ((power, [a, b]), factor) in powers.iter_mut().zip(self.states).zip(self.factors) {
-            *power = a * a + b * b - factor * a * b;
-        }
+        let [last, before] = &self.states;
+        let powers: [f32; 8] = std::array::from_fn(|n| {
+            let (a, b) = (last[n], before[n]);
+            a * a + b * b - self.factors[n] * a * b
+        });
         let (low, high) = (strongest(&powers[..4])?, strongest(&powers[4..])?);
         let (l, h) = (powers[low], powers[4 + high]);
         // A tone of amplitude A has power (A × BLOCK / 2)² here, and energy A² × BLOCK / 2.

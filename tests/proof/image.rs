@@ -11,12 +11,17 @@ pub struct Piece {
     pub bytes: Vec<u8>,
 }
 
-/// All that could be read, and what could not, with the reason.
+/// All that could be read, and what could not, with the reason and its size in bytes.
 #[derive(Default)]
 pub struct Image {
     pub pieces: Vec<Piece>,
-    pub unread: Vec<(String, String)>,
+    pub unread: Vec<(String, String, usize)>,
+    /// Bytes of mappings in which there are only zeros.
+    pub zeros: usize,
 }
+
+const PAGE: usize = 4096;
+const CHUNK: usize = 64 * PAGE;
 
 impl Image {
     /// Stops all threads of a process, takes its image, and lets it go on.
@@ -27,7 +32,7 @@ impl Image {
             for (kind, name) in [(1, "general"), (2, "floating point"), (0x202, "extended state")] {
                 match registers(*thread, kind) {
                     Ok(bytes) => image.pieces.push(Piece { name: format!("registers: {name}"), bytes }),
-                    Err(e) => image.unread.push((format!("registers: {name}"), e.to_string())),
+                    Err(e) => image.unread.push((format!("registers: {name}"), e.to_string(), 0)),
                 }
             }
         }
@@ -45,18 +50,34 @@ impl Image {
             let name = words.nth(3).unwrap_or("anonymous").to_owned();
             let bound = |text: &str| u64::from_str_radix(text, 16).expect("an address");
             let (from, to) = range.split_once('-').map(|(a, b)| (bound(a), bound(b))).expect("a range");
-            let name = format!("{name} {rights}");
-            if !rights.starts_with('r') {
-                // Nothing is there: PROT_NONE reservations and guard pages read as errors or zeros.
-                continue;
-            }
-            let mut bytes = vec![0; (to - from) as usize];
-            match memory.read_exact_at(&mut bytes, from) {
-                Ok(()) => self.pieces.push(Piece { name, bytes }),
-                Err(e) => self.unread.push((name, e.to_string())),
-            }
+            // What the process itself may not read, root may.
+            self.mapping(&memory, &format!("{name} {rights}"), from, (to - from) as usize);
         }
         Ok(())
+    }
+
+    /// Reads a mapping page by page where it cannot be read whole: one page that cannot be read hides no other.
+    fn mapping(&mut self, memory: &File, name: &str, from: u64, len: usize) {
+        let mut bytes = vec![0; len];
+        let mut refused = std::collections::BTreeMap::<String, usize>::new();
+        for (n, chunk) in bytes.chunks_mut(CHUNK).enumerate() {
+            let at = from + (n * CHUNK) as u64;
+            if memory.read_exact_at(chunk, at).is_ok() {
+                continue;
+            }
+            for (n, page) in chunk.chunks_mut(PAGE).enumerate() {
+                if let Err(e) = memory.read_exact_at(page, at + (n * PAGE) as u64) {
+                    *refused.entry(e.to_string()).or_default() += page.len();
+                }
+            }
+        }
+        let unread = refused.into_iter().map(|(why, bytes)| (name.to_owned(), why, bytes));
+        self.unread.extend(unread);
+        if bytes.chunks(PAGE).all(|page| page.iter().fold(0, |a, b| a | b) == 0) {
+            self.zeros += len;
+        } else {
+            self.pieces.push(Piece { name: name.to_owned(), bytes });
+        }
     }
 
     fn files(&mut self, pid: u32) -> std::io::Result<()> {
@@ -71,14 +92,14 @@ impl Image {
             let name = format!("file {}", target.file_name().unwrap_or_default().to_string_lossy());
             match File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)) {
                 Ok(_) => self.pieces.push(Piece { name, bytes }),
-                Err(e) => self.unread.push((name, e.to_string())),
+                Err(e) => self.unread.push((name, e.to_string(), 0)),
             }
         }
         Ok(())
     }
 
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(|p| p.bytes.len()).sum()
+        self.zeros + self.pieces.iter().map(|p| p.bytes.len()).sum::<usize>()
     }
 }
 
@@ -182,6 +203,34 @@ fn s_box(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A page that its own process may not touch is read all the same, and pages beside secret ones are not passed over.
+    #[test]
+    fn what_a_process_may_not_read_itself_is_read() {
+        // SAFETY: a plain system call.
+        if unsafe { libc::geteuid() } != 0 {
+            return;
+        }
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: pages of our own; the middle one becomes secret, the last one unreadable.
+        let at = unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), 3 * PAGE, rights, flags, -1, 0).cast::<u8>();
+            at.write_bytes(0x11, 3 * PAGE);
+            let secret = libc::syscall(libc::SYS_memfd_secret, 0) as i32;
+            assert_eq!(libc::ftruncate(secret, PAGE as i64), 0);
+            let shared = libc::MAP_SHARED | libc::MAP_FIXED;
+            assert_ne!(libc::mmap(at.add(PAGE).cast(), PAGE, rights, shared, secret, 0), libc::MAP_FAILED);
+            at.add(PAGE).write_bytes(0x22, PAGE);
+            libc::mprotect(at.add(2 * PAGE).cast(), PAGE, libc::PROT_NONE);
+            at
+        };
+        let mut image = Image::default();
+        image.mapping(&File::open("/proc/self/mem").unwrap(), "test", at as u64, 3 * PAGE);
+        let bytes = &image.pieces[0].bytes;
+        let pages: Vec<_> = bytes.chunks(PAGE).map(|p| p[PAGE - 1]).collect();
+        assert_eq!((pages, image.unread.len(), image.unread[0].2), (vec![0x11, 0, 0x11], 1, PAGE));
+    }
 
     #[test]
     fn the_schedule_of_fips_197_is_found_and_nothing_else() {

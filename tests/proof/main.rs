@@ -22,7 +22,7 @@ mod surfaces;
 
 use callers::{Caller, host};
 use canary::{FRAGMENT, Identity, Needles, forms};
-use harness::{Bridge, Process, Setup};
+use harness::{Bridge, Process, Setup, curl_with};
 use image::{Image, aes_schedules};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -52,8 +52,8 @@ fn scan(pid: u32, needles: &Needles) -> Found {
         });
         found.schedules += aes_schedules(&piece.bytes);
     }
-    for (name, why) in image.unread {
-        *found.unread.entry(format!("{name}: {why}")).or_default() += 1;
+    for (name, why, bytes) in image.unread {
+        *found.unread.entry(format!("{name}: {why}")).or_default() += bytes;
     }
     found
 }
@@ -101,16 +101,29 @@ struct Report {
     name: &'static str,
     scans: usize,
     hits: usize,
+    /// By mapping, value and form.
+    places: BTreeMap<String, usize>,
     schedules: usize,
     megabytes: usize,
     unread: BTreeMap<String, usize>,
 }
 
 fn moment(name: &'static str, pid: u32, scans: usize, needles: &Needles) -> Report {
-    let mut report = Report { name, scans, hits: 0, schedules: 0, megabytes: 0, unread: BTreeMap::new() };
+    let mut report = Report {
+        name,
+        scans,
+        hits: 0,
+        places: BTreeMap::new(),
+        schedules: 0,
+        megabytes: 0,
+        unread: BTreeMap::new(),
+    };
     for _ in 0..scans {
         let found = scan(pid, needles);
         report.hits += found.hits.values().sum::<usize>();
+        for (place, hits) in found.hits {
+            *report.places.entry(place).or_default() += hits;
+        }
         report.schedules = report.schedules.max(found.schedules);
         report.megabytes = found.bytes >> 20;
         report.unread = found.unread;
@@ -125,6 +138,9 @@ impl Report {
             "{:<44} {:>3} scans of {:>4} MiB   hits {:>4}   AES-256 key schedules {}",
             self.name, self.scans, self.megabytes, self.hits, self.schedules
         );
+        for (place, hits) in &self.places {
+            println!("  {hits:>6} in {place}");
+        }
     }
 }
 
@@ -150,8 +166,9 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
         println!("passed over: only root may read another process's memory image");
         return;
     }
-    let more = format!("trusted = true\n[vault]\nallow_weaker = {weaker}\n");
+    let more = format!("trusted = true\npersonal_link = true\n[vault]\nallow_weaker = {weaker}\n");
     let bridge = Bridge::with(&Setup {
+        http: "public_url = \"https://meet.example.com\"",
         more: &more,
         denied: if weaker { &[libc::SYS_memfd_secret] } else { &[] },
         ..Setup::default()
@@ -173,12 +190,22 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
             caller.press(key);
         }
     }
+    // Every seventh on their own page: they share, withhold, and see who saw them.
+    for caller in callers.iter().step_by(7) {
+        let url = format!("http://{}/v1/me/disclosure", bridge.http);
+        let first =
+            curl_with("PUT", &url, caller.link.as_deref(), Some(r#"{"name":"share","profile":"share"}"#));
+        let opened: serde_json::Value = serde_json::from_str(&first.1).unwrap();
+        let session = opened["session"]["token"].as_str().expect("a session");
+        assert_eq!(curl_with("PUT", &url, Some(session), Some(r#"{"number":"withhold"}"#)).0, 200);
+    }
     println!(
         "{calls} calls in {:.1} s; fragments from {FRAGMENT} characters on",
         begun.elapsed().as_secs_f32()
     );
     // More callers come while the bridge is looked at: their identities must be known before.
-    let late: Vec<Caller> = (0..calls.max(200)).map(|_| Caller::new(bridge.sip, None, None)).collect();
+    let late = |n: usize| Caller::new(bridge.sip, (n % 5 == 4).then_some(bridge.tcp), None);
+    let late: Vec<Caller> = (0..calls.max(200)).map(late).collect();
     let identities: Vec<&Identity> = callers.iter().chain(&late).map(|c| &c.identity).collect();
     let needles = Needles::new(identities.iter().copied());
     control(&identities[..calls.min(100)], &needles);
@@ -232,8 +259,8 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
         reports.push(moment("later, when all timers have ended", pid, 1, &needles));
     }
     println!("not readable, also for root:");
-    for (what, count) in &reports[0].unread {
-        println!("  {count} × {what}");
+    for (what, bytes) in &reports[0].unread {
+        println!("  {:>5} KiB of {what}", bytes >> 10);
     }
     for report in &reports {
         // On ordinary pages a message that is just being read is readable, as the vault's keys are: that is why the first rung exists.

@@ -40,11 +40,12 @@ struct KeyPool {
 /// A small secret stack on which keys are made and values change keys, outside any region.
 struct Workshop {
     stack: Pages,
+    visits: region::Visits,
 }
 
 impl Workshop {
     fn run<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        region::on_secret_stack(self.stack.base(), self.stack.len(), f)
+        region::on_secret_stack(self.stack.base(), self.stack.len(), self.visits.whole(), f)
     }
 }
 
@@ -121,7 +122,7 @@ impl Vault {
             inner: Arc::new(Inner {
                 policy,
                 pool: Mutex::new(KeyPool { chunks: vec![chunk], free }),
-                workshop: Mutex::new(Workshop { stack }),
+                workshop: Mutex::new(Workshop { visits: region::Visits::new(stack.protection()), stack }),
                 panics: AtomicU64::new(0),
                 escapes: AtomicU64::new(0),
                 spills: AtomicU64::new(0),

@@ -5,7 +5,7 @@
 use crate::heap::{self, Arena};
 use crate::key::{Index, IndexKey, Keyring, Vault};
 use crate::leaves::{Leaves, Leaving};
-use crate::pages::{Pages, Policy, TooWeak};
+use crate::pages::{Pages, Policy, Protection, TooWeak};
 use crate::sealed::{Context, Plain, Purpose, Sealed, Tampered};
 use crate::wipe;
 use std::marker::PhantomData;
@@ -50,6 +50,23 @@ impl Drop for Ground {
     }
 }
 
+/// Says which visits of a secret stack end with wiping all of it: each where others can read the pages, else one of many.
+pub(crate) struct Visits {
+    always: bool,
+    count: u32,
+}
+
+impl Visits {
+    pub(crate) fn new(protection: Protection) -> Self {
+        Self { always: protection != Protection::SecretMem, count: 0 }
+    }
+
+    pub(crate) fn whole(&mut self) -> bool {
+        self.count = self.count.wrapping_add(1);
+        self.always || self.count.is_multiple_of(64)
+    }
+}
+
 /// One worker's secret workplace. It belongs to the thread that made it.
 pub struct Region {
     ground: Ground,
@@ -57,6 +74,7 @@ pub struct Region {
     received: usize,
     composed: usize,
     escaped: usize,
+    visits: Visits,
     vault: Vault,
     not_send: PhantomData<*mut ()>,
 }
@@ -109,6 +127,7 @@ impl<'r> Secrets<'r> {
 impl Region {
     pub(crate) fn new(vault: Vault, policy: Policy) -> Result<Self, TooWeak> {
         let pages = Pages::map(TOTAL, policy)?;
+        let protection = pages.protection();
         pages.guard(HEAP);
         pages.guard(STACK_AT + STACK);
         pages.guard(RX_AT + BUFFER);
@@ -122,6 +141,7 @@ impl Region {
             received: 0,
             composed: 0,
             escaped: 0,
+            visits: Visits::new(protection),
             vault,
             not_send: PhantomData,
         })
@@ -154,10 +174,12 @@ impl Region {
         let received = self.received;
         let base = self.base.as_ptr();
         let arena = self.ground.arena.as_ptr();
+        let whole = self.visits.whole();
         let out = on_secret_stack(
             // SAFETY: inside our mapping.
             unsafe { base.add(STACK_AT) },
             STACK,
+            whole,
             || {
                 heap::with(arena, || {
                     catch_unwind(AssertUnwindSafe(|| {
@@ -231,8 +253,8 @@ impl std::fmt::Debug for Region {
     }
 }
 
-/// Runs `f` on the stack at `base`, then wipes that stack and the vector registers. `f` must not unwind.
-pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, f: impl FnOnce() -> R) -> R {
+/// Runs `f` on the stack at `base`, then wipes that stack (`whole`: see [`wipe_stack`]) and the vector registers. `f` must not unwind.
+pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, whole: bool, f: impl FnOnce() -> R) -> R {
     if crate::UNPROTECTED {
         return f();
     }
@@ -252,24 +274,30 @@ pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, f: impl FnOnce() -> 
             out
         })
     };
-    wipe_stack(base, len);
+    wipe_stack(base, len, whole);
     wipe::vector_registers();
     out
 }
 
-/// Wipes what a call used of a stack that was all zeros before: the top 16 KiB always, and below them whatever
-/// is not zero.
-fn wipe_stack(base: *mut u8, len: usize) {
-    const ALWAYS: usize = 16 * 1024;
-    // SAFETY: our own stack, on which nothing runs now.
-    unsafe {
-        wipe::raw(base.add(len - ALWAYS), ALWAYS);
-        let rest = std::slice::from_raw_parts(base.cast::<u64>(), (len - ALWAYS) / 8);
-        // In lines, so that the check runs at the speed of memory.
-        let deepest = rest.chunks(64).position(|line| line.iter().fold(0, |a, b| a | b) != 0);
-        if let Some(line) = deepest {
-            let from = line * 64 * 8;
-            wipe::raw(base.add(from), len - ALWAYS - from);
+/// Wipes what a call used of a stack that was all zeros before. It is looked at page by page from the top, down to two pages in a row
+/// that hold nothing: reading all of it would cost more than all else about a small message. `whole`: down to the end, for what a deep
+/// call may have left beyond a hole.
+fn wipe_stack(base: *mut u8, len: usize, whole: bool) {
+    const PAGE: usize = 4096;
+    let mut untouched = 0;
+    for page in (0..len / PAGE).rev() {
+        // SAFETY: a page of our own stack, on which nothing runs now.
+        let words = unsafe { std::slice::from_raw_parts(base.add(page * PAGE).cast::<u64>(), PAGE / 8) };
+        // In lines, so that the check runs at the speed of memory, and stops early where there is something.
+        if words.chunks(64).all(|line| line.iter().fold(0, |a, b| a | b) == 0) {
+            untouched += 1;
+            if untouched == 2 && !whole {
+                return;
+            }
+        } else {
+            untouched = 0;
+            // SAFETY: as above.
+            unsafe { wipe::raw(base.add(page * PAGE), PAGE) };
         }
     }
 }

@@ -144,6 +144,38 @@ fn deep_stack_use_is_wiped_too() {
     assert_eq!(now, [0; 1024]);
 }
 
+/// A frame far below one of which nothing was written: beyond two pages of nothing.
+#[inline(never)]
+fn beyond_a_hole() -> usize {
+    #[inline(never)]
+    fn below() -> usize {
+        let frame = std::hint::black_box([0x5au8; 1024]);
+        std::ptr::from_ref(&frame) as usize
+    }
+    let hole = std::mem::MaybeUninit::<[u8; 20_000]>::uninit();
+    let at = below();
+    std::hint::black_box(&hole);
+    at
+}
+
+#[test]
+fn what_a_deep_call_left_beyond_a_hole_is_wiped_at_once_where_others_can_read_it_and_soon_elsewhere() {
+    let left = |at: usize| {
+        // SAFETY: inside the living region's stack.
+        unsafe { std::ptr::read_volatile(at as *const [u8; 1024]) }.iter().any(|b| *b != 0)
+    };
+    let vault = Vault::open(Policy::OnlyLocked).unwrap();
+    let mut region = vault.region().unwrap();
+    let at = region.run(|_| beyond_a_hole()).unwrap();
+    assert!(!left(at), "readable pages");
+    let vault = crate::vault();
+    let mut region = vault.region().unwrap();
+    let at = region.run(|_| beyond_a_hole()).unwrap();
+    assert!(left(at), "the control: it is beyond the hole");
+    (0..64).for_each(|_| region.run(|_| ()).unwrap());
+    assert!(!left(at), "pages that nobody else reads");
+}
+
 #[test]
 fn a_panic_inside_is_caught_and_the_region_works_on() {
     vault::harden().unwrap();

@@ -2,36 +2,36 @@
 //! messages.
 
 mod codes;
+mod own;
 mod quality;
+mod session;
 
 pub use codes::{Act, Codes};
 
 use crate::audit::{self, Audit};
-use crate::disclosure::{Choice, Identity, Value, Viewer, Wish};
+use crate::disclosure::{Choice, Viewer};
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
-use crate::prompt::{self, Outcome};
-use crate::roster::{Follow, Kind, Roster, State, Text, now};
+use crate::roster::{Follow, Kind, Roster, Text, now};
 use crate::routing::Plan;
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
-use media::leg::{Direction, LegSetup};
 use media::room::Notice;
 use media::rtcp::Session as Rtcp;
-use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
+use media::{Engine, LegId, Prompt, RoomId};
+use own::Owned;
 use quality::Meter;
 use sip_stack::endpoint::Invite;
 use sip_stack::message::{LinkToken, ReplyExtras};
-use sip_stack::sdp::{self, Audio, Capabilities, Encoding, LocalAudio, Session};
+use sip_stack::sdp::{self, Capabilities, LocalAudio, Session};
 use sip_stack::transport::{Command, Handle};
-use sip_stack::{CallId, Caller, Cause, Own, Said, Shown};
+use sip_stack::{CallId, Caller, Cause, Shown};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use vault::{Becomes, Context, Kind as ValueKind, OwnName, OwnNumber, OwnProfile, Sealed};
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
@@ -203,26 +203,6 @@ struct Leg {
     monitor: Option<Monitor>,
 }
 
-/// A caller's values, kept for their own act.
-#[derive(Default)]
-struct Owned {
-    name: Own<OwnName>,
-    number: Own<OwnNumber>,
-    profile: Own<OwnProfile>,
-}
-
-impl Owned {
-    /// Takes them from what the call brought.
-    fn take(caller: Option<&mut Caller>) -> Self {
-        use std::mem::take;
-        caller.map_or_else(Self::default, |c| Self {
-            name: take(&mut c.name.own),
-            number: take(&mut c.number.own),
-            profile: take(&mut c.profile.own),
-        })
-    }
-}
-
 struct Focus {
     house: Arc<House>,
     room: RoomId,
@@ -382,166 +362,6 @@ impl Focus {
         self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
     }
 
-    /// The caller's values pass from the call's key to the conference's.
-    fn adopt(&self, invite: &Invite) -> Identity {
-        let caller = invite.caller.as_ref();
-        let usual = caller.filter(|c| !c.asks_for_none).map(|_| self.plan.withhold).unwrap_or_default();
-        Identity {
-            name: self.said(invite, caller.map(|c| &c.name), usual.name),
-            number: self.said(invite, caller.map(|c| &c.number), usual.number),
-            profile: self.said(invite, caller.map(|c| &c.profile), usual.profile),
-        }
-    }
-
-    /// A value as the call brought it; what is usual for the conference is withheld.
-    fn said<T: ValueKind + Becomes<T>, O>(
-        &self,
-        invite: &Invite,
-        said: Option<&Said<T, O>>,
-        usual: bool,
-    ) -> Value<T> {
-        let status = match said.map_or(Shown::Absent, |s| s.status) {
-            Shown::Shared if usual => Shown::Withheld,
-            status => status,
-        };
-        let sealed = said.and_then(|s| s.shared.as_ref());
-        self.value(invite.call, sealed, invite.subject, status, said.is_some_and(|s| s.asserted))
-    }
-
-    /// A value of a call's, under the conference's key. What does not open (it never should) is not kept.
-    fn value<T: Becomes<U>, U: ValueKind>(
-        &self,
-        call: CallId,
-        sealed: Option<&Sealed<T>>,
-        subject: u64,
-        status: Shown,
-        asserted: bool,
-    ) -> Value<U> {
-        let there = Context { scope: 0, subject, field: T::FIELD };
-        let here = Context { scope: self.room.0, subject: call.0, field: U::FIELD };
-        let ring = self.house.sip.reader().ring();
-        let sealed = sealed.filter(|_| status == Shown::Shared);
-        let adopted = sealed.and_then(|s| s.adopt(ring, there, self.roster.keys(), here).ok());
-        Value::new(status, adopted, here, asserted)
-    }
-
-    fn pressed(&mut self, call: CallId, way: Way, key: char) {
-        let Some(leg) = self.legs.get_mut(&call).filter(|l| l.monitor.is_none()) else { return };
-        match leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
-            Some(Act::Choose(choice)) => self.choose(call, choice, "code"),
-            Some(Act::Link) => self.personal_code(call),
-            None => {}
-        }
-    }
-
-    /// A caller's own choice: withholding destroys the roster's copies, sharing makes them again. They hear what became of it, whichever
-    /// way they chose.
-    fn choose(&mut self, call: CallId, choice: Choice, by: &'static str) {
-        let Some(leg) = self.legs.get(&call) else { return };
-        let (own, subject) = (&leg.own, leg.subject);
-        let name = choice.name.map(|wish| self.chosen(call, subject, &own.name, wish));
-        let number = choice.number.map(|wish| self.chosen(call, subject, &own.number, wish));
-        let profile = choice.profile.map(|wish| self.chosen(call, subject, &own.profile, wish));
-        let status = [
-            name.as_ref().map(Value::status),
-            number.as_ref().map(Value::status),
-            profile.as_ref().map(Value::status),
-        ];
-        let participant = leg.participant.clone();
-        self.roster.choose(&participant, |identity| {
-            if let Some(value) = name {
-                identity.name = value;
-            }
-            if let Some(value) = number {
-                identity.number = value;
-            }
-            if let Some(value) = profile {
-                identity.profile = value;
-            }
-        });
-        self.record_choice(&participant, status, by);
-        self.say(call, prompt::chosen(status.map(|s| s.map(outcome))));
-    }
-
-    /// A value after the caller's wish.
-    fn chosen<O: Becomes<T>, T: ValueKind>(
-        &self,
-        call: CallId,
-        subject: u64,
-        own: &Own<O>,
-        wish: Wish,
-    ) -> Value<T> {
-        let status = match (wish, &own.sealed) {
-            (Wish::Withhold, _) => Shown::Withheld,
-            (Wish::Share, Some(_)) => Shown::Shared,
-            (Wish::Share, None) => Shown::Absent,
-        };
-        self.value(call, own.sealed.as_ref(), subject, status, own.asserted)
-    }
-
-    fn record_choice(&self, participant: &str, status: [Option<Shown>; 3], by: &'static str) {
-        let named = |wanted: Shown| {
-            let all = ["name", "number", "profile"].into_iter().zip(status);
-            all.filter(|(_, s)| *s == Some(wanted)).map(|(attribute, _)| attribute).collect()
-        };
-        let event = audit::Event::Chosen {
-            at: now(),
-            conference: self.plan.id.clone(),
-            participant: participant.to_owned(),
-            pseudonym: self.roster.pseudonym(participant).unwrap_or_default().to_owned(),
-            by,
-            withheld: named(Shown::Withheld),
-            shared: named(Shown::Shared),
-        };
-        // What the audit does not take is counted there. A choice is carried out all the same.
-        let _ = self.house.audit.record(event);
-    }
-
-    /// Seals what a caller keeps for themselves for the key outside, if the audit takes it.
-    fn read_for_law(
-        &self,
-        request: String,
-        by: legal::Person,
-        participant: &str,
-    ) -> Result<LegalValues, LegalError> {
-        let recipient = self.house.legal.recipient()?;
-        let leg = self.call_of(participant).and_then(|call| self.legs.get(&call));
-        let leg = leg.ok_or(LegalError::NoParticipant)?;
-        let (ring, subject) = (self.house.sip.reader().ring(), leg.subject);
-        fn seal<O: ValueKind>(
-            recipient: &vault::Recipient,
-            own: &Own<O>,
-            ring: &vault::Keyring,
-            subject: u64,
-        ) -> Option<String>
-        where
-            vault::LegalAccess: vault::Discloses<O>,
-        {
-            let there = Context { scope: 0, subject, field: O::FIELD };
-            recipient.seal(own.sealed.as_ref()?, ring, there, vault::LegalAccess).ok()
-        }
-        let values = LegalValues {
-            name: seal(recipient, &leg.own.name, ring, subject),
-            number: seal(recipient, &leg.own.number, ring, subject),
-            profile: seal(recipient, &leg.own.profile, ring, subject),
-        };
-        let all = [("name", &values.name), ("number", &values.number), ("profile", &values.profile)];
-        let attributes =
-            all.into_iter().filter(|(_, v)| v.is_some()).map(|(attribute, _)| attribute).collect();
-        let pseudonym = self.roster.pseudonym(participant).unwrap_or_default().to_owned();
-        let event = audit::Event::LegalRead { at: now(), request, by: by.id, pseudonym, attributes };
-        self.house.audit.record(event)?;
-        Ok(values)
-    }
-
-    /// Speaks a code for the caller's own page to them.
-    fn personal_code(&mut self, call: CallId) {
-        let Some(leg) = self.legs.get(&call) else { return };
-        let now = std::time::Instant::now();
-        let code = self.house.links.make_code(now, &self.plan.id, &leg.participant);
-        self.say(call, code.map_or_else(prompt::not_available, |code| prompt::personal_code(&code)));
-    }
-
     fn say(&self, call: CallId, prompt: Prompt) {
         // A shard that takes nothing now has more to do than to speak.
         let _ = self.house.engine.say(self.room, LegId(call.0), prompt);
@@ -549,97 +369,6 @@ impl Focus {
 
     fn call_of(&self, participant: &str) -> Option<CallId> {
         self.legs.iter().find(|(_, l)| l.participant == participant).map(|(call, _)| *call)
-    }
-
-    /// Gives the leg its media. False when the shard takes nothing.
-    fn connect(&self, call: CallId, leg: &mut Leg, theirs: &Audio, source: IpAddr) -> bool {
-        let Some((rtp, rtcp)) = leg.waiting.take() else { return true };
-        let setup = setup(call, &leg.audio, theirs, source, leg.monitor.is_some());
-        if let Err(e) = self.house.engine.add(self.room, setup, rtp) {
-            tracing::warn!(error = %e, "a call was refused");
-            return false;
-        }
-        let remote = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
-        leg.rtcp = Some(Rtcp::new(self.house.runtime.clone(), rtcp, remote));
-        true
-    }
-
-    fn reinvite(&mut self, call: CallId, offer: Option<Session>) {
-        let Some(leg) = self.legs.get_mut(&call) else { return };
-        let can = &self.house.capabilities;
-        let Some(offer) = offer else {
-            // They want our offer: it is what is in use.
-            leg.offered = true;
-            let (rtp, audio) =
-                (leg.rtp, LocalAudio { direction: sdp::Direction::SendRecv, ..sdp::offer(can) });
-            return self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
-        };
-        match sdp::answer(&offer, can, false) {
-            Ok((audio, theirs)) => {
-                let rtp = leg.rtp;
-                if !self.change(call, &audio, theirs) {
-                    return self.reject(call, 503, None);
-                }
-                self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
-            }
-            // RFC 3261 §14.2: the session stays as it was.
-            Err(sdp::NotAcceptable) => self.reject(call, 488, Some(305)),
-        }
-    }
-
-    /// Applies a changed session to the leg and its row. False when the shard takes nothing: all is as it was.
-    fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) -> bool {
-        let Some(leg) = self.legs.get_mut(&call) else { return true };
-        let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
-        if let Err(e) =
-            self.house.engine.change(self.room, setup(call, audio, theirs, fallback, leg.monitor.is_some()))
-        {
-            tracing::warn!(error = %e, "a session was not changed");
-            return false;
-        }
-        leg.audio = *audio;
-        if let (Some(rtcp), Some(remote)) = (&leg.rtcp, theirs.rtcp()) {
-            rtcp.set_remote(remote);
-        }
-        let held = !audio.direction.sends();
-        self.roster.update(&leg.participant, Kind::Updated, |p| {
-            p.state = match p.state {
-                State::Joining => State::Joining,
-                _ if held => State::Held,
-                _ => State::Live,
-            }
-        });
-        true
-    }
-
-    fn acked(&mut self, call: CallId, answer: Option<Session>) {
-        let Some(leg) = self.legs.get_mut(&call) else { return };
-        if let (true, Some(answer)) = (std::mem::take(&mut leg.offered), answer) {
-            let ours = sdp::offer(&self.house.capabilities);
-            let Ok((audio, theirs)) = sdp::accept_answer(&ours, &answer, &self.house.capabilities) else {
-                self.tell(Command::Hangup(call));
-                return self.left(call);
-            };
-            leg.audio = audio;
-            let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
-            if leg.waiting.is_some() {
-                let Some(mut leg) = self.legs.remove(&call) else { return };
-                let connected = self.connect(call, &mut leg, theirs, fallback);
-                self.legs.insert(call, leg);
-                if !connected {
-                    self.tell(Command::Hangup(call));
-                    return self.left(call);
-                }
-            } else if !self.change(call, &audio, theirs) {
-                self.tell(Command::Hangup(call));
-                return self.left(call);
-            }
-        }
-        let Some(leg) = self.legs.get(&call) else { return };
-        let held = !leg.audio.direction.sends();
-        self.roster.update(&leg.participant, Kind::Updated, |p| {
-            p.state = if held { State::Held } else { State::Live };
-        });
     }
 
     fn left(&mut self, call: CallId) {
@@ -691,19 +420,6 @@ impl Focus {
         })
     }
 
-    /// A host asks a caller to share; the caller hears how they could.
-    fn ask(&mut self, call: CallId) -> Result<(), Refused> {
-        let leg = self.legs.get_mut(&call).ok_or(Refused::NoParticipant)?;
-        let now = tokio::time::Instant::now();
-        if leg.asked.is_some_and(|asked| now < asked + ASK_AGAIN) {
-            return Err(Refused::TooSoon);
-        }
-        let [_, code, _] = self.house.codes.to_tell();
-        self.house.engine.say(self.room, LegId(call.0), prompt::ask(code)).map_err(|_| Refused::Busy)?;
-        leg.asked = Some(now);
-        Ok(())
-    }
-
     fn notice(&mut self, leg: LegId, notice: Notice) {
         let call = CallId(leg.0);
         let Some(leg) = self.legs.get_mut(&call) else { return };
@@ -734,33 +450,5 @@ impl Focus {
             }
             Notice::Digit(digit) => self.pressed(call, Way::Media, digit.key()),
         }
-    }
-}
-
-fn outcome(status: Shown) -> Outcome {
-    match status {
-        Shown::Shared => Outcome::Shown,
-        Shown::Withheld => Outcome::Hidden,
-        Shown::Absent => Outcome::Unknown,
-    }
-}
-
-/// The media of what was agreed on. `source` stands in where the peer's SDP has no address. `mute`: nothing that it sends is heard.
-fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr, mute: bool) -> LegSetup {
-    let codec = |e: Encoding| if e == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu };
-    let (encoding, payload_type) = audio.codec;
-    let mut receives = [None; Codec::ALL.len()];
-    for (slot, (encoding, payload_type)) in receives.iter_mut().zip(audio.listed.iter().flatten()) {
-        *slot = Some((codec(*encoding), PayloadType(*payload_type)));
-    }
-    let sends = audio.direction.sends() && theirs.rtp().is_some();
-    LegSetup {
-        id: LegId(call.0),
-        codec: (codec(encoding), PayloadType(payload_type)),
-        receives,
-        events: audio.events.map(PayloadType),
-        packet: audio.ptime as usize * 8,
-        direction: Direction { receive: audio.direction.receives() && !mute, send: sends },
-        remote: theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port)),
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Row {
     pub(super) quality: Option<Quality>,
     pub(super) name: Item,
     pub(super) number: Item,
+    #[serde(default)]
+    pub(super) profile: Item,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -44,9 +46,11 @@ pub(super) struct Quality {
     pub(super) jitter: f32,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub(super) struct Item {
     pub(super) status: String,
+    #[serde(default)]
+    source: Option<String>,
     #[serde(default)]
     jwe: Option<String>,
     /// What was in the envelope.
@@ -66,6 +70,16 @@ impl Item {
         self.opened.as_deref().unwrap_or(&self.status)
     }
 
+    /// The value, if it was shown to us.
+    pub(super) fn value(&self) -> Option<&str> {
+        self.opened.as_deref()
+    }
+
+    /// Whether what is shown is the caller's own word, and no trusted trunk's.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.opened.is_some() && self.source.as_deref() == Some("claimed")
+    }
+
     fn open(&mut self, key: &ContentKey) {
         self.opened = self.jwe.take().and_then(|jwe| key.open(&jwe).ok()).map(|text| shown(&text));
     }
@@ -76,8 +90,7 @@ impl Message {
     pub(super) fn open(&mut self, key: &ContentKey) {
         let one = self.participant.iter_mut();
         for row in one.chain(self.participants.iter_mut().flatten()) {
-            row.name.open(key);
-            row.number.open(key);
+            [&mut row.name, &mut row.number, &mut row.profile].into_iter().for_each(|item| item.open(key));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The feed as lines, for where there is no terminal.
 
+use super::model::{Item, Row};
 use super::{Said, View};
 
 /// Applies what was said and tells it in words; levels alone are no line.
@@ -14,14 +15,12 @@ pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
     for row in &view.rows {
         let who = &row.pseudonym;
         let Some((_, old)) = before.iter().find(|(id, _)| *id == row.id) else {
-            lines.push(format!(
-                "{who} {} (name {}, number {})",
-                row.state,
-                row.name.text(),
-                row.number.text()
-            ));
+            lines.push(format!("{who} {} ({})", row.state, values(row)));
             continue;
         };
+        if values(old) != values(row) {
+            lines.push(format!("{who} is shown as {}", values(row)));
+        }
         if old.state != row.state {
             lines.push(format!("{who} {}", row.state));
         }
@@ -43,6 +42,13 @@ pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
     lines
 }
 
+/// A row's values; who has no profile has no word about it.
+fn values(row: &Row) -> String {
+    let told = |item: &Item| format!("{}{}", item.text(), if item.is_claimed() { " (claimed)" } else { "" });
+    let profile = row.profile.value().map_or(String::new(), |text| format!(", profile {text}"));
+    format!("name {}, number {}{profile}", told(&row.name), told(&row.number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::model::tests::{row, said};
@@ -61,6 +67,8 @@ mod tests {
         assert_eq!(tell("updated", row(1, "live", false)), ["Guest 1 live"]);
         assert_eq!(tell("speaking", row(1, "live", true)), ["Guest 1 speaks"]);
         assert!(tell("speaking", row(1, "live", true).replace("-30", "-20")).is_empty());
+        let withheld = row(1, "live", true).replace("shared", "withheld");
+        assert_eq!(tell("updated", withheld), ["Guest 1 is shown as name withheld, number withheld"]);
         assert_eq!(tell("left", row(1, "left", false)), ["Guest 1 left"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The live table.
 
 use super::View;
-use super::model::{Quality, Row};
+use super::model::{Item, Quality, Row};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
@@ -34,7 +34,10 @@ pub fn draw(frame: &mut Frame<'_>, view: &View, notes: &[String]) {
     }
     let notes: Vec<Line<'_>> = notes.iter().map(|n| Line::raw(n.as_str())).collect();
     frame.render_widget(Paragraph::new(notes).wrap(Wrap { trim: false }), foot);
-    frame.render_widget(Paragraph::new("q ends").style(dim), keys);
+    frame.render_widget(
+        Paragraph::new("q ends   ? claimed by the caller, asserted by no trunk").style(dim),
+        keys,
+    );
 }
 
 fn heading(view: &View) -> Line<'_> {
@@ -49,8 +52,12 @@ fn heading(view: &View) -> Line<'_> {
 }
 
 fn rows(frame: &mut Frame<'_>, area: ratatui::layout::Rect, view: &View) {
-    let head = ["who", "state", "", "level", "quality", "loss", "jitter", "name", "number"];
-    let head = TableRow::new(head).style(Style::new().add_modifier(Modifier::UNDERLINED));
+    // Few have a profile; where nobody has one, there is no column for it.
+    let profiles = view.rows.iter().any(|r| r.profile.value().is_some());
+    let head = ["who", "state", "", "level", "quality", "loss", "jitter", "name", "number", "profile"];
+    let columns = head.len() - usize::from(!profiles);
+    let head =
+        TableRow::new(head.into_iter().take(columns)).style(Style::new().add_modifier(Modifier::UNDERLINED));
     // Who speaks is always seen, however many there are.
     let fits = usize::from(area.height.saturating_sub(1));
     let hidden = view.rows.len().saturating_sub(fits);
@@ -75,7 +82,9 @@ fn rows(frame: &mut Frame<'_>, area: ratatui::layout::Rect, view: &View) {
         Constraint::Length(8),
         Constraint::Fill(3),
         Constraint::Fill(2),
+        Constraint::Fill(3),
     ];
+    let widths = widths.into_iter().take(columns);
     frame.render_widget(Table::new(lines, widths).header(head), area);
 }
 
@@ -101,9 +110,20 @@ fn line(row: &Row) -> TableRow<'_> {
         Cell::new(mos).style(row.quality.map_or(Style::new(), colour)),
         Cell::new(loss),
         Cell::new(jitter),
-        Cell::new(row.name.text()),
-        Cell::new(row.number.text()),
+        value(&row.name),
+        value(&row.number),
+        Cell::new(row.profile.value().unwrap_or_default()),
     ])
+}
+
+/// A value, with a mark for what is the caller's own word only; what is not shown stands back.
+fn value(item: &Item) -> Cell<'_> {
+    let dim = Style::new().add_modifier(Modifier::DIM);
+    match item.value() {
+        Some(text) if item.is_claimed() => Cell::new(Line::from(vec![text.into(), Span::styled(" ?", dim)])),
+        Some(text) => Cell::new(text),
+        None => Cell::new(item.text()).style(dim),
+    }
 }
 
 fn told(q: Quality) -> [String; 3] {
@@ -156,7 +176,7 @@ mod tests {
             ["Guest", "1", "live", "●", "▮▮▮▮▮▮▮▮▮", "4.3", "0.5", "%", "1.2", "ms", "shared", "withheld"]
         );
         assert!(!lines[4].contains('●') && lines[4].contains("joining"), "{}", lines[4]);
-        assert_eq!((lines[9].as_str(), lines[11].as_str()), ("a note", "q ends"));
+        assert_eq!((lines[9].as_str(), &lines[11][..6]), ("a note", "q ends"));
     }
 
     #[test]

@@ -118,9 +118,21 @@ fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> [Source; 2] {
     let (mut name, mut number) = (Vec::new(), Vec::new());
     display_text(display, LONGEST_NAME, &mut name);
     unescape(source.uri.user.unwrap_or_default(), &mut number);
+    without_separators(&mut number);
     number.truncate(LONGEST_NUMBER);
     let asserted = asserted.is_some();
     [Source { text: name, asserted: asserted && !lent }, Source { text: number, asserted }]
+}
+
+/// Takes the visual separators (RFC 3966 §3) and parameters out of what is a telephone number; anything else stays as it is.
+fn without_separators(number: &mut Vec<u8>) {
+    let end = number.iter().position(|b| *b == b';').unwrap_or(number.len());
+    let digits = number[..end].strip_prefix(b"+").unwrap_or(&number[..end]);
+    let is_number = digits.iter().all(|b| b.is_ascii_digit() || b"-.()".contains(b));
+    if is_number && digits.iter().any(u8::is_ascii_digit) {
+        number.truncate(end);
+        number.retain(|b| !b"-.()".contains(b));
+    }
 }
 
 /// The address of the caller's card, else of a page about them (RFC 3261 §20.9): of the web only, for a viewer may follow it.
@@ -458,8 +470,30 @@ mod tests {
 
     #[test]
     fn long_names_and_numbers_are_cut() {
-        let headers = format!("From: \"{}\" <sip:{}@example.com>;tag=1", "é".repeat(300), "5".repeat(300));
-        let (name, number) = said(&headers, false);
-        assert_eq!((name.unwrap().len(), number.unwrap().len()), (LONGEST_NAME, LONGEST_NUMBER));
+        for length in [300, 3900] {
+            let (name, number) = ("é".repeat(length), "5".repeat(300));
+            let headers = format!("From: \"{name}\" <sip:{number}@example.com>;tag=1");
+            let (name, number) = said(&headers, false);
+            assert_eq!((name.unwrap().len(), number.unwrap().len()), (LONGEST_NAME, LONGEST_NUMBER));
+        }
+    }
+
+    #[test]
+    fn numbers_lose_their_visual_separators_and_names_of_users_nothing() {
+        for (user, expected) in [
+            ("+1-202-555-0143", "+12025550143"),
+            ("(202)555.0143", "2025550143"),
+            ("+12025550143;npdi;rn=+1202", "+12025550143"),
+            ("%2B1202-5550143", "+12025550143"),
+            ("ada.example-smith", "ada.example-smith"),
+            ("ada;x=1", "ada;x=1"),
+            ("+", "+"),
+            ("-.-", "-.-"),
+        ] {
+            let (_, number) = said(&format!("From: <sip:{user}@example.com>;tag=1"), false);
+            assert_eq!(number.as_deref(), Ok(expected), "{user}");
+        }
+        let tel = said("From: <tel:+1-202-555-0143;phone-context=x>;tag=1", false).1;
+        assert_eq!(tel.as_deref(), Ok("+12025550143"));
     }
 }

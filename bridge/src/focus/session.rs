@@ -1,0 +1,125 @@
+//! A leg's session: its media as signalling agrees on it and changes it (RFC 3264).
+
+use super::{Focus, Leg};
+use crate::roster::{Kind, State};
+use media::leg::{Direction, LegSetup};
+use media::rtcp::Session as Rtcp;
+use media::{Codec, LegId, PayloadType};
+use sip_stack::CallId;
+use sip_stack::message::ReplyExtras;
+use sip_stack::sdp::{self, Audio, Encoding, LocalAudio, Session};
+use sip_stack::transport::Command;
+use std::net::{IpAddr, SocketAddr};
+
+impl Focus {
+    /// Gives the leg its media. False when the shard takes nothing.
+    pub(super) fn connect(&self, call: CallId, leg: &mut Leg, theirs: &Audio, source: IpAddr) -> bool {
+        let Some((rtp, rtcp)) = leg.waiting.take() else { return true };
+        let setup = setup(call, &leg.audio, theirs, source, leg.monitor.is_some());
+        if let Err(e) = self.house.engine.add(self.room, setup, rtp) {
+            tracing::warn!(error = %e, "a call was refused");
+            return false;
+        }
+        let remote = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
+        leg.rtcp = Some(Rtcp::new(self.house.runtime.clone(), rtcp, remote));
+        true
+    }
+
+    pub(super) fn reinvite(&mut self, call: CallId, offer: Option<Session>) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let can = &self.house.capabilities;
+        let Some(offer) = offer else {
+            // They want our offer: it is what is in use.
+            leg.offered = true;
+            let (rtp, audio) =
+                (leg.rtp, LocalAudio { direction: sdp::Direction::SendRecv, ..sdp::offer(can) });
+            return self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
+        };
+        match sdp::answer(&offer, can, false) {
+            Ok((audio, theirs)) => {
+                let rtp = leg.rtp;
+                if !self.change(call, &audio, theirs) {
+                    return self.reject(call, 503, None);
+                }
+                self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
+            }
+            // RFC 3261 §14.2: the session stays as it was.
+            Err(sdp::NotAcceptable) => self.reject(call, 488, Some(305)),
+        }
+    }
+
+    /// Applies a changed session to the leg and its row. False when the shard takes nothing: all is as it was.
+    pub(super) fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) -> bool {
+        let Some(leg) = self.legs.get_mut(&call) else { return true };
+        let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
+        if let Err(e) =
+            self.house.engine.change(self.room, setup(call, audio, theirs, fallback, leg.monitor.is_some()))
+        {
+            tracing::warn!(error = %e, "a session was not changed");
+            return false;
+        }
+        leg.audio = *audio;
+        if let (Some(rtcp), Some(remote)) = (&leg.rtcp, theirs.rtcp()) {
+            rtcp.set_remote(remote);
+        }
+        let held = !audio.direction.sends();
+        self.roster.update(&leg.participant, Kind::Updated, |p| {
+            p.state = match p.state {
+                State::Joining => State::Joining,
+                _ if held => State::Held,
+                _ => State::Live,
+            }
+        });
+        true
+    }
+
+    pub(super) fn acked(&mut self, call: CallId, answer: Option<Session>) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        if let (true, Some(answer)) = (std::mem::take(&mut leg.offered), answer) {
+            let ours = sdp::offer(&self.house.capabilities);
+            let Ok((audio, theirs)) = sdp::accept_answer(&ours, &answer, &self.house.capabilities) else {
+                self.tell(Command::Hangup(call));
+                return self.left(call);
+            };
+            leg.audio = audio;
+            let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
+            if leg.waiting.is_some() {
+                let Some(mut leg) = self.legs.remove(&call) else { return };
+                let connected = self.connect(call, &mut leg, theirs, fallback);
+                self.legs.insert(call, leg);
+                if !connected {
+                    self.tell(Command::Hangup(call));
+                    return self.left(call);
+                }
+            } else if !self.change(call, &audio, theirs) {
+                self.tell(Command::Hangup(call));
+                return self.left(call);
+            }
+        }
+        let Some(leg) = self.legs.get(&call) else { return };
+        let held = !leg.audio.direction.sends();
+        self.roster.update(&leg.participant, Kind::Updated, |p| {
+            p.state = if held { State::Held } else { State::Live };
+        });
+    }
+}
+
+/// The media of what was agreed on. `source` stands in where the peer's SDP has no address. `mute`: nothing that it sends is heard.
+fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr, mute: bool) -> LegSetup {
+    let codec = |e: Encoding| if e == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu };
+    let (encoding, payload_type) = audio.codec;
+    let mut receives = [None; Codec::ALL.len()];
+    for (slot, (encoding, payload_type)) in receives.iter_mut().zip(audio.listed.iter().flatten()) {
+        *slot = Some((codec(*encoding), PayloadType(*payload_type)));
+    }
+    let sends = audio.direction.sends() && theirs.rtp().is_some();
+    LegSetup {
+        id: LegId(call.0),
+        codec: (codec(encoding), PayloadType(payload_type)),
+        receives,
+        events: audio.events.map(PayloadType),
+        packet: audio.ptime as usize * 8,
+        direction: Direction { receive: audio.direction.receives() && !mute, send: sends },
+        remote: theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port)),
+    }
+}
