@@ -77,16 +77,16 @@ impl House {
         let (call, subject) = (invite.call.0, invite.subject);
         let caller = invite.caller.as_mut()?;
         let (ring, keys) = (self.reader.ring(), self.roster.keys());
-        fn value<T: Kind + Becomes<T>, O>(
+        fn value<T: Kind, O: Becomes<T>>(
             said: &Said<T, O>,
             call: u64,
             subject: u64,
             from: &vault::Keyring,
             to: &vault::Keyring,
         ) -> Value<T> {
-            let there = Context { scope: 0, subject, field: T::FIELD };
+            let there = Context { scope: 0, subject, field: O::FIELD };
             let here = Context { scope: 1, subject: call, field: T::FIELD };
-            let sealed = said.shared.as_ref().map(|s| s.adopt(from, there, to, here).unwrap());
+            let sealed = said.own.sealed.as_ref().map(|s| s.adopt(from, there, to, here).unwrap());
             Value::new(said.status, sealed, here, said.asserted)
         }
         let identity = Identity {

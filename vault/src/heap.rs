@@ -5,7 +5,7 @@
 //! and secret, is counted as an escape, and can still be freed by the region's thread.
 #![allow(unsafe_code)]
 
-use crate::pages::{self, SLOT};
+use crate::pages::{self, Protection, SLOT};
 use crate::wipe;
 use rlsf::Tlsf;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -32,11 +32,72 @@ fn thread_mark() -> usize {
 
 /// A region's heap. It lies at the base of its own mapping, that is at `slot + GUARD`, where
 /// [`Arena::of`] finds it again from any block's address.
+///
+/// Its first part is handed out from one end to the other and wiped whole when the region is left, which is all that most messages need and costs next
+/// to nothing; what does not fit comes from the second, where each block is wiped when it is freed.
 pub(crate) struct Arena {
     tlsf: Tlsf<'static, u32, u32, 20, 16>,
+    row: Row,
     owner: usize,
     live: usize,
     spilled: u64,
+}
+
+/// Blocks one behind the other.
+struct Row {
+    start: usize,
+    end: usize,
+    next: usize,
+    /// The newest block: it may grow, shrink and be freed in its place.
+    last: usize,
+    /// How far it was ever used since it was last wiped.
+    high: usize,
+    live: usize,
+    /// Hands out nothing: others can read these pages, so that each block is wiped at once, or a block escaped, and there is no time at which
+    /// all are free.
+    closed: bool,
+}
+
+impl Row {
+    fn has(&self, block: *mut u8) -> bool {
+        (self.start..self.end).contains(&(block as usize))
+    }
+
+    fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let at = self.next.next_multiple_of(layout.align());
+        let end = at.checked_add(layout.size()).filter(|end| *end <= self.end && !self.closed)?;
+        (self.last, self.next, self.high) = (at, end, self.high.max(end));
+        self.live += 1;
+        NonNull::new(at as *mut u8)
+    }
+
+    /// Changes the size of the newest block. False: it is not the newest, or has no room.
+    fn resize(&mut self, block: *mut u8, size: usize) -> bool {
+        let end = (block as usize).saturating_add(size);
+        let can = block as usize == self.last && end <= self.end && !self.closed;
+        if can {
+            (self.next, self.high) = (end, self.high.max(end));
+        }
+        can
+    }
+
+    fn free(&mut self, block: *mut u8) {
+        self.live -= 1;
+        if block as usize == self.last {
+            self.next = self.last;
+        }
+    }
+
+    /// The region is left: with nothing alive all is wiped, and handed out anew.
+    fn leave(&mut self) {
+        if self.live > 0 {
+            self.closed = true;
+            return;
+        }
+        // SAFETY: the row's own memory, in which no block is alive.
+        unsafe { wipe::raw(self.start as *mut u8, self.high - self.start) };
+        (self.next, self.last, self.high) = (self.start, 0, self.start);
+    }
 }
 
 impl Arena {
@@ -45,13 +106,24 @@ impl Arena {
     /// # Safety
     /// `base` must be the base of a [`pages::Pages`] mapping of at least `len` bytes that nothing else uses
     /// and that outlives the arena.
-    pub(crate) unsafe fn place(base: *mut u8, len: usize) -> NonNull<Arena> {
+    pub(crate) unsafe fn place(base: *mut u8, len: usize, protection: Protection) -> NonNull<Arena> {
         let arena = base.cast::<Arena>();
         let head = size_of::<Arena>().next_multiple_of(64);
-        // SAFETY: the caller's promise; the pool begins behind the arena's own fields.
+        let start = base as usize + head;
+        let row = Row {
+            start,
+            end: start + len / 4,
+            next: start,
+            last: 0,
+            high: start,
+            live: 0,
+            closed: protection != Protection::SecretMem,
+        };
+        // SAFETY: the caller's promise; the row begins behind the arena's own fields, and the pool behind the row.
         unsafe {
-            arena.write(Arena { tlsf: Tlsf::new(), owner: thread_mark(), live: 0, spilled: 0 });
-            let pool = std::slice::from_raw_parts_mut(base.add(head).cast::<MaybeUninit<u8>>(), len - head);
+            let pool = base.add(head + len / 4).cast::<MaybeUninit<u8>>();
+            let pool = std::slice::from_raw_parts_mut(pool, len - len / 4 - head);
+            arena.write(Arena { tlsf: Tlsf::new(), row, owner: thread_mark(), live: 0, spilled: 0 });
             (*arena).tlsf.insert_free_block(pool);
             NonNull::new_unchecked(arena)
         }
@@ -64,6 +136,11 @@ impl Arena {
     /// Blocks handed out and not yet freed.
     pub(crate) fn live(&self) -> usize {
         self.live
+    }
+
+    /// To be called when the region is left.
+    pub(crate) fn leave(&mut self) {
+        self.row.leave();
     }
 
     /// How many allocations did not fit since the last call.
@@ -117,7 +194,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
         // SAFETY: a current arena belongs to this thread and lives while it is current.
         unsafe {
-            if let Some(block) = (*arena).tlsf.allocate(layout) {
+            if let Some(block) = (*arena).row.allocate(layout).or_else(|| (*arena).tlsf.allocate(layout)) {
                 (*arena).live += 1;
                 return block.as_ptr();
             }
@@ -128,11 +205,11 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !cfg!(feature = "no-zeroing-for-measuring") || pages::in_range(block as usize) {
-            // SAFETY: the block is the caller's, and of this size.
-            unsafe { wipe::raw(block, layout.size()) };
-        }
         if !pages::in_range(block as usize) {
+            if !cfg!(feature = "no-zeroing-for-measuring") {
+                // SAFETY: the block is the caller's, and of this size.
+                unsafe { wipe::raw(block, layout.size()) };
+            }
             // SAFETY: not from an arena, so from System.
             return unsafe { System.dealloc(block, layout) };
         }
@@ -140,10 +217,37 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: every address in the range that was handed out lies in a living arena's slot (a region with
         // live blocks is never unmapped). Another thread leaves the block alone: wiped, and lost to the pool.
         unsafe {
-            if (*arena).owner == thread_mark() {
-                (*arena).tlsf.deallocate(NonNull::new_unchecked(block), layout.align());
-                (*arena).live -= 1;
+            let (own, in_row) = ((*arena).owner == thread_mark(), (*arena).row.has(block));
+            // What lies in an open row is wiped with it.
+            if !(own && in_row && !(*arena).row.closed) {
+                wipe::raw(block, layout.size());
             }
+            if own {
+                (*arena).live -= 1;
+                match in_row {
+                    true => (*arena).row.free(block),
+                    false => (*arena).tlsf.deallocate(NonNull::new_unchecked(block), layout.align()),
+                }
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let arena = CURRENT.try_with(Cell::get).unwrap_or(std::ptr::null_mut());
+        // SAFETY: a current arena belongs to this thread and lives while it is current.
+        if !arena.is_null() && unsafe { (*arena).row.has(block) && (*arena).row.resize(block, new_size) } {
+            return block;
+        }
+        // Not System's own: the old place is wiped.
+        // SAFETY: the caller's contract: `new_size` is not zero and does not overflow with the alignment; both blocks are at least as
+        // long as what is copied, and are apart.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
+            if !new.is_null() {
+                std::ptr::copy_nonoverlapping(block, new, layout.size().min(new_size));
+                self.dealloc(block, layout);
+            }
+            new
         }
     }
 
@@ -161,5 +265,4 @@ unsafe impl GlobalAlloc for Allocator {
             block
         }
     }
-    // realloc: GlobalAlloc's own, which copies and calls `dealloc`, so that the old place is wiped.
 }

@@ -132,7 +132,7 @@ impl Region {
         pages.guard(STACK_AT + STACK);
         pages.guard(RX_AT + BUFFER);
         // SAFETY: a fresh mapping, whose first HEAP bytes are for the arena alone.
-        let arena = unsafe { Arena::place(pages.base(), HEAP) };
+        let arena = unsafe { Arena::place(pages.base(), HEAP, protection) };
         // SAFETY: a mapping's base is not null.
         let base = unsafe { NonNull::new_unchecked(pages.base()) };
         Ok(Self {
@@ -205,7 +205,10 @@ impl Region {
         let received = std::mem::take(&mut self.received);
         wipe::bytes(self.area(RX_AT, received));
         // SAFETY: nothing runs in the region now.
-        let (live, spilled) = unsafe { ((*arena).live(), (*arena).take_spilled()) };
+        let (live, spilled) = unsafe {
+            (*arena).leave();
+            ((*arena).live(), (*arena).take_spilled())
+        };
         let count = &self.vault.inner;
         count.escapes.fetch_add(live.saturating_sub(self.escaped) as u64, Ordering::Relaxed);
         count.spills.fetch_add(spilled, Ordering::Relaxed);
@@ -279,25 +282,25 @@ pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, whole: bool, f: impl
     out
 }
 
-/// Wipes what a call used of a stack that was all zeros before. It is looked at page by page from the top, down to two pages in a row
-/// that hold nothing: reading all of it would cost more than all else about a small message. `whole`: down to the end, for what a deep
-/// call may have left beyond a hole.
+/// Wipes what a call used of a stack that was all zeros before. It is looked at from the top, down to 2 KiB in a row that hold nothing: reading
+/// all of it would cost more than all else about a small message. `whole`: down to the end, for what a deep call may have left beyond a
+/// hole.
 fn wipe_stack(base: *mut u8, len: usize, whole: bool) {
-    const PAGE: usize = 4096;
+    const PIECE: usize = 512;
+    const ENOUGH: usize = 2048 / PIECE;
     let mut untouched = 0;
-    for page in (0..len / PAGE).rev() {
-        // SAFETY: a page of our own stack, on which nothing runs now.
-        let words = unsafe { std::slice::from_raw_parts(base.add(page * PAGE).cast::<u64>(), PAGE / 8) };
-        // In lines, so that the check runs at the speed of memory, and stops early where there is something.
-        if words.chunks(64).all(|line| line.iter().fold(0, |a, b| a | b) == 0) {
+    for piece in (0..len / PIECE).rev() {
+        // SAFETY: a piece of our own stack, on which nothing runs now.
+        let words = unsafe { std::slice::from_raw_parts(base.add(piece * PIECE).cast::<u64>(), PIECE / 8) };
+        if words.iter().fold(0, |a, b| a | b) == 0 {
             untouched += 1;
-            if untouched == 2 && !whole {
+            if untouched == ENOUGH && !whole {
                 return;
             }
         } else {
             untouched = 0;
             // SAFETY: as above.
-            unsafe { wipe::raw(base.add(page * PAGE), PAGE) };
+            unsafe { wipe::raw(base.add(piece * PIECE), PIECE) };
         }
     }
 }
@@ -306,7 +309,7 @@ fn wipe_stack(base: *mut u8, len: usize, whole: bool) {
 pub(crate) fn heap_is_scoped(policy: Policy) -> Result<bool, TooWeak> {
     let pages = Pages::map(64 * 1024, policy)?;
     // SAFETY: a fresh mapping, used for nothing else.
-    let arena = unsafe { Arena::place(pages.base(), 64 * 1024) };
+    let arena = unsafe { Arena::place(pages.base(), 64 * 1024, pages.protection()) };
     Ok(heap::with(arena.as_ptr(), || {
         let probe = std::hint::black_box(Box::new(1u64));
         crate::pages::in_range(std::ptr::from_ref(&*probe) as usize)

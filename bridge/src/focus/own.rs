@@ -45,7 +45,7 @@ impl Focus {
     }
 
     /// A value as the call brought it; what is usual for the conference is withheld.
-    pub(super) fn said<T: Kind + Becomes<T>, O>(
+    pub(super) fn said<T: Kind + Becomes<T>, O: Becomes<T>>(
         &self,
         invite: &Invite,
         said: Option<&Said<T, O>>,
@@ -55,8 +55,13 @@ impl Focus {
             Shown::Shared if usual => Shown::Withheld,
             status => status,
         };
-        let sealed = said.and_then(|s| s.shared.as_ref());
-        self.value(invite.call, sealed, invite.subject, status, said.is_some_and(|s| s.asserted))
+        let (call, subject, asserted) = (invite.call, invite.subject, said.is_some_and(|s| s.asserted));
+        match said {
+            Some(Said { shared: None, own, .. }) => {
+                self.value(call, own.sealed.as_ref(), subject, status, asserted)
+            }
+            said => self.value(call, said.and_then(|s| s.shared.as_ref()), subject, status, asserted),
+        }
     }
 
     /// A value of a call's, under the conference's key. What does not open (it never should) is not kept.

@@ -60,7 +60,7 @@ pub enum Offer {
     /// Theirs, in an INVITE that is not answered yet.
     Theirs {
         /// M-lines for what is rejected.
-        rejects: Arc<Sealed<SignallingText>>,
+        rejects: Option<Arc<Sealed<SignallingText>>>,
         /// Place of the audio line, and number of lines.
         place: (usize, usize),
     },

@@ -35,7 +35,8 @@ impl Endpoint {
             _ => ServerMachine::Other(ServerOther::new(flow.reliable)),
         };
         // The transaction keeps the echo, the call everything else.
-        let echo = Arc::new(request.echo);
+        // Only an ACK has none, and it went its own way.
+        let Some(echo) = request.echo.take().map(Arc::new) else { return };
         let transaction = ServerTransaction {
             machine,
             flow: reply_flow,
@@ -110,10 +111,11 @@ impl Endpoint {
     }
 
     fn refuse_without_state(&mut self, flow: Flow, request: Request, status: u16) {
+        let Some(echo) = request.echo.map(Arc::new) else { return };
         self.counts.refused += 1;
         let reply = Reply {
             subject: request.subject,
-            echo: Arc::new(request.echo),
+            echo,
             status,
             to_tag: request.to_tag.is_none().then(rand::random),
             contact: None,
@@ -200,9 +202,10 @@ impl Endpoint {
         };
         let proceeding = matches!(&transaction.machine, ServerMachine::Invite(m) if m.is_proceeding());
         let (tag, call) = (transaction.tag, transaction.call);
+        let Some(echo) = request.echo.map(Arc::new) else { return };
         let reply = Reply {
             subject: request.subject,
-            echo: Arc::new(request.echo),
+            echo,
             status: 200,
             to_tag: tag.filter(|_| request.to_tag.is_none()),
             contact: None,
@@ -289,7 +292,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(index) = call.pending.take() else { return };
         let (place, rejects) = match std::mem::replace(&mut call.offer, Offer::None) {
-            Offer::Theirs { rejects, place } => (place, Some(rejects)),
+            Offer::Theirs { rejects, place } => (place, rejects),
             Offer::None | Offer::Ours => {
                 call.offer = Offer::Ours;
                 ((0, 1), None)
@@ -363,7 +366,7 @@ fn take_offer(call: &mut Call, body: Body) -> Result<Option<Session>, u16> {
         Body::Sdp(description) => {
             let session = description.session;
             let place = (session.audio.as_ref().map_or(0, |a| a.index), session.lines);
-            call.offer = Offer::Theirs { rejects: Arc::new(description.rejects), place };
+            call.offer = Offer::Theirs { rejects: description.rejects.map(Arc::new), place };
             Ok(Some(session))
         }
     }

@@ -121,8 +121,8 @@ vault::leaves! {
         pub body: Body,
         /// The key in an INFO.
         pub key: Option<Digit>,
-        /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses.
-        pub echo: Sealed<SignallingText>,
+        /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses. An ACK has none.
+        pub echo: Option<Sealed<SignallingText>>,
         /// What the dialog's own requests need; for a request that makes or refreshes a dialog.
         pub dialog: Option<Sealed<SignallingText>>,
         /// Who calls; for an INVITE outside a dialog.
@@ -203,8 +203,8 @@ vault::leaves! {
     pub struct Description {
         /// The facts.
         pub session: sdp::Session,
-        /// Rejecting m-lines, one field per line.
-        pub rejects: Sealed<SignallingText>,
+        /// Rejecting m-lines, one field per line; `None` when there is no line but the audio.
+        pub rejects: Option<Sealed<SignallingText>>,
     }
 
     /// Who calls.
@@ -237,7 +237,7 @@ vault::leaves! {
 pub struct Said<T, O> {
     /// Whether it is shown.
     pub status: Shown,
-    /// The value, while it is shared.
+    /// The value, while it is shared; `None` also when it is the same as `own`.
     pub shared: Option<Sealed<T>>,
     /// A trusted trunk asserts it (RFC 3325); otherwise it is what the caller claims.
     pub asserted: bool,

@@ -185,7 +185,7 @@ impl<'a> Text<'a, '_> {
         let routes = self.routes(Name::RecordRoute, false);
         let hop = self.hop(&routes, contact.as_ref(), nat);
         let reply_to = self.reply_address(&via);
-        let echo = self.echo(top, &via, to_text, &unsupported);
+        let echo = (method != Method::Ack).then(|| self.echo(top, &via, to_text, &unsupported));
         let seal = |field, bytes: &[u8]| self.secrets.seal(&self.reader.ring, context(subject, field), bytes);
         let dialog = (makes_dialog && fault.is_none())
             .then(|| dialog_text(to_text, from_text, call_id, contact.as_ref(), &routes));
@@ -203,7 +203,7 @@ impl<'a> Text<'a, '_> {
             target: uri.map_or(Target::Unknown, |u| self.target(&u)),
             body,
             key,
-            echo: seal(Field::Echo, &echo.0),
+            echo: echo.map(|e| seal(Field::Echo, &e.0)),
             dialog: dialog.map(|d| seal(Field::Dialog, &d.0)),
             caller: from.filter(|_| makes_dialog && to_tag.is_none()).map(|f| self.caller(&f, subject)),
         })
@@ -324,6 +324,9 @@ impl<'a> Text<'a, '_> {
             return if optional { Ok(Body::Empty) } else { Err(Fault::MEDIA_TYPE) };
         };
         let Ok(session) = sdp::parse(text) else { return Ok(Body::Unusable) };
+        if session.lines == 1 && session.audio.is_some() {
+            return Ok(Body::Sdp(Box::new(Description { session, rejects: None })));
+        }
         let mut rejects = Fields::default();
         for index in 0..session.lines {
             let mut line = Vec::new();
@@ -331,7 +334,7 @@ impl<'a> Text<'a, '_> {
             rejects.push(&line);
         }
         let rejects = self.secrets.seal(&self.reader.ring, context(subject, Field::Rejects), &rejects.0);
-        Ok(Body::Sdp(Box::new(Description { session, rejects })))
+        Ok(Body::Sdp(Box::new(Description { session, rejects: Some(rejects) })))
     }
 
     /// The key in an INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`). Neither was ever standardised; INFO without
@@ -454,9 +457,12 @@ impl<'a> Text<'a, '_> {
     }
 
     fn said<T: Kind, O: Becomes<T>>(&self, subject: u64, text: super::caller::Text) -> Said<T, O> {
+        // Most share what they are: one seal is enough for both.
+        let same = (&text.shared, text.asserted) == (&text.own, text.own_asserted);
         Said {
             status: text.status,
-            shared: (text.status == Shown::Shared).then(|| self.seal(subject, T::FIELD, &text.shared)),
+            shared: (text.status == Shown::Shared && !same)
+                .then(|| self.seal(subject, T::FIELD, &text.shared)),
             asserted: text.asserted,
             own: Own {
                 sealed: (!text.own.is_empty()).then(|| self.seal(subject, O::FIELD, &text.own)),
