@@ -281,7 +281,7 @@ mod tests {
     /// Real speech and music, where they are at hand.
     #[test]
     fn speech_and_music_are_no_keys() {
-        let folders = ["../shared/data/speech", "assets/speech", "../bridge/assets/speech"];
+        let folders = ["../shared/data/speech", "bridge/assets/speech"];
         let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut seconds = 0;
         for folder in folders.map(|f| here.join(f)) {
