@@ -204,7 +204,8 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
         begun.elapsed().as_secs_f32()
     );
     // More callers come while the bridge is looked at: their identities must be known before.
-    let late = |n: usize| Caller::new(bridge.sip, (n % 5 == 4).then_some(bridge.tcp), None);
+    // Some on TCP: with those who are there, fewer than the 256 streams that one source may have.
+    let late = |n: usize| Caller::new(bridge.sip, (n % 20 == 4).then_some(bridge.tcp), None);
     let late: Vec<Caller> = (0..calls.max(200)).map(late).collect();
     let identities: Vec<&Identity> = callers.iter().chain(&late).map(|c| &c.identity).collect();
     let needles = Needles::new(identities.iter().copied());
