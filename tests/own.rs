@@ -176,6 +176,14 @@ fn a_code_that_only_the_caller_hears_opens_their_own_page_once() {
     let (status, opened) = ask(&bridge, "POST", "/v1/me/session", None, Some(&body));
     assert_eq!(status, 201, "{spoken}: {opened}");
     assert_eq!(ask(&bridge, "POST", "/v1/me/session", None, Some(&body)).0, 410, "once");
+    for wrong in [
+        json!({ "code": "1".repeat(65) }),
+        json!({ "code": 1 }),
+        json!({}),
+        json!({ "code": "1", "link": "1" }),
+    ] {
+        assert_eq!(ask(&bridge, "POST", "/v1/me/session", None, Some(&wrong.to_string())).0, 400, "{wrong}");
+    }
     let session = opened["token"].as_str().unwrap();
     let (status, me) = ask(&bridge, "GET", "/v1/me", Some(session), None);
     assert_eq!((status, &me["participant"]["pseudonym"]), (200, &"Guest 1".into()));

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -28,28 +29,28 @@ impl Image {
     pub fn take(pid: u32) -> std::io::Result<Self> {
         let stopped = Stopped::all(pid)?;
         let mut image = Self::default();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
         for thread in &stopped.0 {
+            let place = if is_inside(*thread, &maps) { INSIDE } else { "registers" };
             for (kind, name) in [(1, "general"), (2, "floating point"), (0x202, "extended state")] {
                 match registers(*thread, kind) {
-                    Ok(bytes) => image.pieces.push(Piece { name: format!("registers: {name}"), bytes }),
-                    Err(e) => image.unread.push((format!("registers: {name}"), e.to_string(), 0)),
+                    Ok(bytes) => image.pieces.push(Piece { name: format!("{place}: {name}"), bytes }),
+                    Err(e) => image.unread.push((format!("{place}: {name}"), e.to_string(), 0)),
                 }
             }
         }
-        image.mappings(pid)?;
+        image.mappings(pid, &maps)?;
         drop(stopped);
         image.files(pid)?;
         Ok(image)
     }
 
-    fn mappings(&mut self, pid: u32) -> std::io::Result<()> {
+    fn mappings(&mut self, pid: u32, maps: &str) -> std::io::Result<()> {
         let memory = File::open(format!("/proc/{pid}/mem"))?;
-        for line in std::fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
-            let mut words = line.split_whitespace();
-            let (range, rights) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let name = words.nth(3).unwrap_or("anonymous").to_owned();
-            let bound = |text: &str| u64::from_str_radix(text, 16).expect("an address");
-            let (from, to) = range.split_once('-').map(|(a, b)| (bound(a), bound(b))).expect("a range");
+        for line in maps.lines() {
+            let rights = line.split_whitespace().nth(1).unwrap_or_default();
+            let name = line.split_whitespace().nth(5).unwrap_or("anonymous");
+            let Range { start: from, end: to } = range(line);
             // What the process itself may not read, root may.
             self.mapping(&memory, &format!("{name} {rights}"), from, (to - from) as usize);
         }
@@ -101,6 +102,27 @@ impl Image {
     pub fn len(&self) -> usize {
         self.zeros + self.pieces.iter().map(|p| p.bytes.len()).sum::<usize>()
     }
+}
+
+/// Registers of a thread that is working on a message inside the region when it is stopped: what it computes with is in them.
+pub const INSIDE: &str = "registers inside the region";
+
+/// The addresses of a line of `/proc/PID/maps`.
+fn range(line: &str) -> Range<u64> {
+    let bound = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+    let addresses = line.split(' ').next().and_then(|a| a.split_once('-')).expect("a range");
+    bound(addresses.0)..bound(addresses.1)
+}
+
+/// Whether a stopped thread runs on a secret stack.
+fn is_inside(thread: i32, maps: &str) -> bool {
+    // `rsp` in `struct user_regs_struct`; elsewhere no thread is taken to be inside.
+    const STACK_POINTER: Range<usize> = 19 * 8..20 * 8;
+    let general = registers(thread, 1).unwrap_or_default();
+    let at = general.get(STACK_POINTER).filter(|_| cfg!(target_arch = "x86_64"));
+    let at = at.map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+    let secret = |line: &&str| line.contains("/secretmem");
+    at.is_some_and(|at| maps.lines().filter(secret).any(|line| range(line).contains(&at)))
 }
 
 /// A stopped process's threads. They go on when this is dropped.

@@ -43,6 +43,9 @@ pub(crate) struct Arena {
     spilled: u64,
 }
 
+/// The row is this part of a region's heap: some times what a usual message needs.
+const ROW: usize = 8;
+
 /// Blocks one behind the other.
 struct Row {
     start: usize,
@@ -112,7 +115,7 @@ impl Arena {
         let start = base as usize + head;
         let row = Row {
             start,
-            end: start + len / 4,
+            end: start + len / ROW,
             next: start,
             last: 0,
             high: start,
@@ -121,8 +124,8 @@ impl Arena {
         };
         // SAFETY: the caller's promise; the row begins behind the arena's own fields, and the pool behind the row.
         unsafe {
-            let pool = base.add(head + len / 4).cast::<MaybeUninit<u8>>();
-            let pool = std::slice::from_raw_parts_mut(pool, len - len / 4 - head);
+            let pool = base.add(head + len / ROW).cast::<MaybeUninit<u8>>();
+            let pool = std::slice::from_raw_parts_mut(pool, len - len / ROW - head);
             arena.write(Arena { tlsf: Tlsf::new(), row, owner: thread_mark(), live: 0, spilled: 0 });
             (*arena).tlsf.insert_free_block(pool);
             NonNull::new_unchecked(arena)

@@ -190,6 +190,49 @@ fn a_panic_inside_is_caught_and_the_region_works_on() {
 }
 
 #[test]
+fn blocks_of_a_region_keep_their_content_however_they_grow_and_where_they_lie() {
+    let vault = vault();
+    let mut region = vault.region().unwrap();
+    for _ in 0..3 {
+        // Two that grow by turns move; one that grows alone does not have to. All together they are more than the heap's first part.
+        let right = region.run(|_| {
+            let (mut one, mut two) = (Vec::new(), Vec::new());
+            for n in 0..15_000u32 {
+                one.push(n);
+                two.push(!n);
+            }
+            let mut alone: Vec<u32> = Vec::with_capacity(1);
+            alone.extend(0..5_000);
+            alone.truncate(7);
+            alone.shrink_to_fit();
+            let zeros = vec![0u8; 3_000];
+            one.iter().zip(&two).enumerate().all(|(n, (a, b))| *a == n as u32 && *b == !*a)
+                && alone == [0, 1, 2, 3, 4, 5, 6]
+                && zeros.iter().all(|b| *b == 0)
+        });
+        assert_eq!(right, Ok(true));
+    }
+    let status = vault.status();
+    assert_eq!((status.escapes, status.spills), (0, 0));
+}
+
+#[test]
+fn after_an_escape_each_block_is_wiped_when_it_is_freed() {
+    let vault = vault();
+    let mut region = vault.region().unwrap();
+    let mut kept = Vec::new();
+    region.run(|_| kept.extend_from_slice(b"kept by mistake")).unwrap();
+    let at = region.run(|_| std::ptr::from_ref(&*Box::new(*b"fictional caller")) as usize).unwrap();
+    // SAFETY: the region is alive, and its heap mapped for its life. A pool's own link lies in a freed block's first half.
+    let now = unsafe { std::ptr::read_volatile((at + 8) as *const [u8; 8]) };
+    assert_ne!(&now, b"l caller");
+    let was = kept.as_ptr() as usize;
+    drop(kept);
+    // SAFETY: as above.
+    assert_eq!(unsafe { std::ptr::read_volatile(was as *const [u8; 15]) }, [0; 15]);
+}
+
+#[test]
 fn a_full_region_refuses_and_does_not_abort() {
     let vault = vault();
     let mut region = vault.region().unwrap();

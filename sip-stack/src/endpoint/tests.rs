@@ -381,6 +381,24 @@ fn methods_and_extensions_that_we_do_not_have() {
 }
 
 #[test]
+fn a_message_of_the_largest_size_fits_a_region() {
+    let (mut side, now) = (Side::new(true), Instant::now());
+    let plain = String::from_utf8(request("INVITE", "", "z9hG4bKlong", 1, SDP)).unwrap();
+    let mut long = String::new();
+    while long.len() + plain.len() < 57_000 {
+        long += &format!("Record-Route: <sip:192.0.2.7;lr;x={}>\r\n", "r".repeat(8_000));
+    }
+    let text = plain.replacen("Max-Forwards", &format!("{long}Max-Forwards"), 1);
+    assert!(text.len() > 55_000 && text.len() <= 65_536);
+    side.receive(now, text.as_bytes());
+    let invite = side.invited();
+    side.accept(now, invite.call, &invite.offer);
+    let sent = side.sent();
+    assert_eq!(sent.iter().map(|t| status(t)).collect::<Vec<_>>(), [100, 200]);
+    assert_eq!(sent[1].matches("Record-Route").count(), long.matches("Record-Route").count() + 1);
+}
+
+#[test]
 fn keys_by_info_are_told_once_and_what_is_none_is_not() {
     let (mut side, now) = (Side::new(false), Instant::now());
     let (call, tag) = answered(&mut side, now);
