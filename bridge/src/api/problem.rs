@@ -12,102 +12,88 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    const fn new(status: StatusCode, title: &'static str) -> Self {
+        Self { status, title }
+    }
+
     pub(super) const UNAUTHORIZED: Self =
-        Self { status: StatusCode::UNAUTHORIZED, title: "A bearer token of this installation is needed" };
+        Self::new(StatusCode::UNAUTHORIZED, "A bearer token of this installation is needed");
     pub(super) const FORBIDDEN: Self =
-        Self { status: StatusCode::FORBIDDEN, title: "This token's role may look, not steer" };
+        Self::new(StatusCode::FORBIDDEN, "This token's role may look, not steer");
     pub(super) const NO_LINK: Self =
-        Self { status: StatusCode::UNAUTHORIZED, title: "No such personal link, code or session" };
-    pub(super) const LINK_USED: Self = Self {
-        status: StatusCode::GONE,
-        title: "This personal link or code was used before; dial for a new code",
-    };
-    pub(super) const LINK_EXPIRED: Self = Self {
-        status: StatusCode::GONE,
-        title: "The time of this link, code or session is over; dial for a new code",
-    };
-    pub(super) const CALL_OVER: Self =
-        Self { status: StatusCode::GONE, title: "The call is over, and with it this link" };
+        Self::new(StatusCode::UNAUTHORIZED, "No such personal link, code or session");
+    pub(super) const LINK_USED: Self =
+        Self::new(StatusCode::GONE, "This personal link or code was used before; dial for a new code");
+    pub(super) const LINK_EXPIRED: Self =
+        Self::new(StatusCode::GONE, "The time of this link, code or session is over; dial for a new code");
+    pub(super) const CALL_OVER: Self = Self::new(StatusCode::GONE, "The call is over, and with it this link");
     pub(super) const TOO_MANY_TRIES: Self =
-        Self { status: StatusCode::TOO_MANY_REQUESTS, title: "Too many codes were tried; wait a little" };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many codes were tried; wait a little");
     pub(super) const BAD_LINK: Self =
-        Self { status: StatusCode::BAD_REQUEST, title: "Expected {\"link\": …} or {\"code\": …}" };
-    pub(super) const BAD_CHOICE: Self = Self {
-        status: StatusCode::BAD_REQUEST,
-        title: "Expected at least one of \"name\", \"number\", \"profile\", each \"share\" or \"withhold\"",
-    };
-    pub(super) const NOT_YOURS: Self = Self {
-        status: StatusCode::FORBIDDEN,
-        title: "This is a participant's own; it needs their personal link",
-    };
-    pub(super) const TOO_SOON: Self = Self {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        title: "They were asked a moment ago; wait half a minute",
-    };
+        Self::new(StatusCode::BAD_REQUEST, "Expected {\"link\": …} or {\"code\": …}");
+    pub(super) const BAD_CHOICE: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected at least one of \"name\", \"number\", \"profile\", each \"share\" or \"withhold\"",
+    );
+    pub(super) const NOT_YOURS: Self =
+        Self::new(StatusCode::FORBIDDEN, "This is a participant's own; it needs their personal link");
+    pub(super) const TOO_SOON: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "They were asked a moment ago; wait half a minute");
     pub(super) const BLIND: Self =
-        Self { status: StatusCode::FORBIDDEN, title: "This token's role sees no names, so it needs no key" };
+        Self::new(StatusCode::FORBIDDEN, "This token's role sees no names, so it needs no key");
     pub(super) const NOT_LEGAL: Self =
-        Self { status: StatusCode::FORBIDDEN, title: "Only an admin or an auditor may ask or approve" };
-    pub(super) const NO_MONITOR: Self = Self {
-        status: StatusCode::FORBIDDEN,
-        title: "Only a token with the role monitor may let somebody listen without being seen",
-    };
-    pub(super) const BAD_MONITOR: Self = Self {
-        status: StatusCode::BAD_REQUEST,
-        title: "Expected \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
-    };
-    pub(super) const NO_COMPLIANCE_KEY: Self = Self {
-        status: StatusCode::CONFLICT,
-        title: "This installation has no compliance key: what is withheld can be read by nobody",
-    };
-    pub(super) const BAD_PURPOSE: Self = Self {
-        status: StatusCode::BAD_REQUEST,
-        title: "Expected \"conference\", \"participant\" and \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
-    };
-    pub(super) const NO_REQUEST: Self =
-        Self { status: StatusCode::NOT_FOUND, title: "No such request, or no longer" };
-    pub(super) const SAME_PERSON: Self =
-        Self { status: StatusCode::FORBIDDEN, title: "Somebody else has to approve it" };
-    pub(super) const NOT_APPROVED: Self =
-        Self { status: StatusCode::CONFLICT, title: "Nobody has approved it yet" };
+        Self::new(StatusCode::FORBIDDEN, "Only an admin or an auditor may ask or approve");
+    pub(super) const NO_MONITOR: Self = Self::new(
+        StatusCode::FORBIDDEN,
+        "Only a token with the role monitor may let somebody listen without being seen",
+    );
+    pub(super) const BAD_MONITOR: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
+    );
+    pub(super) const NO_COMPLIANCE_KEY: Self = Self::new(
+        StatusCode::CONFLICT,
+        "This installation has no compliance key: what is withheld can be read by nobody",
+    );
+    pub(super) const BAD_PURPOSE: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected \"conference\", \"participant\" and \"purpose\": the number of a case, 3 to 64 of letters, digits, spaces and ./:_-",
+    );
+    pub(super) const NO_REQUEST: Self = Self::new(StatusCode::NOT_FOUND, "No such request, or no longer");
+    pub(super) const SAME_PERSON: Self = Self::new(StatusCode::FORBIDDEN, "Somebody else has to approve it");
+    pub(super) const NOT_APPROVED: Self = Self::new(StatusCode::CONFLICT, "Nobody has approved it yet");
     pub(super) const TOO_MANY_REQUESTS: Self =
-        Self { status: StatusCode::TOO_MANY_REQUESTS, title: "As many requests as may be are open" };
-    pub(super) const NO_KEY: Self = Self { status: StatusCode::NOT_FOUND, title: "No such viewer key" };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "As many requests as may be are open");
+    pub(super) const NO_KEY: Self = Self::new(StatusCode::NOT_FOUND, "No such viewer key");
     pub(super) const KEY_GONE: Self =
-        Self { status: StatusCode::GONE, title: "This token has no such viewer key any more; register one" };
-    pub(super) const BAD_KEY: Self = Self {
-        status: StatusCode::BAD_REQUEST,
-        title: "Expected {\"jwk\": {\"kty\": \"EC\", \"crv\": \"P-256\", \"x\": …, \"y\": …}} with a point on the curve (RFC 7518, 6.2.1)",
-    };
-    pub(super) const PRIVATE_KEY: Self = Self {
-        status: StatusCode::BAD_REQUEST,
-        title: "The key has its private part in it: make another, and send the public part only",
-    };
+        Self::new(StatusCode::GONE, "This token has no such viewer key any more; register one");
+    pub(super) const BAD_KEY: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"jwk\": {\"kty\": \"EC\", \"crv\": \"P-256\", \"x\": …, \"y\": …}} with a point on the curve (RFC 7518, 6.2.1)",
+    );
+    pub(super) const PRIVATE_KEY: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "The key has its private part in it: make another, and send the public part only",
+    );
     pub(super) const TOO_LARGE: Self =
-        Self { status: StatusCode::PAYLOAD_TOO_LARGE, title: "The body is larger than 16 KiB" };
-    pub(super) const TOO_MANY_KEYS: Self = Self {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        title: "This token has as many viewer keys as it may; delete one",
-    };
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 16 KiB");
+    pub(super) const TOO_MANY_KEYS: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "This token has as many viewer keys as it may; delete one");
     pub(super) const NO_ROOM: Self =
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, title: "No key can be registered now" };
-    pub(super) const NOT_FOUND: Self = Self { status: StatusCode::NOT_FOUND, title: "No such resource" };
-    pub(super) const NO_CONFERENCE: Self =
-        Self { status: StatusCode::NOT_FOUND, title: "No such conference" };
-    pub(super) const NO_PARTICIPANT: Self =
-        Self { status: StatusCode::NOT_FOUND, title: "No such participant" };
-    pub(super) const NO_ACTION: Self = Self {
-        status: StatusCode::NOT_FOUND,
-        title: "No such action; there are mute, unmute, remove and ask",
-    };
-    pub(super) const BUSY: Self = Self {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        title: "The conference's audio takes no commands now; nothing was changed",
-    };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "No key can be registered now");
+    pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "No such resource");
+    pub(super) const NO_CONFERENCE: Self = Self::new(StatusCode::NOT_FOUND, "No such conference");
+    pub(super) const NO_PARTICIPANT: Self = Self::new(StatusCode::NOT_FOUND, "No such participant");
+    pub(super) const NO_ACTION: Self =
+        Self::new(StatusCode::NOT_FOUND, "No such action; there are mute, unmute, remove and ask");
+    pub(super) const BUSY: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The conference's audio takes no commands now; nothing was changed",
+    );
     pub(super) const UPGRADE: Self =
-        Self { status: StatusCode::UPGRADE_REQUIRED, title: "The feed is a WebSocket (RFC 6455)" };
+        Self::new(StatusCode::UPGRADE_REQUIRED, "The feed is a WebSocket (RFC 6455)");
     pub(super) const METHOD: Self =
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, title: "This resource has another method" };
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "This resource has another method");
 }
 
 impl IntoResponse for Problem {
