@@ -41,7 +41,7 @@ pub(super) enum Way {
 /// What one caller has dialled of a code.
 #[derive(Default)]
 pub(super) struct Keys {
-    dialled: String,
+    dialled: Vec<char>,
     last: Option<Instant>,
     /// The first way by which a key came: some phones tell of each key by several.
     way: Option<Way>,
@@ -54,16 +54,30 @@ impl Keys {
             return None;
         }
         if self.last.replace(now).is_some_and(|last| now - last > PAUSE) {
-            self.dialled.clear();
+            self.forget(self.dialled.len());
         }
         self.dialled.push(key);
         // The longest end of what was dialled that may become a code stays.
-        while !self.dialled.is_empty() && !codes.0.iter().any(|(code, _)| code.starts_with(&self.dialled)) {
-            self.dialled.remove(0);
+        let may_become_one = |dialled: &[char]| {
+            codes
+                .0
+                .iter()
+                .any(|(code, _)| code.chars().zip(dialled).filter(|(c, d)| c == *d).count() == dialled.len())
+        };
+        while !self.dialled.is_empty() && !may_become_one(&self.dialled) {
+            self.forget(1);
         }
-        let act = codes.0.iter().find(|(code, _)| *code == self.dialled)?.1;
-        self.dialled.clear();
+        let act = codes.0.iter().find(|(code, _)| code.chars().eq(self.dialled.iter().copied()))?.1;
+        self.forget(self.dialled.len());
         Some(act)
+    }
+
+    /// Takes the first keys away, out of the memory too: they may be of somebody's PIN.
+    fn forget(&mut self, count: usize) {
+        let left = self.dialled.len() - count;
+        self.dialled.rotate_left(count);
+        self.dialled[left..].fill('\0');
+        self.dialled.truncate(left);
     }
 }
 
