@@ -268,6 +268,74 @@ fn without_secret_memory_the_next_rung_is_taken_where_it_is_accepted_and_reporte
     assert_eq!(bridge.metric("sotto_vault_secret_memory"), 1, "secret memory needs no root");
 }
 
+/// A word of `/proc/PID/status`.
+fn status_of(pid: u32, key: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| Some(l.strip_prefix(key)?.split_whitespace().next()?.to_owned()))
+}
+
+/// The bridge's `/readyz` tells who may trace it.
+fn tracing_of(bridge: &Bridge) -> serde_json::Value {
+    let ready = curl_with("GET", &format!("http://{}/readyz", bridge.admin), None, None);
+    serde_json::from_str::<serde_json::Value>(&ready.1).unwrap()["vault"]["tracing"].clone()
+}
+
+#[test]
+fn a_guardian_keeps_tracers_away_and_ends_with_the_bridge() {
+    for nobody in [false, true] {
+        let mut bridge = Bridge::with(&Setup { nobody, ..Setup::default() });
+        let pid = bridge.process.0.id();
+        assert_eq!(tracing_of(&bridge), "guarded", "{}", bridge.log());
+        assert_eq!(bridge.metric("sotto_vault_untraceable"), 1);
+        let guardian: u32 = status_of(pid, "TracerPid:").unwrap().parse().unwrap();
+        // Each thread, those that were made later too.
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let thread = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+            assert_eq!(status_of(thread, "TracerPid:"), Some(guardian.to_string()));
+        }
+        // What a terminal or a service manager sends to all of a group is not for the guardian.
+        let signal = |signal: &str, to: u32| {
+            assert!(Command::new("kill").args([signal, &to.to_string()]).status().unwrap().success());
+        };
+        signal("-TERM", guardian);
+        signal("-INT", guardian);
+        // A stop stops, and what comes after it is as before.
+        signal("-STOP", pid);
+        until("it stands", || status_of(pid, "State:").filter(|s| s == "t"));
+        signal("-CONT", pid);
+        let ada = bridge.caller("confx", 20.0, &ADA);
+        bridge.await_live("confx", 1);
+        assert_eq!(tracing_of(&bridge), "guarded");
+        if nobody {
+            // Without its guardian it does not live: else whoever kills the one could trace the other.
+            signal("-KILL", guardian);
+            assert_eq!(bridge.process.wait(), -1, "killed by a signal");
+        } else {
+            drop(ada);
+            bridge.process.signal("-TERM");
+            assert_eq!(bridge.process.wait(), 0, "its own way to end");
+        }
+        until("the guardian ends", || {
+            let state = status_of(guardian, "State:");
+            state.is_none_or(|s| s == "Z").then_some(())
+        });
+    }
+}
+
+#[test]
+fn without_a_guardian_calls_are_taken_and_it_is_reported() {
+    let off = "[vault]\nguardian = false\n";
+    let cases: [(&str, &'static [libc::c_long]); 2] = [(off, &[]), ("", &[libc::SYS_ptrace])];
+    for (more, denied) in cases {
+        let bridge = Bridge::with(&Setup { more, denied, ..Setup::default() });
+        assert_eq!(tracing_of(&bridge), "possible");
+        assert_eq!(bridge.metric("sotto_vault_untraceable"), 0);
+        assert_eq!(bridge.log().contains("no guardian"), !denied.is_empty(), "{}", bridge.log());
+        let _ada = bridge.caller("confx", 20.0, &ADA);
+        bridge.await_live("confx", 1);
+    }
+}
+
 #[test]
 fn without_a_rung_that_is_accepted_the_start_is_refused() {
     let config = "[node]\ndata_dir = \"data\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n\

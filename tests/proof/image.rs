@@ -1,7 +1,7 @@
 //! A process's memory image as root can read it: every mapping, every thread's registers, every open file.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Error, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -30,19 +30,41 @@ impl Image {
         let stopped = Stopped::all(pid)?;
         let mut image = Self::default();
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        for thread in &stopped.0 {
-            let place = if is_inside(*thread, &maps) { INSIDE } else { "registers" };
-            for (kind, name) in [(1, "general"), (2, "floating point"), (0x202, "extended state")] {
-                match registers(*thread, kind) {
-                    Ok(bytes) => image.pieces.push(Piece { name: format!("{place}: {name}"), bytes }),
-                    Err(e) => image.unread.push((format!("{place}: {name}"), e.to_string(), 0)),
-                }
+        match &stopped {
+            Stopped::Traced(threads) => threads.iter().for_each(|thread| image.traced(*thread, &maps)),
+            Stopped::Signalled(_) => {
+                threads(pid)?.iter().try_for_each(|thread| image.guarded(pid, *thread))?
             }
         }
         image.mappings(pid, &maps)?;
         drop(stopped);
         image.files(pid)?;
         Ok(image)
+    }
+
+    fn traced(&mut self, thread: i32, maps: &str) {
+        let place = if is_inside(thread, maps) { INSIDE } else { "registers" };
+        for (kind, name) in [(1, "general"), (2, "floating point"), (0x202, "extended state")] {
+            match registers(thread, kind) {
+                Ok(bytes) => self.pieces.push(Piece { name: format!("{place}: {name}"), bytes }),
+                Err(e) => self.unread.push((format!("{place}: {name}"), e.to_string(), 0)),
+            }
+        }
+    }
+
+    /// What the kernel shows of a thread that somebody else traces: nothing by ptrace, and a few registers by procfs.
+    fn guarded(&mut self, pid: u32, thread: i32) -> std::io::Result<()> {
+        // SAFETY: a plain system call, on a thread of a child of ours.
+        if unsafe { libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) } == 0 {
+            return Err(Error::other("a thread that was refused before can be traced"));
+        }
+        self.unread.push(("registers".into(), Error::last_os_error().to_string(), 0));
+        // "running", or a system call's number, its arguments where there is one, stack pointer and program counter.
+        let text = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))?;
+        let value = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+        let bytes = text.split_whitespace().filter_map(value).flat_map(u64::to_le_bytes).collect();
+        self.pieces.push(Piece { name: "registers: arguments of a system call".into(), bytes });
+        Ok(())
     }
 
     fn mappings(&mut self, pid: u32, maps: &str) -> std::io::Result<()> {
@@ -125,47 +147,83 @@ fn is_inside(thread: i32, maps: &str) -> bool {
     at.is_some_and(|at| maps.lines().filter(secret).any(|line| range(line).contains(&at)))
 }
 
-/// A stopped process's threads. They go on when this is dropped.
-struct Stopped(Vec<i32>);
+/// The numbers of a process's threads.
+fn threads(pid: u32) -> std::io::Result<Vec<i32>> {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().parse().expect("a number");
+    std::fs::read_dir(format!("/proc/{pid}/task"))?.map(|entry| Ok(number(entry?))).collect()
+}
+
+/// A stopped process. It goes on when this is dropped.
+enum Stopped {
+    /// Its threads, traced by us.
+    Traced(Vec<i32>),
+    /// A process that somebody else traces: a signal stopped it.
+    Signalled(i32),
+}
 
 impl Stopped {
     fn all(pid: u32) -> std::io::Result<Self> {
-        let mut stopped = Self(Vec::new());
+        let mut traced = Vec::new();
         // Threads may come while others are being stopped; none comes when all that there are stand still.
         loop {
-            let mut new = 0;
-            for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-                let name = entry?.file_name();
-                let thread: i32 = name.to_string_lossy().parse().expect("a thread's number");
-                if stopped.0.contains(&thread) {
-                    continue;
-                }
+            let new: Vec<_> = threads(pid)?.into_iter().filter(|t| !traced.contains(t)).collect();
+            if new.is_empty() {
+                return Ok(Self::Traced(traced));
+            }
+            for thread in new {
                 // SAFETY: system calls on a thread of a child of ours.
                 unsafe {
                     if libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) != 0 {
-                        return Err(std::io::Error::last_os_error());
+                        return match traced.is_empty() {
+                            true => Self::signalled(pid),
+                            false => Err(Error::last_os_error()),
+                        };
                     }
-                    stopped.0.push(thread);
+                    traced.push(thread);
                     if libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) != 0
                         || libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) != thread
                     {
-                        return Err(std::io::Error::last_os_error());
+                        return Err(Error::last_os_error());
                     }
                 }
-                new += 1;
-            }
-            if new == 0 {
-                return Ok(stopped);
             }
         }
+    }
+
+    fn signalled(pid: u32) -> std::io::Result<Self> {
+        // SAFETY: a signal to a child of ours.
+        if unsafe { libc::kill(pid.cast_signed(), libc::SIGSTOP) } != 0 {
+            return Err(Error::last_os_error());
+        }
+        let stopped = Self::Signalled(pid.cast_signed());
+        let begun = std::time::Instant::now();
+        // Nothing tells of it but the state of each thread: the third word, after a name that ends with the last parenthesis.
+        let stands = |thread: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"))?;
+            Ok::<_, Error>(stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['t', 'T'])))
+        };
+        while !threads(pid)?.iter().map(stands).collect::<Result<Vec<_>, _>>()?.into_iter().all(|s| s) {
+            if begun.elapsed() > std::time::Duration::from_secs(10) {
+                return Err(Error::other("a thread does not stop"));
+            }
+            std::thread::yield_now();
+        }
+        Ok(stopped)
     }
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        for thread in &self.0 {
-            // SAFETY: a thread that we stopped. One that has ended meanwhile needs nothing.
-            unsafe { libc::ptrace(libc::PTRACE_DETACH, *thread, 0, 0) };
+        // SAFETY: what we stopped goes on. A thread or process that has ended meanwhile needs nothing.
+        unsafe {
+            match self {
+                Self::Traced(threads) => {
+                    for thread in threads {
+                        libc::ptrace(libc::PTRACE_DETACH, *thread, 0, 0);
+                    }
+                }
+                Self::Signalled(process) => _ = libc::kill(*process, libc::SIGCONT),
+            }
         }
     }
 }

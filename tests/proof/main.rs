@@ -169,13 +169,28 @@ fn join(bridge: &Bridge, calls: usize) -> Vec<Caller> {
     callers
 }
 
-fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
+/// How the bridge that is looked at is protected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protected {
+    /// As it is by default.
+    Whole,
+    /// Without the guardian: the scanner reads the registers of each thread.
+    Traceable,
+    /// On ordinary, locked pages, and without the guardian: what is wiped is wiped there too.
+    Ordinary,
+}
+
+fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected) {
     // SAFETY: a plain system call.
     if unsafe { libc::geteuid() } != 0 {
         println!("passed over: only root may read another process's memory image");
         return;
     }
-    let more = format!("trusted = true\npersonal_link = true\n[vault]\nallow_weaker = {weaker}\n");
+    let weaker = protected == Protected::Ordinary;
+    let guardian = protected == Protected::Whole;
+    let more = format!(
+        "trusted = true\npersonal_link = true\n[vault]\nallow_weaker = {weaker}\nguardian = {guardian}\n"
+    );
     let bridge = Bridge::with(&Setup {
         http: "public_url = \"https://meet.example.com\"",
         more: &more,
@@ -272,6 +287,9 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
     for (what, bytes) in &reports[0].unread {
         println!("  {:>5} KiB of {what}", bytes >> 10);
     }
+    // In each scan, for each thread: with the guardian none is seen.
+    let registers = reports.iter().all(|r| r.unread.keys().any(|what| what.starts_with("registers: ")));
+    assert_eq!(registers, guardian, "registers can be read only where there is no guardian");
     for report in &reports {
         // On ordinary pages a message that is just being read is readable, as the vault's keys are: that is why the first rung exists.
         let idle = report.name != "under INVITE load, threads stopped";
@@ -291,12 +309,17 @@ fn prove(calls: usize, under_load: usize, after: Duration, weaker: bool) {
 
 #[test]
 fn a_memory_image_holds_no_identity_and_no_key() {
-    prove(60, 5, Duration::ZERO, false);
+    prove(60, 5, Duration::ZERO, Protected::Whole);
+}
+
+#[test]
+fn registers_are_wiped_where_they_can_be_read() {
+    prove(60, 5, Duration::ZERO, Protected::Traceable);
 }
 
 #[test]
 fn what_was_read_is_wiped_where_pages_are_ordinary() {
-    prove(60, 0, Duration::ZERO, true);
+    prove(60, 0, Duration::ZERO, Protected::Ordinary);
 }
 
 /// For `make privacy-proof`.
@@ -304,9 +327,11 @@ fn what_was_read_is_wiped_where_pages_are_ordinary() {
 #[ignore = "takes minutes: make privacy-proof"]
 fn a_thousand_calls() {
     let calls = std::env::var("CALLS").ok().and_then(|c| c.parse().ok()).unwrap_or(1000);
-    println!("\n== secret pages");
+    println!("\n== as the bridge runs by default: secret pages, a guardian");
     let scans = std::env::var("SCANS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
-    prove(calls, scans, Duration::from_secs(40), false);
-    println!("\n== ordinary, locked pages: proves the wiping");
-    prove(calls, 0, Duration::from_secs(40), true);
+    prove(calls, scans, Duration::from_secs(40), Protected::Whole);
+    println!("\n== without the guardian: registers can be read, and are wiped on leaving the region");
+    prove(calls.min(200), scans, Duration::ZERO, Protected::Traceable);
+    println!("\n== ordinary, locked pages, without the guardian: proves the wiping");
+    prove(calls, 0, Duration::from_secs(40), Protected::Ordinary);
 }

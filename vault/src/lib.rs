@@ -16,11 +16,13 @@
 //! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
 //! | [`harden`] | process settings and the panic hook |
+//! | [`guardian`] | a second process that keeps tracers away |
 //!
 //! A module imports only from those above it.
 #![deny(unsafe_code)]
 
 pub mod envelope;
+pub mod guardian;
 pub mod harden;
 pub mod heap;
 pub mod key;
@@ -32,6 +34,7 @@ pub mod sealed;
 mod wipe;
 
 pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, Recipient, ViewerKey};
+pub use guardian::{GuardError, Tracing, guard};
 pub use harden::harden;
 pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};

@@ -58,12 +58,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if std::env::var_os("RUST_LOG").is_some() {
         crate::telemetry::log();
     }
-    vault::harden().context("hardening the process")?;
-    vault::heap::share();
     let token = format!("{:032x}", rand::random::<u128>());
     let folder = Folder::make()?;
     let text = configuration(options, &folder.0);
     let config = config::parse("demo", &text).map_err(|e| anyhow::anyhow!("{e}"))?;
+    serve::protect(&config)?;
+    vault::heap::share();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let result = runtime.block_on(async {
         let bridge = serve::start(&config, &token).await?;

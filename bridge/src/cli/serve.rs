@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     telemetry::log();
-    vault::harden().context("hardening the process")?;
+    protect(&config)?;
     let tokens = match tokens(&config) {
         Ok(tokens) => tokens,
         Err(fault) => {
@@ -93,6 +93,19 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What is to be done before the first thread is made: no tracers, no dumps, no panic that quotes.
+///
+/// # Errors
+/// The system's, when it refuses what it never should. A guardian that cannot be had is no error: `/readyz` and the log tell of it.
+pub(super) fn protect(config: &Config) -> anyhow::Result<()> {
+    if config.vault.guardian
+        && let Err(e) = vault::guard()
+    {
+        tracing::warn!(error = %e, "no guardian: who may trace this process can read its registers");
+    }
+    vault::harden().context("hardening the process")
 }
 
 /// A house that takes calls.
@@ -153,7 +166,13 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let policy = if config.vault.allow_weaker { vault::Policy::AllowWeaker } else { vault::Policy::Strict };
     let vault = vault::Vault::open(policy)?;
     let status = vault.status();
-    tracing::info!(protection = status.protection.name(), locked_bytes = status.locked_bytes, "vault open");
+    let tracing = vault::guardian::tracing().name();
+    tracing::info!(
+        protection = status.protection.name(),
+        tracing,
+        locked_bytes = status.locked_bytes,
+        "vault open"
+    );
     if vault::FOR_MEASURING {
         tracing::error!("this build leaves out what protects callers: it is for measuring only");
     } else {

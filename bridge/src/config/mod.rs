@@ -130,11 +130,19 @@ impl Default for Http {
 }
 
 /// `[vault]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vault {
     /// Take locked pages where the kernel has no secret ones, instead of refusing to start.
     pub allow_weaker: bool,
+    /// A second process traces this one, so that nobody else can stop its threads and read their registers. False: a debugger can attach.
+    pub guardian: bool,
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self { allow_weaker: false, guardian: true }
+    }
 }
 
 /// `[disclosure]`: what roles may see, where that is less than the product's own table allows.
