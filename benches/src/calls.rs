@@ -17,15 +17,20 @@ pub(crate) struct Outcome {
     pub(crate) cpu_ms_per_call: f64,
 }
 
+/// The user agent that makes the calls.
+pub(crate) async fn agent() -> anyhow::Result<Arc<UserAgent>> {
+    let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
+    Ok(Arc::new(UserAgent::start(&vault, "127.0.0.1".parse()?, vec![Encoding::Pcmu])?))
+}
+
 /// Makes `calls` at `rate` a second to ever new conferences of five.
 pub(crate) async fn measure(
+    agent: &Arc<UserAgent>,
     server: SocketAddr,
     pid: u32,
     rate: u64,
     calls: usize,
 ) -> anyhow::Result<Outcome> {
-    let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
-    let agent = Arc::new(UserAgent::start(&vault, "127.0.0.1".parse()?, vec![Encoding::Pcmu])?);
     let mut pace = tokio::time::interval(Duration::from_millis(10));
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let failed = Arc::new(AtomicUsize::new(0));

@@ -27,9 +27,9 @@ fn main() -> anyhow::Result<()> {
         [] => run(true, true),
         ["mix"] => run(true, false),
         ["calls"] => run(false, true),
-        ["privacy"] => privacy::run(12, 4),
-        ["privacy", rounds, mixes] => privacy::run(rounds.parse()?, mixes.parse()?),
-        _ => anyhow::bail!("usage: capacity [mix|calls|privacy [ROUNDS MIXES]]"),
+        ["privacy"] => privacy::run(12, 6),
+        ["privacy", blocks, mixes] => privacy::run(blocks.parse()?, mixes.parse()?),
+        _ => anyhow::bail!("usage: capacity [mix|calls|privacy [BLOCKS MIXES]]"),
     }
 }
 
@@ -48,7 +48,7 @@ impl Bridge {
     fn of(name: &str, core: Option<&str>) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name(name);
         anyhow::ensure!(binary.is_file(), "{} is missing: run `make build` first", binary.display());
-        let config = std::env::temp_dir().join(format!("sotto-capacity-{}.toml", std::process::id()));
+        let config = std::env::temp_dir().join(format!("{name}-capacity-{}.toml", std::process::id()));
         let mut file = std::fs::File::create(&config)?;
         write!(
             file,
@@ -175,19 +175,20 @@ fn call_rates(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
         let ms = outcome.cpu_ms_per_call;
         format!("{ms:.3} | {floor:.3} | {:.1}", ms / floor)
     };
+    let agent = runtime.block_on(calls::agent())?;
     // Long enough that transactions end (timers J and L, 32 s) while new ones begin.
     let bridge = Bridge::start()?;
-    let steady = runtime.block_on(calls::measure(bridge.sip, bridge.child.id(), 200, 8_000))?;
+    let steady = runtime.block_on(calls::measure(&agent, bridge.sip, bridge.child.id(), 200, 8_000))?;
     drop(bridge);
     row("CPU per call at 200/s, ms", cpu(&steady), "≤ 0.3");
 
     let bridge = Bridge::start()?;
     let pid = bridge.child.id();
     let quiet = || std::thread::sleep(std::time::Duration::from_secs(45));
-    runtime.block_on(calls::measure(bridge.sip, pid, 200, 1_000))?;
+    runtime.block_on(calls::measure(&agent, bridge.sip, pid, 200, 1_000))?;
     quiet();
     let after_first = process(pid)?.resident_kb;
-    let fast = runtime.block_on(calls::measure(bridge.sip, pid, 1_000, 10_000))?;
+    let fast = runtime.block_on(calls::measure(&agent, bridge.sip, pid, 1_000, 10_000))?;
     quiet();
     let after_all = process(pid)?.resident_kb;
     row("CPU per call at 1,000/s, ms", cpu(&fast), "≤ 0.3");

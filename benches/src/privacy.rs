@@ -1,59 +1,126 @@
-//! What protection costs: the same workload on builds with all of it, without the wiping of the ordinary heap, and without any, one after the
-//! other and round after round, so that a drift of the machine meets all of them. The bridge has one core and the generator the other
-//! (`taskset`), as a process that wanders between cores costs now more, now less.
+//! What protection costs: a build with all of it, one without the wiping of the ordinary heap, and one without any, side by side on one
+//! core, so that whatever else the machine does meets all three. The generator has the other core (`taskset`), as a process that wanders
+//! between cores costs now more, now less.
 
-use super::{Bridge, calls, mix_once};
+use super::{Bridge, calls};
+use sotto::loadtest::{self, Plan, process};
+use std::thread;
 
 /// The builds that `scripts/bench-privacy` makes.
 const BUILDS: [&str; 3] = ["sotto", "sotto-no-zeroing", "sotto-unprotected"];
-/// Calls of a round at 200/s.
-const CALLS: usize = 4_000;
+/// Calls of one turn, at 200/s.
+const CALLS: usize = 400;
+/// Turns that each build has in a block.
+const TURNS: usize = 5;
+/// Blocks before the first that counts: transactions expire (32 s) from then on.
+const WARM: usize = 2;
 
-/// So many rounds; in the first `mixes` of them W1 is measured too, which takes longer and varies less.
-pub(crate) fn run(rounds: usize, mixes: usize) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let mut figures: [[Vec<f64>; 2]; 3] = Default::default();
-    for round in 0..rounds {
-        for turn in 0..BUILDS.len() {
-            // Each build has each place in a round about as often.
-            let build = (turn + round) % BUILDS.len();
-            let bridge = Bridge::of(BUILDS[build], Some("0"))?;
-            let outcome = runtime.block_on(calls::measure(bridge.sip, bridge.child.id(), 200, CALLS))?;
-            anyhow::ensure!(outcome.failed == 0, "{} calls failed", outcome.failed);
-            figures[build][0].push(outcome.cpu_ms_per_call);
-            drop(bridge);
-            if round < mixes {
-                let outcome = mix_once(&runtime, Bridge::of(BUILDS[build], Some("0"))?, 1, 200, 3)?;
-                figures[build][1].extend(outcome.cpu_ms_per_participant_second);
-            }
-        }
-        eprintln!("round {} of {rounds}", round + 1);
-    }
+/// So many blocks of W3, then `mixes` times W1.
+pub(crate) fn run(blocks: usize, mixes: usize) -> anyhow::Result<()> {
     println!("| what | W3 at 200/s, ms per call | W1, ms per participant-second |");
     println!("|---|---|---|");
-    for (build, [calls, mixes]) in BUILDS.iter().zip(&figures) {
-        println!("| `{build}`, median (least, most) | {} | {} |", told(calls), told(mixes));
+    let bridges = bridges()?;
+    let calls = calls(&bridges, blocks)?;
+    drop(bridges);
+    let mixes: Vec<[f64; 3]> =
+        (0..mixes).map(|_| mix(&bridges_and_plans()?)).collect::<anyhow::Result<_>>()?;
+    for (build, name) in BUILDS.iter().enumerate() {
+        let mean = |figures: &[[f64; 3]]| mean_and_error(figures.iter().map(|f| f[build])).0;
+        println!("| `{name}` | {:.4} | {:.4} |", mean(&calls), mean(&mixes));
     }
-    for (what, other) in [("wiping what is freed costs", 1), ("all protection costs", 2)] {
-        let cost = |n: usize| 100.0 * (median(&paired(&figures[0][n], &figures[other][n])) - 1.0);
-        println!("| {what}, median of the rounds | {:+.1} % | {:+.1} % |", cost(0), cost(1));
+    for (what, without) in [("wiping what is freed costs", 1), ("all protection costs", 2)] {
+        let cost = |figures: &[[f64; 3]]| {
+            let (mean, error) = mean_and_error(figures.iter().map(|f| 100.0 * (f[0] / f[without] - 1.0)));
+            format!("{mean:+.1} ± {error:.1} %")
+        };
+        println!("| {what}, mean and standard error | {} | {} |", cost(&calls), cost(&mixes));
     }
     Ok(())
 }
 
-/// The ratios within each round.
-fn paired(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
-    ours.iter().zip(theirs).map(|(a, b)| a / b).collect()
+fn bridges() -> anyhow::Result<Vec<Bridge>> {
+    BUILDS.iter().map(|name| Bridge::of(name, Some("0"))).collect()
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// CPU per call of each build in each block.
+fn calls(bridges: &[Bridge], blocks: usize) -> anyhow::Result<Vec<[f64; 3]>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let agent = runtime.block_on(calls::agent())?;
+    let mut figures = Vec::new();
+    for block in 0..blocks + WARM {
+        let before = spent(bridges)?;
+        for turn in 0..TURNS {
+            for place in 0..BUILDS.len() {
+                // Each build has each place about as often.
+                let bridge = &bridges[(place + turn + block) % BUILDS.len()];
+                let outcome =
+                    runtime.block_on(calls::measure(&agent, bridge.sip, bridge.child.id(), 200, CALLS))?;
+                anyhow::ensure!(outcome.failed == 0, "{} calls failed", outcome.failed);
+            }
+        }
+        // What a call leaves behind (timers) is paid in others' turns, so the block is counted whole.
+        let after = spent(bridges)?;
+        if block >= WARM {
+            figures.push(std::array::from_fn(|n| (after[n] - before[n]) / (TURNS * CALLS) as f64));
+        }
+        eprintln!("block {} of {}: {figures:.4?}", block + 1, blocks + WARM, figures = figures.last());
+    }
+    Ok(figures)
 }
 
-fn told(values: &[f64]) -> String {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    format!("{:.3} ({least:.3}, {most:.3})", median(values))
+fn spent(bridges: &[Bridge]) -> anyhow::Result<[f64; 3]> {
+    let mut spent = [0.0; 3];
+    for (spent, bridge) in spent.iter_mut().zip(bridges) {
+        *spent = process(bridge.child.id())?.cpu_ms;
+    }
+    Ok(spent)
+}
+
+fn bridges_and_plans() -> anyhow::Result<Vec<(Bridge, Plan)>> {
+    let plan = |bridge: &Bridge| Plan {
+        server: bridge.sip,
+        conferences: 1,
+        per_conf: 66,
+        talkers: 3,
+        seconds: 40,
+        prefix: "confload".into(),
+        pid: Some(bridge.child.id()),
+        rate: 200,
+        local: std::net::Ipv4Addr::LOCALHOST.into(),
+    };
+    let with_plan = |bridge: Bridge| {
+        let plan = plan(&bridge);
+        (bridge, plan)
+    };
+    Ok(bridges()?.into_iter().map(with_plan).collect())
+}
+
+/// A third of W1 on each build, at the same time.
+fn mix(bridges: &[(Bridge, Plan)]) -> anyhow::Result<[f64; 3]> {
+    let outcomes: Vec<anyhow::Result<f64>> = thread::scope(|scope| {
+        let measure = |plan: &Plan| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let outcome = runtime.block_on(loadtest::measure(plan, |_| {}))?;
+            outcome.cpu_ms_per_participant_second.ok_or_else(|| anyhow::anyhow!("no process to measure"))
+        };
+        let running: Vec<_> = bridges.iter().map(|(_, plan)| scope.spawn(move || measure(plan))).collect();
+        let ended = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a generator panicked")))
+        };
+        running.into_iter().map(ended).collect()
+    });
+    let mut figures = [0.0; 3];
+    for (figure, outcome) in figures.iter_mut().zip(outcomes) {
+        *figure = outcome?;
+    }
+    eprintln!("mix: {figures:.4?}");
+    Ok(figures)
+}
+
+fn mean_and_error(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let values: Vec<f64> = values.collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, (variance / count).sqrt())
 }
