@@ -62,6 +62,10 @@ macro_rules! plain {
 plain!((), bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, f32, f64);
 plain!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, Duration, Instant);
 
+impl<T: Composite> Composite for Option<T> {}
+// Lengths.
+impl Composite for usize {}
+
 impl<T: Leaves> Leaves for Option<T> {
     fn leave(self, on: Leaving) -> Self {
         self.map(|t| t.leave(on))

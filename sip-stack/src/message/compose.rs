@@ -150,14 +150,76 @@ impl Wire {
         local: LocalAddress,
         out: &mut [u8],
     ) -> Result<usize, ComposeFault> {
-        let mut text = Vec::with_capacity(1400);
-        match self {
-            Self::Reply(reply) => reply.write(secrets, reader, local, &mut text)?,
-            Self::Request(request) => request.write(secrets, reader, local, &mut text)?,
-            Self::Pong => text.extend_from_slice(b"\r\n"),
+        Writer::new(secrets, reader).write(self, local, out)
+    }
+}
+
+/// How many messages are written in one visit of a region.
+pub const IN_A_ROW: usize = 4;
+
+/// Writes messages in one visit of a region. What two responses in a row echo (a 100 and a 200) is opened once.
+pub struct Writer<'r, 'k> {
+    secrets: Secrets<'r>,
+    reader: &'k Reader,
+    text: Vec<u8>,
+    echo: Option<(Arc<Sealed<SignallingText>>, Plain<'r, SignallingText>)>,
+}
+
+impl std::fmt::Debug for Writer<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer(..)")
+    }
+}
+
+impl<'r, 'k> Writer<'r, 'k> {
+    /// For one visit.
+    pub fn new(secrets: Secrets<'r>, reader: &'k Reader) -> Self {
+        Self { secrets, reader, text: Vec::with_capacity(1400), echo: None }
+    }
+
+    /// Writes a message into `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`ComposeFault`].
+    pub fn write(&mut self, wire: &Wire, local: LocalAddress, out: &mut [u8]) -> Result<usize, ComposeFault> {
+        self.text.clear();
+        let (secrets, reader) = (self.secrets, self.reader);
+        match wire {
+            Wire::Reply(reply) => {
+                let same = |opened: &(Arc<_>, _)| Arc::ptr_eq(&opened.0, &reply.echo);
+                let echo = match self.echo.take().filter(same) {
+                    Some((_, echo)) => echo,
+                    None => open(secrets, reader, reply.subject, Field::Echo, &reply.echo)?,
+                };
+                let (_, echo) = self.echo.insert((reply.echo.clone(), echo));
+                reply.write(secrets, reader, local, echo.bytes(), &mut self.text)?;
+            }
+            Wire::Request(request) => request.write(secrets, reader, local, &mut self.text)?,
+            Wire::Pong => self.text.extend_from_slice(b"\r\n"),
         }
-        out.get_mut(..text.len()).ok_or(ComposeFault::TooLarge)?.copy_from_slice(&text);
+        let text = &self.text;
+        out.get_mut(..text.len()).ok_or(ComposeFault::TooLarge)?.copy_from_slice(text);
         Ok(text.len())
+    }
+
+    /// Writes the first of `messages` one behind the other: the lengths of those that fit, 0 for one that cannot be written.
+    pub fn write_in_a_row<'w>(
+        &mut self,
+        messages: impl Iterator<Item = (&'w Wire, LocalAddress)>,
+        mut out: &mut [u8],
+    ) -> [Option<usize>; IN_A_ROW] {
+        let mut lengths = [None; IN_A_ROW];
+        for (place, (wire, local)) in messages.take(IN_A_ROW).enumerate() {
+            let len = match self.write(wire, local, out) {
+                Ok(len) => len,
+                // It has the buffer for itself the next time.
+                Err(ComposeFault::TooLarge) if place > 0 => break,
+                Err(_) => 0,
+            };
+            lengths[place] = Some(len);
+            out = &mut out[len..];
+        }
+        lengths
     }
 }
 
@@ -191,10 +253,9 @@ impl Reply {
         secrets: Secrets<'_>,
         reader: &Reader,
         local: LocalAddress,
+        echo: &[u8],
         text: &mut Vec<u8>,
     ) -> Result<(), ComposeFault> {
-        let echo = open(secrets, reader, self.subject, Field::Echo, &self.echo)?;
-        let echo = echo.bytes();
         let _ = write!(text, "SIP/2.0 {} {}\r\n", self.status, reason(self.status));
         text.extend_from_slice(Fields::get(echo, ECHO_LINES));
         text.extend_from_slice(b"To: ");

@@ -4,7 +4,7 @@ use super::tcp::{self, Stream};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
 use crate::endpoint::{CallId, Endpoint, Event, Outgoing, Transmit};
-use crate::message::compose::{LocalAddress, seal_call};
+use crate::message::compose::{IN_A_ROW, LocalAddress, Writer, seal_call};
 use crate::message::read::Origin;
 use crate::message::{Reader, ReplyExtras};
 use crate::sdp::LocalAudio;
@@ -406,10 +406,50 @@ impl Core {
         SocketAddr::new(ip, bound.port())
     }
 
-    /// Writes one message and sends it, or says which stream has to be opened for it.
+    /// Writes messages into one visit's send buffer, as many as fit, and sends them as datagrams.
+    fn send_datagrams(&mut self, mut transmits: &[Transmit]) {
+        let reader = self.reader.clone();
+        let mut at_once = IN_A_ROW;
+        while !transmits.is_empty() {
+            let some = &transmits[..transmits.len().min(at_once)];
+            let wires =
+                some.iter().map(|t| (&t.wire, LocalAddress { address: t.flow.local, reliable: false }));
+            let written = self.region.run(|i| Writer::new(i.secrets, &reader).write_in_a_row(wires, i.tx));
+            let Ok(lengths) = written else {
+                // One of them is at fault: it is found by sending each alone.
+                if some.len() == 1 {
+                    add(&self.counters.send_errors);
+                    transmits = &transmits[1..];
+                }
+                at_once = 1;
+                continue;
+            };
+            let written = lengths.iter().flatten();
+            self.region.composed(written.clone().sum());
+            let (sockets, counters) = (&self.sockets, &self.counters);
+            self.region.transmit(|mut bytes| {
+                for (transmit, len) in some.iter().zip(written.clone()) {
+                    let (message, rest) = bytes.split_at(*len);
+                    bytes = rest;
+                    let flow = transmit.flow;
+                    let socket = sockets.get(flow.connection as usize).filter(|_| *len > 0);
+                    // A datagram that the kernel does not take is lost as on the wire: its transaction repeats it.
+                    let sent = socket.is_some_and(|(_, s)| s.try_send_to(message, flow.remote).is_ok());
+                    add(if sent { &counters.sent } else { &counters.send_errors });
+                }
+            });
+            transmits = &transmits[written.count()..];
+        }
+    }
+
+    /// Writes one message to its stream, or says which stream has to be opened for it.
     fn send(&mut self, transmit: Transmit) -> Option<Flow> {
         let flow = transmit.flow;
-        if flow.reliable && !self.streams.contains_key(&flow.connection) {
+        if !flow.reliable {
+            self.send_datagrams(&[transmit]);
+            return None;
+        }
+        if !self.streams.contains_key(&flow.connection) {
             let waiting = self.connecting.entry((flow.remote, flow.connection)).or_default();
             waiting.push(transmit);
             return (waiting.len() == 1).then_some(flow);
@@ -422,18 +462,8 @@ impl Core {
             return None;
         };
         self.region.composed(len);
-        let sent = if flow.reliable {
-            match self.streams.get(&flow.connection).cloned() {
-                Some(stream) => stream.send(&mut self.region, &reader),
-                None => false,
-            }
-        } else {
-            match self.sockets.get(flow.connection as usize) {
-                Some((_, socket)) => self.region.transmit(|b| socket.try_send_to(b, flow.remote).is_ok()),
-                None => false,
-            }
-        };
-        // A datagram that the kernel does not take is lost as on the wire: its transaction repeats it.
+        let stream = self.streams.get(&flow.connection).cloned();
+        let sent = stream.is_some_and(|stream| stream.send(&mut self.region, &reader));
         add(if sent { &self.counters.sent } else { &self.counters.send_errors });
         None
     }
@@ -465,11 +495,15 @@ impl Core {
 /// Sends what the endpoint wants sent and tells what it tells.
 pub(super) fn flush(core: &Shared) {
     let mut shared = core.borrow_mut();
+    let mut datagrams = Vec::new();
     while let Some(transmit) = shared.endpoint.poll_transmit() {
-        if let Some(flow) = shared.send(transmit) {
+        if !transmit.flow.reliable {
+            datagrams.push(transmit);
+        } else if let Some(flow) = shared.send(transmit) {
             tokio::task::spawn_local(tcp::open(core.clone(), flow));
         }
     }
+    shared.send_datagrams(&datagrams);
     shared.tell();
     let (counts, kept) = (shared.endpoint.counts(), shared.endpoint.kept());
     let counters = &shared.counters;
