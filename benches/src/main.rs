@@ -37,6 +37,7 @@ fn main() -> anyhow::Result<()> {
 struct Bridge {
     child: Child,
     sip: SocketAddr,
+    data: PathBuf,
 }
 
 impl Bridge {
@@ -49,13 +50,14 @@ impl Bridge {
         let binary = std::env::current_exe()?.with_file_name(name);
         anyhow::ensure!(binary.is_file(), "{} is missing: run `make build` first", binary.display());
         let config = std::env::temp_dir().join(format!("{name}-capacity-{}.toml", std::process::id()));
+        let data = config.with_extension("data");
         let mut file = std::fs::File::create(&config)?;
         write!(
             file,
             "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
              admin_listen = \"127.0.0.1:0\"\n[conferences]\nadhoc_prefix = \"conf\"\n[[trunk]]\nname = \"bench\"\n\
              from = [\"127.0.0.0/8\"]\n",
-            config.with_extension("data").display()
+            data.display()
         )?;
         let mut command = match core {
             None => Command::new(binary),
@@ -76,7 +78,7 @@ impl Bridge {
         remove(&config);
         let sip = line.split_once("sip=udp://").context("the bridge did not start")?.1;
         let sip = sip.split_whitespace().next().unwrap_or_default().parse()?;
-        Ok(Self { child, sip })
+        Ok(Self { child, sip, data })
     }
 }
 
@@ -90,6 +92,8 @@ impl Drop for Bridge {
         // Our own child.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What stays in the temporary folder harms nobody.
+        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 
