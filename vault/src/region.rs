@@ -63,7 +63,7 @@ impl Visits {
 
     pub(crate) fn whole(&mut self) -> bool {
         self.count = self.count.wrapping_add(1);
-        self.always || self.count.is_multiple_of(64)
+        self.always || self.count.is_multiple_of(256)
     }
 }
 
@@ -282,14 +282,18 @@ pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, whole: bool, f: impl
     out
 }
 
-/// Wipes what a call used of a stack that was all zeros before. It is looked at from the top, down to 2 KiB in a row that hold nothing: reading
-/// all of it would cost more than all else about a small message. `whole`: down to the end, for what a deep call may have left beyond a
-/// hole.
+/// Wipes what a call used of a stack that was all zeros before. What every message uses is wiped unseen; below, it is looked at, down to 2 KiB in
+/// a row that hold nothing: reading all of it would cost more than all else about a small message. `whole`: down to the end, for what a
+/// deep call may have left beyond a hole.
 fn wipe_stack(base: *mut u8, len: usize, whole: bool) {
     const PIECE: usize = 512;
     const ENOUGH: usize = 2048 / PIECE;
+    const USUAL: usize = 4096;
+    let rest = len - USUAL;
+    // SAFETY: the upper part of our own stack, on which nothing runs now.
+    unsafe { wipe::raw(base.add(rest), USUAL) };
     let mut untouched = 0;
-    for piece in (0..len / PIECE).rev() {
+    for piece in (0..rest / PIECE).rev() {
         // SAFETY: a piece of our own stack, on which nothing runs now.
         let words = unsafe { std::slice::from_raw_parts(base.add(piece * PIECE).cast::<u64>(), PIECE / 8) };
         if words.iter().fold(0, |a, b| a | b) == 0 {

@@ -1,14 +1,10 @@
 //! Overwriting memory and vector registers so that no compiler may leave it out.
 #![allow(unsafe_code)]
 
-use zeroize::Zeroize;
-
 /// Overwrites `bytes` with zeros.
 pub(crate) fn bytes(bytes: &mut [u8]) {
-    if crate::UNPROTECTED {
-        return;
-    }
-    bytes.zeroize();
+    // SAFETY: borrowed for writing. (`zeroize` writes byte by byte, which took as long as sealing them.)
+    unsafe { raw(bytes.as_mut_ptr(), bytes.len()) };
 }
 
 /// Overwrites `len` bytes from `ptr` with zeros.

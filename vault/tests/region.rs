@@ -172,7 +172,7 @@ fn what_a_deep_call_left_beyond_a_hole_is_wiped_at_once_where_others_can_read_it
     let mut region = vault.region().unwrap();
     let at = region.run(|_| beyond_a_hole()).unwrap();
     assert!(left(at), "the control: it is beyond the hole");
-    (0..64).for_each(|_| region.run(|_| ()).unwrap());
+    (0..256).for_each(|_| region.run(|_| ()).unwrap());
     assert!(!left(at), "pages that nobody else reads");
 }
 
