@@ -191,7 +191,7 @@ fn tones(criterion: &mut Criterion) {
     let frame: [i16; FRAME] = std::array::from_fn(|n| if n / 40 % 2 == 0 { 3000 } else { -3000 });
     let mut receiver = media::tones::ToneReceiver::default();
     let mut group = criterion.benchmark_group(GROUPS[6].0);
-    group.bench_function("sotto", |b| b.iter(|| receiver.push(black_box(&frame))));
+    group.bench_function("sotto", |b| b.iter(|| receiver.push(black_box(&frame), media::Level::of(&frame))));
     group.bench_function("floor", |b| b.iter(|| media::Level::of(black_box(&frame))));
     group.finish();
 }

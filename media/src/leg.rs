@@ -107,7 +107,8 @@ pub struct Leg {
     jitter: JitterBuffer,
     reception: Reception,
     events: EventReceiver,
-    tones: ToneReceiver,
+    /// Apart from the leg, where it is in nobody's way: most never have use for it.
+    tones: Box<ToneReceiver>,
     /// A key that came as tones in this tick.
     key: Option<Digit>,
     detector: SpeechDetector,
@@ -136,7 +137,7 @@ impl Leg {
             jitter: JitterBuffer::default(),
             reception: Reception::default(),
             events: EventReceiver::default(),
-            tones: ToneReceiver::default(),
+            tones: Box::default(),
             key: None,
             detector: SpeechDetector::default(),
             frame: [0; FRAME],
@@ -281,14 +282,14 @@ impl Leg {
     /// tones are for nobody's ears.
     pub fn playout(&mut self, now: Nanos) {
         let playout = self.jitter.pull(now, &mut self.frame);
+        let mut level = if playout == Playout::Idle { Level::SILENCE } else { Level::of(&self.frame) };
         if self.setup.events.is_none() && playout != Playout::Idle {
-            let tones = self.tones.push(&self.frame);
+            let tones = self.tones.push(&self.frame, level);
             self.key = tones.key;
             if tones.present {
-                self.frame = [0; FRAME];
+                (self.frame, level) = ([0; FRAME], Level::SILENCE);
             }
         }
-        let level = if playout == Playout::Idle { Level::SILENCE } else { Level::of(&self.frame) };
         let speech = self.detector.push(level);
         self.speaks = speech && !self.muted && self.setup.direction.receive;
     }

@@ -62,10 +62,10 @@ pub struct Tones {
 }
 
 impl ToneReceiver {
-    /// Takes the next frame.
-    pub fn push(&mut self, frame: &Frame) -> Tones {
+    /// Takes the next frame, whose level is known.
+    pub fn push(&mut self, frame: &Frame, level: Level) -> Tones {
         let mut tones = Tones { present: self.current.is_some(), key: None };
-        if Level::of(frame) < SOFTEST {
+        if level < SOFTEST {
             if !self.idle {
                 (self.last, self.current, self.idle) = (None, None, true);
                 self.begin();
@@ -185,7 +185,7 @@ mod tests {
     fn keys(samples: impl IntoIterator<Item = f32>) -> String {
         let mut receiver = ToneReceiver::default();
         let samples: Vec<i16> = samples.into_iter().map(|s| s as i16).collect();
-        frames(&samples).filter_map(|f| receiver.push(&f).key).map(Digit::key).collect()
+        frames(&samples).filter_map(|f| receiver.push(&f, Level::of(&f)).key).map(Digit::key).collect()
     }
 
     /// Through G.711, as a caller's audio comes.
@@ -260,7 +260,7 @@ mod tests {
         let mut receiver = ToneReceiver::default();
         let (mut heard, mut loud) = (0, 0);
         for frame in frames(&samples) {
-            let present = receiver.push(&frame).present;
+            let present = receiver.push(&frame, Level::of(&frame)).present;
             if Level::of(&frame).0 > -30.0 {
                 loud += 1;
                 heard += usize::from(!present);
