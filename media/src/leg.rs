@@ -107,8 +107,7 @@ pub struct Leg {
     jitter: JitterBuffer,
     reception: Reception,
     events: EventReceiver,
-    /// Apart from the leg, where it is in nobody's way: most never have use for it.
-    tones: Box<ToneReceiver>,
+    tones: ToneReceiver,
     /// A key that came as tones in this tick.
     key: Option<Digit>,
     detector: SpeechDetector,
@@ -137,7 +136,7 @@ impl Leg {
             jitter: JitterBuffer::default(),
             reception: Reception::default(),
             events: EventReceiver::default(),
-            tones: Box::default(),
+            tones: ToneReceiver::default(),
             key: None,
             detector: SpeechDetector::default(),
             frame: [0; FRAME],
