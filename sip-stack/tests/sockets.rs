@@ -130,6 +130,31 @@ fn a_large_request_and_its_large_response_pass_over_tcp() {
 }
 
 #[test]
+fn large_answers_that_go_out_together_all_arrive_whole() {
+    let (handle, _events, _vault) = worker(Config::default());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // Two do not fit the send buffer together.
+    let via = format!("Via: SIP/2.0/UDP example.com;branch=z9hG4bK{}\r\n", "x".repeat(1000));
+    let mut buffer = vec![0; 65_536];
+    for round in 0..20 {
+        let several = [(1, 40), (2, 0), (3, 40)];
+        for (n, vias) in several {
+            let request = text("OPTIONS", "UDP", round * 10 + n, &via.repeat(vias), "");
+            socket.send_to(request.as_bytes(), at(&handle, Protocol::Udp)).unwrap();
+        }
+        for (n, vias) in several {
+            let len = socket.recv(&mut buffer).unwrap();
+            let got = std::str::from_utf8(&buffer[..len]).unwrap();
+            assert!(got.starts_with("SIP/2.0 200") && got.ends_with("\r\n\r\n"), "{got}");
+            assert!(got.contains(&format!("\r\nCall-ID: c{}\r\n", round * 10 + n)), "in their order");
+            assert_eq!(got.matches("Via: ").count(), vias + 1);
+        }
+    }
+    assert_eq!(handle.counters().send_errors.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_stream_that_cannot_be_framed_is_closed() {
     let (handle, _events, _vault) = worker(Config::default());
     for bad in ["OPTIONS sip:a SIP/2.0\r\nTo: x\r\n\r\n", "\u{16}\u{3}\u{1}hello", &"a".repeat(70_000)] {

@@ -445,16 +445,12 @@ impl Core {
     /// Writes one message to its stream, or says which stream has to be opened for it.
     fn send(&mut self, transmit: Transmit) -> Option<Flow> {
         let flow = transmit.flow;
-        if !flow.reliable {
-            self.send_datagrams(&[transmit]);
-            return None;
-        }
         if !self.streams.contains_key(&flow.connection) {
             let waiting = self.connecting.entry((flow.remote, flow.connection)).or_default();
             waiting.push(transmit);
             return (waiting.len() == 1).then_some(flow);
         }
-        let local = LocalAddress { address: flow.local, reliable: flow.reliable };
+        let local = LocalAddress { address: flow.local, reliable: true };
         let reader = self.reader.clone();
         let written = self.region.run(|i| transmit.wire.write(i.secrets, &reader, local, i.tx));
         let Ok(Ok(len)) = written else {
