@@ -38,10 +38,15 @@ pub(super) enum Way {
     Info,
 }
 
+/// The longest code, keys.
+const LONGEST: usize = 8;
+
 /// What one caller has dialled of a code.
 #[derive(Default)]
 pub(super) struct Keys {
-    dialled: Vec<char>,
+    /// The first `count` are keys; behind them are zeros.
+    dialled: [u8; LONGEST],
+    count: usize,
     last: Option<Instant>,
     /// The first way by which a key came: some phones tell of each key by several.
     way: Option<Way>,
@@ -54,30 +59,29 @@ impl Keys {
             return None;
         }
         if self.last.replace(now).is_some_and(|last| now - last > PAUSE) {
-            self.forget(self.dialled.len());
+            self.forget(self.count);
         }
-        self.dialled.push(key);
+        self.forget((self.count + 1).saturating_sub(LONGEST));
+        self.dialled[self.count] = u8::try_from(key).ok()?;
+        self.count += 1;
         // The longest end of what was dialled that may become a code stays.
-        let may_become_one = |dialled: &[char]| {
-            codes
-                .0
-                .iter()
-                .any(|(code, _)| code.chars().zip(dialled).filter(|(c, d)| c == *d).count() == dialled.len())
-        };
-        while !self.dialled.is_empty() && !may_become_one(&self.dialled) {
+        while self.count > 0 && !codes.0.iter().any(|(code, _)| code.as_bytes().starts_with(self.dialled())) {
             self.forget(1);
         }
-        let act = codes.0.iter().find(|(code, _)| code.chars().eq(self.dialled.iter().copied()))?.1;
-        self.forget(self.dialled.len());
+        let act = codes.0.iter().find(|(code, _)| code.as_bytes() == self.dialled())?.1;
+        self.forget(self.count);
         Some(act)
     }
 
+    fn dialled(&self) -> &[u8] {
+        &self.dialled[..self.count]
+    }
+
     /// Takes the first keys away, out of the memory too: they may be of somebody's PIN.
-    fn forget(&mut self, count: usize) {
-        let left = self.dialled.len() - count;
-        self.dialled.rotate_left(count);
-        self.dialled[left..].fill('\0');
-        self.dialled.truncate(left);
+    fn forget(&mut self, keys: usize) {
+        self.dialled.copy_within(keys.., 0);
+        self.dialled[LONGEST - keys..].fill(0);
+        self.count -= keys;
     }
 }
 
@@ -147,7 +151,23 @@ mod tests {
         let mut state = Keys::default();
         for key in "0123456789".repeat(100).chars() {
             state.press(&codes(), Instant::now(), Way::Media, key);
-            assert!(state.dialled.is_empty());
+            assert_eq!(state.dialled, [0; LONGEST]);
         }
+        for (key, kept) in [('*', "*"), ('6', "*6"), ('*', "*"), ('8', "*8"), ('2', "")] {
+            state.press(&codes(), Instant::now(), Way::Media, key);
+            let mut expected = [0; LONGEST];
+            expected[..kept.len()].copy_from_slice(kept.as_bytes());
+            assert_eq!(state.dialled, expected, "after {key}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_the_greatest_length_is_found_whatever_came_before() {
+        let codes = Codes(vec![("*1111111".into(), SHARE)]);
+        let mut state = Keys::default();
+        let mut press = |key| state.press(&codes, Instant::now(), Way::Media, key);
+        let acts: Vec<_> = "*111111*1111111".chars().filter_map(&mut press).collect();
+        assert_eq!(acts, [SHARE]);
+        assert_eq!(state.dialled, [0; LONGEST], "and forgotten");
     }
 }
