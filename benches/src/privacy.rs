@@ -3,6 +3,7 @@
 //! between cores costs now more, now less.
 
 use super::{Bridge, calls};
+use anyhow::Context;
 use sotto::loadtest::{self, Plan, process};
 use std::thread;
 
@@ -22,8 +23,7 @@ pub(crate) fn run(blocks: usize, mixes: usize) -> anyhow::Result<()> {
     let bridges = bridges()?;
     let calls = calls(&bridges, blocks)?;
     drop(bridges);
-    let mixes: Vec<[f64; 3]> =
-        (0..mixes).map(|_| mix(&bridges_and_plans()?)).collect::<anyhow::Result<_>>()?;
+    let mixes = (0..mixes).map(|_| mix()).collect::<anyhow::Result<Vec<_>>>()?;
     for (build, name) in BUILDS.iter().enumerate() {
         let mean = |figures: &[[f64; 3]]| mean_and_error(figures.iter().map(|f| f[build])).0;
         println!("| `{name}` | {:.4} | {:.4} |", mean(&calls), mean(&mixes));
@@ -76,8 +76,24 @@ fn spent(bridges: &[Bridge]) -> anyhow::Result<[f64; 3]> {
     Ok(spent)
 }
 
-fn bridges_and_plans() -> anyhow::Result<Vec<(Bridge, Plan)>> {
-    let plan = |bridge: &Bridge| Plan {
+/// A third of W1 on each build, at the same time.
+fn mix() -> anyhow::Result<[f64; 3]> {
+    let bridges = bridges()?;
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = bridges.iter().map(|bridge| scope.spawn(|| mix_of(bridge))).collect();
+        running.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    let mut figures = [0.0; 3];
+    for (figure, outcome) in figures.iter_mut().zip(outcomes) {
+        *figure = outcome.map_err(|_| anyhow::anyhow!("a generator panicked"))??;
+    }
+    eprintln!("mix: {figures:.4?}");
+    Ok(figures)
+}
+
+/// CPU per participant and second.
+fn mix_of(bridge: &Bridge) -> anyhow::Result<f64> {
+    let plan = Plan {
         server: bridge.sip,
         conferences: 1,
         per_conf: 66,
@@ -88,33 +104,9 @@ fn bridges_and_plans() -> anyhow::Result<Vec<(Bridge, Plan)>> {
         rate: 200,
         local: std::net::Ipv4Addr::LOCALHOST.into(),
     };
-    let with_plan = |bridge: Bridge| {
-        let plan = plan(&bridge);
-        (bridge, plan)
-    };
-    Ok(bridges()?.into_iter().map(with_plan).collect())
-}
-
-/// A third of W1 on each build, at the same time.
-fn mix(bridges: &[(Bridge, Plan)]) -> anyhow::Result<[f64; 3]> {
-    let outcomes: Vec<anyhow::Result<f64>> = thread::scope(|scope| {
-        let measure = |plan: &Plan| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let outcome = runtime.block_on(loadtest::measure(plan, |_| {}))?;
-            outcome.cpu_ms_per_participant_second.ok_or_else(|| anyhow::anyhow!("no process to measure"))
-        };
-        let running: Vec<_> = bridges.iter().map(|(_, plan)| scope.spawn(move || measure(plan))).collect();
-        let ended = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a generator panicked")))
-        };
-        running.into_iter().map(ended).collect()
-    });
-    let mut figures = [0.0; 3];
-    for (figure, outcome) in figures.iter_mut().zip(outcomes) {
-        *figure = outcome?;
-    }
-    eprintln!("mix: {figures:.4?}");
-    Ok(figures)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(loadtest::measure(&plan, |_| {}))?;
+    outcome.cpu_ms_per_participant_second.context("no process to measure")
 }
 
 fn mean_and_error(values: impl Iterator<Item = f64>) -> (f64, f64) {
