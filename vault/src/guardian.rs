@@ -60,7 +60,11 @@ pub fn guard() -> Result<(), GuardError> {
     // SAFETY: there is one thread only, so the child may do what any process may.
     let guardian = match unsafe { libc::fork() } {
         -1 => return Err(Error::last_os_error().into()),
-        0 => watch(me, theirs),
+        0 => {
+            // With its own copy it would not see ours close.
+            drop(ours);
+            watch(me, theirs)
+        }
         guardian => guardian,
     };
     drop(theirs);
@@ -99,13 +103,14 @@ pub fn tracing() -> Tracing {
         status.lines().find_map(|l| l.strip_prefix("TracerPid:")).and_then(|p| p.trim().parse().ok());
     match (tracer, GUARDIAN.load(Ordering::Relaxed)) {
         (Some(tracer), guardian) if guardian != 0 && tracer == guardian => Tracing::Guarded,
-        (Some(0), _) if forbidden() => Tracing::Forbidden,
+        (Some(0), _) if yama() == Some(3) => Tracing::Forbidden,
         _ => Tracing::Possible,
     }
 }
 
-fn forbidden() -> bool {
-    std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() == "3")
+/// Yama's `ptrace_scope`, 0 to 3; `None` where there is no Yama.
+pub fn yama() -> Option<u8> {
+    std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?.trim().parse().ok()
 }
 
 /// The guardian's whole life.
@@ -170,5 +175,35 @@ fn go_on(status: i32) -> (libc::c_uint, i32) {
         0 => (libc::PTRACE_CONT, signal),
         libc::PTRACE_EVENT_STOP if signal != libc::SIGTRAP => (libc::PTRACE_LISTEN, 0),
         _ => (libc::PTRACE_CONT, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guardian_is_refused_where_threads_are_running() {
+        // The test runner's own thread is another.
+        let told = std::thread::spawn(guard).join();
+        assert!(matches!(told, Ok(Err(GuardError::Threads))), "{told:?}");
+        assert_ne!(tracing(), Tracing::Guarded);
+    }
+
+    #[test]
+    fn a_stopped_thread_does_what_it_would_do_untraced() {
+        let stopped = |event: i32, signal: i32| go_on(event << 16 | signal << 8 | 0x7f);
+        assert_eq!(stopped(0, libc::SIGTERM), (libc::PTRACE_CONT, libc::SIGTERM), "it gets its signal");
+        assert_eq!(stopped(libc::PTRACE_EVENT_CLONE, libc::SIGTRAP), (libc::PTRACE_CONT, 0));
+        assert_eq!(
+            stopped(libc::PTRACE_EVENT_STOP, libc::SIGTRAP),
+            (libc::PTRACE_CONT, 0),
+            "a new thread begins"
+        );
+        assert_eq!(
+            stopped(libc::PTRACE_EVENT_STOP, libc::SIGTSTP),
+            (libc::PTRACE_LISTEN, 0),
+            "it stays stopped"
+        );
     }
 }

@@ -27,7 +27,6 @@ pub fn log() {
 pub fn readiness(house: &House, registry: &Registry) -> (bool, Value) {
     let status = house.vault.status();
     let ready = !registry.is_draining();
-    let yama = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
     let body = json!({
         "ready": ready,
         "draining": registry.is_draining(),
@@ -37,7 +36,7 @@ pub fn readiness(house: &House, registry: &Registry) -> (bool, Value) {
             "dumpable": vault::harden::dumpable(),
             "core_limit": vault::harden::core_limit(),
             "tracing": vault::guardian::tracing().name(),
-            "yama": yama.and_then(|y| y.trim().parse::<u8>().ok()),
+            "yama": vault::guardian::yama(),
             "scoped_heap": status.scoped_heap,
             "for_measuring_only": vault::FOR_MEASURING,
             "escapes": status.escapes,
