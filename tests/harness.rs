@@ -56,6 +56,12 @@ impl Drop for Process {
     }
 }
 
+/// A word of `/proc/PID/status`.
+pub fn status_of(pid: u32, key: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| Some(l.strip_prefix(key)?.split_whitespace().next()?.to_owned()))
+}
+
 /// Looks again and again for something that another process does and that nothing announces.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

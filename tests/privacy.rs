@@ -1,6 +1,6 @@
 //! Who sees what of whom: viewers' keys, roles, scopes, and what ends them. Opened by other people's JOSE libraries.
 
-use crate::harness::{Bridge, Folder, Process, Setup, TOKEN, curl_with, here, sotto, told, until};
+use crate::harness::{Bridge, Folder, Process, Setup, TOKEN, curl_with, here, sotto, status_of, told, until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -268,12 +268,6 @@ fn without_secret_memory_the_next_rung_is_taken_where_it_is_accepted_and_reporte
     assert_eq!(bridge.metric("sotto_vault_secret_memory"), 1, "secret memory needs no root");
 }
 
-/// A word of `/proc/PID/status`.
-fn status_of(pid: u32, key: &str) -> Option<String> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|l| Some(l.strip_prefix(key)?.split_whitespace().next()?.to_owned()))
-}
-
 /// The bridge's `/readyz` tells who may trace it.
 fn tracing_of(bridge: &Bridge) -> serde_json::Value {
     let ready = curl_with("GET", &format!("http://{}/readyz", bridge.admin), None, None);
@@ -303,7 +297,7 @@ fn a_guardian_keeps_tracers_away_and_ends_with_the_bridge() {
         signal("-STOP", pid);
         until("it stands", || status_of(pid, "State:").filter(|s| s == "t"));
         signal("-CONT", pid);
-        let ada = bridge.caller("confx", 20.0, &ADA);
+        let mut ada = bridge.caller("confx", 20.0, &ADA);
         bridge.await_live("confx", 1);
         assert_eq!(tracing_of(&bridge), "guarded");
         if nobody {
@@ -311,7 +305,8 @@ fn a_guardian_keeps_tracers_away_and_ends_with_the_bridge() {
             signal("-KILL", guardian);
             assert_eq!(bridge.process.wait(), -1, "killed by a signal");
         } else {
-            drop(ada);
+            ada.signal("-INT");
+            ada.wait();
             bridge.process.signal("-TERM");
             assert_eq!(bridge.process.wait(), 0, "its own way to end");
         }

@@ -21,8 +21,8 @@ fn random(alphabet: &[u8], len: usize) -> String {
     (0..len).map(|_| char::from(alphabet[rand::random_range(0..alphabet.len())])).collect()
 }
 
-/// Digits of which no fragment stands in the bridge's program, where there are tables of them: a thousand numbers would meet one of those by
-/// chance once in ten runs.
+/// Digits of which no fragment stands in the bridge's program, where there are tables of them: those of a thousand calls would meet one by
+/// chance once in some 25 runs.
 fn random_number() -> String {
     static DIGITS: OnceLock<HashSet<Vec<u8>>> = OnceLock::new();
     let known = DIGITS.get_or_init(|| {
