@@ -56,11 +56,23 @@ impl House {
             })
             .unwrap();
         let source: SocketAddr = PEER.parse().unwrap();
-        let origin = Origin { source, reliable: false, trusted: true, withhold: Default::default() };
+        let origin = Origin {
+            source,
+            protocol: sip_stack::transport::Protocol::Udp,
+            trunk: Default::default(),
+            trusted: true,
+            withhold: Default::default(),
+        };
         let reader = &self.reader;
         let incoming = self.region.run(|i| reader.read(i.secrets, i.rx, origin)).unwrap().unwrap();
         let local = "192.0.2.9:5060".parse().unwrap();
-        let flow = sip_stack::dialog::Flow { remote: source, local, connection: 0, reliable: false };
+        let flow = sip_stack::dialog::Flow {
+            remote: source,
+            local,
+            connection: 0,
+            protocol: sip_stack::transport::Protocol::Udp,
+            trunk: Default::default(),
+        };
         self.endpoint.receive(self.now, flow, incoming);
     }
 
@@ -103,7 +115,11 @@ impl House {
     /// The next message's text.
     fn sent(&mut self) -> Option<String> {
         let transmit = self.endpoint.poll_transmit()?;
-        let local = LocalAddress { address: transmit.flow.local, reliable: false };
+        let local = LocalAddress {
+            address: transmit.flow.local,
+            protocol: sip_stack::transport::Protocol::Udp,
+            trunk: Default::default(),
+        };
         let reader = &self.reader;
         let len = self.region.run(|i| transmit.wire.write(i.secrets, reader, local, i.tx)).ok()?.ok()?;
         self.region.composed(len);

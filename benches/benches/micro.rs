@@ -74,7 +74,13 @@ fn message(criterion: &mut Criterion) {
     let book = AddressBook { numbers: vec![], adhoc_prefix: Some("conf".into()) };
     let reader = Reader::new(&vault, book).expect("a key");
     let mut region = vault.region().expect("a region");
-    let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
+    let origin = Origin {
+        source: PEER,
+        protocol: sip_stack::transport::Protocol::Udp,
+        trunk: Default::default(),
+        trusted: true,
+        withhold: Default::default(),
+    };
     let mut group = criterion.benchmark_group(GROUPS[0].0);
     group.bench_function("sotto", |b| {
         b.iter(|| {

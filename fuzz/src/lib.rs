@@ -46,7 +46,13 @@ pub fn message(bytes: &[u8]) {
 /// Whether a datagram is read without fault.
 #[allow(dead_code)]
 pub fn is_read(bytes: &[u8]) -> bool {
-    let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
+    let origin = Origin {
+        source: PEER,
+        protocol: sip_stack::transport::Protocol::Udp,
+        trunk: Default::default(),
+        trusted: true,
+        withhold: Default::default(),
+    };
     STACK.with_borrow_mut(|Stack { reader, region }| {
         let received = region.receive(|buffer| {
             buffer[..bytes.len()].copy_from_slice(bytes);
@@ -66,9 +72,21 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
     });
     received.expect("it was received");
     let mut now = Instant::now();
-    let flow = Flow { remote: PEER, local: LOCAL, connection: 0, reliable: false };
+    let flow = Flow {
+        remote: PEER,
+        local: LOCAL,
+        connection: 0,
+        protocol: sip_stack::transport::Protocol::Udp,
+        trunk: Default::default(),
+    };
     let mut endpoint = Endpoint::new(Times::default(), Limits::default());
-    let origin = Origin { source: PEER, reliable: false, trusted: true, withhold: Default::default() };
+    let origin = Origin {
+        source: PEER,
+        protocol: sip_stack::transport::Protocol::Udp,
+        trunk: Default::default(),
+        trusted: true,
+        withhold: Default::default(),
+    };
     let read = region
         .run(|i| reader.read(i.secrets, i.rx, origin))
         .expect("no panic, and not too large for the region");
@@ -76,7 +94,11 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
     endpoint.receive(now, flow, incoming);
     for _ in 0..200 {
         while let Some(transmit) = endpoint.poll_transmit() {
-            let local = LocalAddress { address: LOCAL, reliable: false };
+            let local = LocalAddress {
+                address: LOCAL,
+                protocol: sip_stack::transport::Protocol::Udp,
+                trunk: Default::default(),
+            };
             let written =
                 region.run(|i| transmit.wire.write(i.secrets, reader, local, i.tx)).expect("no panic");
             let Ok(len) = written else { continue };

@@ -23,4 +23,7 @@ pub mod transaction;
 pub mod transport;
 
 pub use endpoint::{CallId, Cause, Endpoint, Event};
-pub use message::{AddressBook, Caller, Dialled, Digit, Method, Own, Reader, Said, Shown, Target, Withhold};
+pub use message::{
+    AddressBook, Caller, Dialled, Digit, Method, Own, Reader, Said, Shown, Target, TrunkId, TrunkRules,
+    Withhold,
+};

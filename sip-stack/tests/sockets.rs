@@ -26,7 +26,11 @@ fn worker(config: Config) -> (Handle, UnboundedReceiver<Event>, Vault) {
     let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let config = Config { listen: vec![(Protocol::Udp, here), (Protocol::Tcp, here)], ..config };
     let admit = |ip: std::net::IpAddr| {
-        (ip.to_string() == "127.0.0.1").then_some(Admission { trusted: true, withhold: Default::default() })
+        (ip.to_string() == "127.0.0.1").then_some(Admission {
+            trunk: Default::default(),
+            trusted: true,
+            withhold: Default::default(),
+        })
     };
     let (handle, events) = start(&vault, reader, config, Arc::new(admit)).unwrap();
     (handle, events, vault)

@@ -8,7 +8,7 @@ use sip_stack::message::compose::LocalAddress;
 use sip_stack::message::lexer::decimal;
 use sip_stack::message::uri::{Host, Scheme};
 use sip_stack::message::values::{NameAddr, Via, cseq, list};
-use sip_stack::message::{AddressBook, Message, Method, Name, Origin, Reader, Start};
+use sip_stack::message::{AddressBook, Message, Method, Name, Origin, Protocol, Reader, Start, TrunkId};
 use sip_stack::transaction::Times;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -44,7 +44,8 @@ impl Stack {
                 remote: "192.0.2.1:5060".parse().unwrap(),
                 local: "192.0.2.9:5060".parse().unwrap(),
                 connection: 0,
-                reliable: false,
+                protocol: Protocol::Udp,
+                trunk: TrunkId::default(),
             },
         }
     }
@@ -59,7 +60,8 @@ impl Stack {
             .unwrap();
         let origin = Origin {
             source: self.flow.remote,
-            reliable: false,
+            protocol: Protocol::Udp,
+            trunk: TrunkId::default(),
             trusted: false,
             withhold: Default::default(),
         };
@@ -70,7 +72,8 @@ impl Stack {
         }
         let mut status = None;
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            let local = LocalAddress { address: self.flow.local, reliable: false };
+            let local =
+                LocalAddress { address: self.flow.local, protocol: Protocol::Udp, trunk: TrunkId::default() };
             let len =
                 self.region.run(|i| transmit.wire.write(i.secrets, reader, local, i.tx)).unwrap().unwrap();
             self.region.composed(len);

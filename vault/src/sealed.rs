@@ -147,6 +147,12 @@ pub enum Field {
     Profile = 9,
     /// Profile, kept for the caller's own act.
     OwnProfile = 10,
+    /// A trunk's name and password.
+    Credentials = 11,
+    /// A challenge that waits for its answer.
+    Challenge = 12,
+    /// An address that a call is sent on to.
+    Uri = 13,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.

@@ -14,12 +14,12 @@ use crate::monitor::Monitors;
 use crate::prompt;
 use crate::routing::Routing;
 use crate::telemetry;
-use crate::trunk::Trunks;
+use crate::trunk::{self, Trunks};
 use anyhow::Context;
 use media::Engine;
 use media::ports::Ports;
-use sip_stack::endpoint::Limits;
-use sip_stack::message::Reader;
+use sip_stack::endpoint::{Limits, SessionPolicy};
+use sip_stack::message::{DialRules, Reader};
 use sip_stack::sdp::Capabilities;
 use sip_stack::transport;
 use std::net::SocketAddr;
@@ -195,16 +195,26 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .as_ref()
         .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
     let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
+    let rules = trunk::rules(&vault, &reader, &config.trunk)?;
+    let reader = reader.with_trunks(rules, DialRules::default());
     let legal = Legal::new(config.disclosure.recipient().map_err(anyhow::Error::msg)?);
     let links = Links::new(&vault, Instant::now())?;
     prompt::prepare();
     let listen = config.sip.listen.get_ref().iter().map(|l| config::listener(l.get_ref()));
     let listen = listen.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
-    let limits = Limits { calls: *config.sip.max_calls.get_ref(), ..Limits::default() };
+    let sessions =
+        SessionPolicy { expires: *config.sip.session_expires.get_ref() as u32, ..SessionPolicy::default() };
+    let limits = Limits { calls: *config.sip.max_calls.get_ref(), sessions, ..Limits::default() };
+    let trunk_limits = config.trunk.iter().map(|t| t.limits.of_trunk()).collect();
     let trunks = Arc::new(Trunks::new(&config.trunk));
     let known = trunks.clone();
-    let sip =
-        transport::Config { listen, external: config.sip.external_address, limits, ..Default::default() };
+    let sip = transport::Config {
+        listen,
+        external: config.sip.external_address,
+        limits,
+        trunk_limits,
+        ..Default::default()
+    };
     let (sip, events) = transport::start(&vault, reader, sip, Arc::new(move |ip| known.admit(ip)))?;
     // Calls and conferences live on the SIP worker's thread, so that an INVITE makes no hop between threads.
     let signalling = sip.runtime().clone();

@@ -129,6 +129,9 @@ impl Check<'_> {
             }
         }
         self.range("sip.max_calls", &config.sip.max_calls, 1..=100_000);
+        if *config.sip.session_expires.get_ref() != 0 {
+            self.range("sip.session_expires", &config.sip.session_expires, 90..=86_400);
+        }
         self.range("media.shards", &config.media.shards, 0..=64);
         self.range("conferences.capacity", &config.conferences.capacity, 1..=10_000);
         if let Err(e) = ports(config.media.ports.get_ref()) {
@@ -162,6 +165,7 @@ impl Check<'_> {
                 );
             }
             names.push(name);
+            self.trunk(trunk);
             if trunk.from.get_ref().is_empty() {
                 self.wrong(
                     trunk.from.span(),
@@ -218,6 +222,61 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
+    fn trunk(&mut self, trunk: &super::Trunk) {
+        for (key, login) in [("auth", &trunk.auth), ("login", &trunk.login)] {
+            let Some(login) = login else { continue };
+            let user = login.user.get_ref();
+            if user.is_empty()
+                || user.len() > 128
+                || user.chars().any(|c| c.is_control() || matches!(c, '"' | '\\'))
+            {
+                let what = format!("`{key}.user` is not usable, expected 1 to 128 characters without quotes");
+                self.wrong(login.user.span(), what);
+            }
+            match std::fs::metadata(login.password_file.get_ref()) {
+                Ok(file) if file.len() > 4096 => {
+                    self.wrong(
+                        login.password_file.span(),
+                        format!("`{key}.password_file` is larger than 4096 bytes"),
+                    );
+                }
+                Ok(_) => {}
+                Err(e) => {
+                    self.wrong(
+                        login.password_file.span(),
+                        format!("`{key}.password_file` cannot be read: {e}"),
+                    );
+                }
+            }
+        }
+        let limits = &trunk.limits;
+        let bounds = [
+            ("limits.calls", &limits.calls, 1..=100_000),
+            ("limits.calls_per_second", &limits.calls_per_second, 1..=100_000),
+            ("limits.burst", &limits.burst, 1..=100_000),
+            ("numbers.last_digits", &trunk.numbers.last_digits, 2..=15),
+        ];
+        for (name, value, allowed) in bounds {
+            if let Some(value) = value {
+                self.range(name, value, allowed);
+            }
+        }
+        for (name, value) in trunk.numbers.digits() {
+            let Some(value) = value else { continue };
+            let text = value.get_ref();
+            if !(1..=4).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit()) {
+                self.wrong(value.span(), format!("`numbers.{name}` is not usable, expected 1 to 4 digits"));
+            }
+        }
+        if let Some(host) = &trunk.contact_host {
+            let text = host.get_ref();
+            let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            if text.len() > 253 || !text.contains('.') || !text.split('.').all(label) {
+                self.wrong(host.span(), "`contact_host` is no host name, expected as sbc.example.com");
+            }
+        }
+    }
+
     fn codes(&mut self, codes: &super::Codes) {
         let all: Vec<_> = codes.all().into_iter().filter(|(_, code)| !code.get_ref().is_empty()).collect();
         for (place, (name, code)) in all.iter().enumerate() {

@@ -1,9 +1,11 @@
 //! The configuration file (TOML): its shape, and every fault with its line.
 
 mod check;
+mod trunk;
 
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
+pub use trunk::{Limits, Login, Numbers, Trunk};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
 use ipnet::IpNet;
@@ -73,6 +75,13 @@ pub struct Sip {
     /// Calls at once, 1 to 100,000.
     #[serde(default = "max_calls")]
     pub max_calls: Spanned<usize>,
+    /// A session that is not refreshed is over after so many seconds (RFC 4028): 90 to 86,400, or 0: only where a peer asks for it.
+    #[serde(default = "session_expires")]
+    pub session_expires: Spanned<usize>,
+}
+
+fn session_expires() -> Spanned<usize> {
+    Spanned::new(0..0, 1800)
 }
 
 fn max_calls() -> Spanned<usize> {
@@ -313,26 +322,6 @@ impl TryFrom<String> for Network {
             .map(Self)
             .map_err(|_| format!("`{text}` is no network, expected ADDRESS/LENGTH as 192.0.2.0/24"))
     }
-}
-
-/// `[[trunk]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trunk {
-    /// Its name in logs and metrics.
-    pub name: Spanned<String>,
-    /// Networks from which it sends.
-    pub from: Spanned<Vec<Network>>,
-    /// Whether its identity headers are believed (RFC 3325).
-    #[serde(default)]
-    pub trusted: bool,
-    /// What its callers withhold unless they share it themselves or ask for `Privacy: none`.
-    #[serde(default)]
-    pub withhold: Withhold,
-    /// Whether its callers get their personal link in the answer to their INVITE (`Call-Info`): for trunks to people's own telephones, for
-    /// whoever reads the answer on its way can open the page.
-    #[serde(default)]
-    pub personal_link: bool,
 }
 
 /// Values that are withheld: `["name", "number", "profile"]`.

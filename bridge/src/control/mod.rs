@@ -5,7 +5,7 @@ use crate::routing::Routing;
 use dashmap::DashMap;
 use media::RoomId;
 use media::engine::Events;
-use sip_stack::endpoint::{Event, Invite};
+use sip_stack::endpoint::{Event, Invite, Subscribe, SubscriptionId};
 use sip_stack::message::ReplyExtras;
 use sip_stack::transport::Command;
 use sip_stack::{CallId, Dialled, Target};
@@ -69,7 +69,8 @@ pub async fn run(
     mut events: mpsc::UnboundedReceiver<Event>,
 ) {
     let (idle, mut idle_in) = mpsc::unbounded_channel();
-    let mut control = Control { house, routing, registry, idle, calls: HashMap::new(), next_room: 1 };
+    let (calls, subscriptions) = (HashMap::new(), HashMap::new());
+    let mut control = Control { house, routing, registry, idle, calls, subscriptions, next_room: 1 };
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -112,6 +113,7 @@ struct Control {
     registry: Arc<Registry>,
     idle: mpsc::UnboundedSender<Idle>,
     calls: HashMap<CallId, mpsc::Sender<ToFocus>>,
+    subscriptions: HashMap<SubscriptionId, mpsc::Sender<ToFocus>>,
     next_room: u64,
 }
 
@@ -122,13 +124,35 @@ impl Control {
             Event::Reinvite { call, offer } => (call, ToFocus::Reinvite(call, offer)),
             Event::Digit { call, key } => (call, ToFocus::Digit(call, key)),
             Event::Acked { call, answer } => (call, ToFocus::Acked(call, answer)),
-            Event::Ended { call, cause } => {
+            Event::Ended { call, cause, .. } => {
                 let Some(inbox) = self.calls.remove(&call) else { return };
                 let _ = inbox.send(ToFocus::Ended(call, cause)).await;
                 return;
             }
-            // The bridge makes no calls.
-            Event::Progress { .. } | Event::Answered { .. } => return,
+            Event::EarlyAnswer { call, answer } => (call, ToFocus::Acked(call, Some(answer))),
+            Event::Refer { call, refer, .. } => {
+                let _ = self.house.sip.tell(Command::Referred(call, refer, Err(603)));
+                return;
+            }
+            Event::Subscribe(subscribe) => return self.subscribe(*subscribe).await,
+            Event::Notified(id) => {
+                if let Some(inbox) = self.subscriptions.get(&id) {
+                    let _ = inbox.send(ToFocus::Notified(id)).await;
+                }
+                return;
+            }
+            Event::Unsubscribed(id) => {
+                if let Some(inbox) = self.subscriptions.remove(&id) {
+                    let _ = inbox.send(ToFocus::Unsubscribed(id)).await;
+                }
+                return;
+            }
+            // The bridge makes no calls and changes none.
+            Event::Progress { .. }
+            | Event::Answered { .. }
+            | Event::Modified { .. }
+            | Event::NotModified { .. }
+            | Event::Pong { .. } => return,
         };
         if let Some(inbox) = self.calls.get(&call) {
             // A focus that has ended has no calls.
@@ -170,6 +194,23 @@ impl Control {
         let _ = inbox.send(ToFocus::Join(invite, None)).await;
     }
 
+    /// Somebody wants to be told of a conference's state: of one that there is, and only where the trunk may.
+    async fn subscribe(&mut self, subscribe: Subscribe) {
+        let Subscribe { subscription, flow, target } = subscribe;
+        let known = self.subscriptions.get(&subscription).cloned();
+        let inbox = known.or_else(|| self.registry.find(&self.routing.find(target)?.id));
+        let status = match inbox {
+            _ if !self.house.trunks.gives_events(flow.remote.ip()) => 403,
+            None => 404,
+            Some(inbox) => {
+                self.subscriptions.insert(subscription, inbox.clone());
+                let _ = inbox.send(ToFocus::Subscribe(subscription, flow)).await;
+                return;
+            }
+        };
+        let _ = self.house.sip.tell(Command::Subscribed(subscription, Err(status)));
+    }
+
     /// Somebody listens without being seen. A number that is not good is one that is not ours.
     async fn listen(&mut self, invite: Box<Invite>, number: Dialled) {
         let call = invite.call;
@@ -202,6 +243,7 @@ impl Control {
         if let Some((_, entry)) = ended {
             self.registry.by_room.remove(&entry.room);
             self.calls.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
+            self.subscriptions.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
         }
     }
 

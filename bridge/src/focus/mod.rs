@@ -5,6 +5,7 @@ mod codes;
 mod own;
 mod quality;
 mod session;
+mod subscribers;
 
 pub use codes::{Act, Codes};
 
@@ -22,8 +23,9 @@ use media::rtcp::Session as Rtcp;
 use media::{Engine, LegId, Prompt, RoomId};
 use own::Owned;
 use quality::Meter;
-use sip_stack::endpoint::Invite;
-use sip_stack::message::{LinkToken, ReplyExtras};
+use sip_stack::dialog::Flow;
+use sip_stack::endpoint::{Invite, SubscriptionId};
+use sip_stack::message::{LinkToken, Options, ReplyExtras};
 use sip_stack::sdp::{self, Capabilities, LocalAudio, Session};
 use sip_stack::transport::{Command, Handle};
 use sip_stack::{CallId, Caller, Cause, Shown};
@@ -31,6 +33,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
+use subscribers::Subscriber;
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages waiting for a focus at most.
@@ -131,6 +134,12 @@ pub enum ToFocus {
         /// The values, sealed for the key outside.
         reply: oneshot::Sender<Result<LegalValues, LegalError>>,
     },
+    /// Somebody subscribes to the conference's state by SIP, or does so anew.
+    Subscribe(SubscriptionId, Flow),
+    /// A subscriber took what it was told.
+    Notified(SubscriptionId),
+    /// A subscription is over.
+    Unsubscribed(SubscriptionId),
     /// All calls end: the house is being closed.
     HangUp,
 }
@@ -166,7 +175,8 @@ pub fn start(
     house.engine.open(room, plan.capacity)?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let roster = Roster::new(plan.id.clone(), plan.capacity, keys, house.audit.clone());
-    let focus = Focus { house, room, plan, roster, legs: HashMap::new(), joins: 0, watched: false };
+    let (legs, subscribers) = (HashMap::new(), Vec::new());
+    let focus = Focus { house, room, plan, roster, legs, subscribers, joins: 0, watched: false };
     tokio::spawn(focus.run(messages, idle));
     Ok(inbox)
 }
@@ -209,6 +219,7 @@ struct Focus {
     plan: Plan,
     roster: Roster,
     legs: HashMap<CallId, Leg>,
+    subscribers: Vec<Subscriber>,
     joins: u64,
     watched: bool,
 }
@@ -217,11 +228,17 @@ impl Focus {
     async fn run(mut self, mut messages: mpsc::Receiver<ToFocus>, idle: mpsc::UnboundedSender<Idle>) {
         loop {
             let may_end = self.plan.adhoc && self.legs.is_empty();
+            let telling = self.next_telling();
             tokio::select! {
                 message = messages.recv() => match message {
-                    Some(message) => self.take(message),
+                    Some(message) => {
+                        self.take(message);
+                        self.tell_subscribers();
+                    }
                     None => break,
                 },
+                () = async { tokio::time::sleep_until(telling.unwrap_or_else(tokio::time::Instant::now)).await },
+                    if telling.is_some() => self.tell_subscribers(),
                 () = tokio::time::sleep(LINGER), if may_end => {
                     // Control closes the inbox unless a call is on its way.
                     if idle.send(Idle { room: self.room, joins: self.joins }).is_err() {
@@ -231,6 +248,7 @@ impl Focus {
             }
         }
         self.roster.end();
+        self.end_subscriptions();
         self.house.engine.close(self.room);
     }
 
@@ -263,6 +281,9 @@ impl Focus {
                 }
                 drop(reply.send(call.and_then(|_| self.roster.me(&participant))));
             }
+            ToFocus::Subscribe(id, flow) => self.subscribe(id, flow),
+            ToFocus::Notified(id) => self.notified(id),
+            ToFocus::Unsubscribed(id) => self.unsubscribed(id),
             ToFocus::HangUp => {
                 let calls: Vec<_> = self.legs.keys().copied().collect();
                 for call in calls {
@@ -359,6 +380,10 @@ impl Focus {
             self.house.links.add_link(now, &self.plan.id, &leg.participant, &token.to_string())
         });
         self.legs.insert(call, leg);
+        // Who requires reliable provisional responses (an IMS, say) expects one (RFC 3262 §3); the answer follows its PRACK.
+        if invite.extensions.required.has(Options::REL100) {
+            self.tell(Command::Progress(call, 183, Some((rtp, audio))));
+        }
         self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
     }
 

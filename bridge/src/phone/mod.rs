@@ -121,7 +121,10 @@ impl UserAgent {
         let listen = vec![(Protocol::Udp, address), (Protocol::Tcp, address)];
         let config = transport::Config { listen, ..Default::default() };
         // It asked to be answered, so it listens to everybody.
-        let admit = |_| Some(transport::Admission { trusted: false, withhold: Default::default() });
+        let admit = |_| {
+            let trunk = Default::default();
+            Some(transport::Admission { trunk, trusted: false, withhold: Default::default() })
+        };
         let (handle, mut events) = transport::start(vault, reader, config, Arc::new(admit))?;
         let calls = Calls::default();
         let (routes, busy) = (calls.clone(), handle.clone());
@@ -139,7 +142,19 @@ impl UserAgent {
                     | Event::Digit { call, .. }
                     | Event::Acked { call, .. }
                     | Event::Progress { call, .. }
+                    | Event::EarlyAnswer { call, .. }
+                    | Event::Modified { call, .. }
+                    | Event::NotModified { call, .. }
                     | Event::Answered { call, .. } => (*call, false),
+                    Event::Refer { call, refer, .. } => {
+                        let _ = busy.tell(Command::Referred(*call, *refer, Err(603)));
+                        continue;
+                    }
+                    Event::Subscribe(subscribe) => {
+                        let _ = busy.tell(Command::Subscribed(subscribe.subscription, Err(403)));
+                        continue;
+                    }
+                    Event::Notified(_) | Event::Unsubscribed(_) | Event::Pong { .. } => continue,
                 };
                 let mut routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
                 match routes.entry(call).or_insert_with(|| Route::Early(Vec::new())) {
@@ -185,6 +200,10 @@ impl UserAgent {
             rtp,
             audio: offer,
             privacy_id: caller.privacy_id,
+            trunk: Default::default(),
+            credentials: None,
+            redirects: 0,
+            silence: None,
             made,
         };
         let (route, events) = mpsc::unbounded_channel();

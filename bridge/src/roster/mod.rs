@@ -3,8 +3,10 @@
 //! A participant is a pseudonym; what is known of the caller lies sealed beside the row, and [`crate::disclosure`] alone says what
 //! of it a viewer sees. Each viewer has a feed of their own, which all their sockets share.
 
+mod package;
 mod view;
 
+pub use package::Package;
 pub use view::{Follow, Missed, Text};
 use view::{Me, Message, SeenRow, View, write};
 
@@ -140,6 +142,8 @@ pub struct Roster {
     started_at: String,
     rows: Vec<Row>,
     seq: u64,
+    /// Changes of who is there, in which state and whether muted.
+    changes: u64,
     guests: u64,
     /// Who listened without being seen: counted apart, so that no number among the guests is missing.
     listeners: u64,
@@ -161,6 +165,7 @@ impl Roster {
             started_at: now(),
             rows: Vec::new(),
             seq: 0,
+            changes: 0,
             guests: 0,
             listeners: 0,
             views: Vec::new(),
@@ -277,6 +282,7 @@ impl Roster {
         };
         let id = public.id.clone();
         let mut row = Row { public, identity, receipts: VecDeque::new() };
+        self.changes += 1;
         self.tell(Kind::Joined, &mut row, None);
         self.rows.push(row);
         id
@@ -287,6 +293,8 @@ impl Roster {
         let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return false };
         let before = self.rows[place].public.clone();
         change(&mut self.rows[place].public);
+        let after = &self.rows[place].public;
+        self.changes += u64::from((after.state, after.muted) != (before.state, before.muted));
         if self.rows[place].public != before {
             self.tell_row(kind, place, Some(&before));
         }
@@ -335,6 +343,7 @@ impl Roster {
     pub fn leave(&mut self, id: &str) {
         let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return };
         let mut row = self.rows.remove(place);
+        self.changes += 1;
         row.public.state = State::Left;
         row.public.speaking = false;
         self.tell(Kind::Left, &mut row, None);

@@ -17,21 +17,21 @@ impl Follow {
     }
 }
 
-struct House {
-    vault: vault::Vault,
-    roster: Roster,
+pub(super) struct House {
+    pub(super) vault: vault::Vault,
+    pub(super) roster: Roster,
     folder: std::path::PathBuf,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("sotto-roster-{:016x}", rand::random::<u64>()));
         let (vault, audit) = (vault(), Audit::open(&folder).unwrap());
         let roster = Roster::new("confx".into(), 10, vault.keyring().unwrap(), audit);
         Self { vault, roster, folder }
     }
 
-    fn join(&mut self, name: Shown, number: Shown) -> String {
+    pub(super) fn join(&mut self, name: Shown, number: Shown) -> String {
         let identity = ada(&self.vault, self.roster.keys(), name, number);
         self.roster.join(identity)
     }

@@ -70,7 +70,7 @@ impl Routing {
             Target::AdHoc(name) if self.plans.iter().all(|p| p.id != name.as_str()) => {
                 Some(Plan { id: name.as_str().to_owned(), ..self.usual.clone() })
             }
-            Target::AdHoc(_) | Target::Listen(_) | Target::Unknown => None,
+            Target::AdHoc(_) | Target::Listen(_) | Target::Ambiguous | Target::Unknown => None,
         }
     }
 }

@@ -92,6 +92,17 @@ impl Collector for Source {
             ("sotto_sip_requests", "SIP requests read", &sip.requests),
             ("sotto_sip_repeats", "SIP requests that were retransmissions", &sip.repeats),
             ("sotto_sip_refused", "SIP requests answered with 4xx to 6xx", &sip.refused),
+            (
+                "sotto_sip_unauthorised",
+                "SIP requests whose credentials were missing or wrong",
+                &sip.unauthorised,
+            ),
+            (
+                "sotto_sip_locked_out",
+                "SIP requests of sources that guessed passwords: dropped",
+                &sip.locked_out,
+            ),
+            ("sotto_sip_over_limit", "INVITEs beyond their trunk's limits: 503", &sip.over_limit),
             ("sotto_calls_routed", "Calls handed to a conference", &self.registry.routed),
             (
                 "sotto_calls_unknown_number",

@@ -1,8 +1,13 @@
 //! Which source addresses are carriers of ours. Everybody else is met with silence.
 
 use crate::config;
+use anyhow::Context;
 use ipnet::IpNet;
+use sip_stack::message::Reader;
+use sip_stack::message::auth::Credentials;
 use sip_stack::transport::Admission;
+use sip_stack::{TrunkId, TrunkRules};
+use std::io::Read;
 use std::net::IpAddr;
 
 /// All trunks, by source network.
@@ -16,6 +21,7 @@ pub struct Trunks {
 struct Known {
     admission: Admission,
     links: bool,
+    events: bool,
 }
 
 impl Trunks {
@@ -23,10 +29,13 @@ impl Trunks {
     pub fn new(trunks: &[config::Trunk]) -> Self {
         let mut networks: Vec<_> = trunks
             .iter()
+            .enumerate()
             .flat_map(|t| {
-                t.from.get_ref().iter().map(|n| {
-                    let admission = Admission { trusted: t.trusted, withhold: t.withhold.into() };
-                    (n.0, Known { admission, links: t.personal_link })
+                let (place, t) = t;
+                t.from.get_ref().iter().map(move |n| {
+                    let trunk = TrunkId(place as u16);
+                    let admission = Admission { trunk, trusted: t.trusted, withhold: t.withhold.into() };
+                    (n.0, Known { admission, links: t.personal_link, events: t.conference_events })
                 })
             })
             .collect();
@@ -44,11 +53,63 @@ impl Trunks {
         self.find(source).is_some_and(|known| known.links)
     }
 
+    /// Whether who is there may subscribe to conferences' states.
+    pub fn gives_events(&self, source: IpAddr) -> bool {
+        self.find(source).is_some_and(|known| known.events)
+    }
+
     fn find(&self, source: IpAddr) -> Option<Known> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
         let source = source.to_canonical();
         self.networks.iter().find(|(network, _)| network.contains(&source)).map(|(_, known)| *known)
     }
+}
+
+/// What holds for each trunk's messages. Passwords are read straight into protected memory and sealed there.
+///
+/// # Errors
+/// A file cannot be read, or no protected memory could be had.
+pub fn rules(
+    vault: &vault::Vault,
+    reader: &Reader,
+    trunks: &[config::Trunk],
+) -> anyhow::Result<Vec<TrunkRules>> {
+    let mut region = vault.region()?;
+    let mut seal = |login: &Option<config::Login>| -> anyhow::Result<Option<Credentials>> {
+        let Some(login) = login else { return Ok(None) };
+        let file = login.password_file.get_ref();
+        let subject = reader.next_subject();
+        region
+            .receive(|buffer| {
+                // Not `read`, which may stop early; the file was seen to be small.
+                let mut file = std::fs::File::open(file)?;
+                let mut filled = 0;
+                loop {
+                    match file.read(&mut buffer[filled..])? {
+                        0 => return Ok((filled, ())),
+                        n => filled += n,
+                    }
+                }
+            })
+            .with_context(|| format!("{}", file.display()))?;
+        let user = login.user.get_ref().as_bytes();
+        let sealed = region.run(|i| {
+            let end = i.rx.iter().position(|b| b"\r\n".contains(b)).unwrap_or(i.rx.len());
+            Credentials::seal(i.secrets, reader.ring(), subject, user, &i.rx[..end])
+        })?;
+        Ok(Some(sealed))
+    };
+    let rules = |t: &config::Trunk| {
+        Ok(TrunkRules {
+            numbering: t.numbers.of_trunk(),
+            requires: seal(&t.auth)?,
+            offers: seal(&t.login)?,
+            contact_host: t.contact_host.as_ref().map(|h| h.get_ref().clone()),
+            refer: t.transfer,
+            asserts: false,
+        })
+    };
+    trunks.iter().map(rules).collect()
 }
 
 #[cfg(test)]

@@ -3,12 +3,20 @@
 //! [`Endpoint::receive`], [`Endpoint::poll_transmit`], [`Endpoint::poll_event`], [`Endpoint::poll_timeout`]; the rest are the user's wishes. It
 //! owns no socket, no task and no clock, and no readable text.
 
+mod guard;
+mod provisional;
+mod session;
+mod subscription;
 mod timers;
 mod uac;
 mod uas;
 
 use crate::dialog::{Call, Flow, State};
-use crate::message::{Caller, Digit, Incoming, Method, Reply, ReplyExtras, Target, Wire, WireRequest};
+use crate::message::compose::{Contact, Headers};
+use crate::message::{
+    Caller, Digit, Extensions, Incoming, Method, Reason, ReferTo, Reply, ReplyExtras, Target, Wire,
+    WireRequest,
+};
 use crate::sdp::Session;
 use crate::transaction::{Actions, ClientInvite, ClientOther, Input, ServerInvite, ServerOther, Times};
 use std::collections::{HashMap, VecDeque};
@@ -18,7 +26,10 @@ use std::time::Instant;
 use timers::{Key, Timers};
 use vault::{Index, IndexMap, Sealed, SignallingText};
 
-pub use uac::Outgoing;
+pub use guard::TrunkLimits;
+pub use session::SessionPolicy;
+pub use subscription::SubscriptionId;
+pub use uac::{Outgoing, PingId};
 
 /// A call of this endpoint. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +40,7 @@ pub struct CallId(pub u64);
 pub enum Event {
     /// Somebody calls. Answer with [`Endpoint::progress`], [`Endpoint::accept`] or [`Endpoint::reject`].
     Invite(Box<Invite>),
-    /// The peer wants to change the session. Answer with [`Endpoint::accept`] or [`Endpoint::reject`].
+    /// The peer wants to change the session, by re-INVITE or UPDATE. Answer with [`Endpoint::accept`] or [`Endpoint::reject`].
     Reinvite {
         /// The call.
         call: CallId,
@@ -43,6 +54,51 @@ pub enum Event {
         /// The answer.
         answer: Option<Session>,
     },
+    /// The peer answered our offer before the call was answered, in the acknowledgement of a reliable provisional response.
+    EarlyAnswer {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Session,
+    },
+    /// The peer answered the offer of [`Endpoint::modify`].
+    Modified {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Session,
+    },
+    /// The peer refused what [`Endpoint::modify`] offered; the session is as it was.
+    NotModified {
+        /// The call.
+        call: CallId,
+        /// Its status.
+        status: u16,
+    },
+    /// The peer wants us to call somebody else in its place. Answer with [`Endpoint::referred`].
+    Refer {
+        /// The call.
+        call: CallId,
+        /// Which REFER of it.
+        refer: u32,
+        /// Number under which its address is sealed.
+        subject: u64,
+        /// Whom.
+        to: Box<ReferTo>,
+    },
+    /// Somebody wants to be told of a conference's state. Answer with [`Endpoint::subscribed`].
+    Subscribe(Box<Subscribe>),
+    /// A subscriber was told; the next change may be.
+    Notified(SubscriptionId),
+    /// A subscription is over.
+    Unsubscribed(SubscriptionId),
+    /// What became of a [`Endpoint::ping`].
+    Pong {
+        /// Which.
+        ping: PingId,
+        /// Status of the answer; `None`: there was none.
+        status: Option<u16>,
+    },
     /// A caller pressed a key, and their phone tells of it by INFO.
     Digit {
         /// The call.
@@ -54,8 +110,10 @@ pub enum Event {
     Progress {
         /// The call.
         call: CallId,
-        /// Status, 180..=199.
+        /// Status, 101..=199.
         status: u16,
+        /// An answer to our offer that came with it: early media.
+        answer: Option<Session>,
     },
     /// A call of ours was answered.
     Answered {
@@ -70,7 +128,22 @@ pub enum Event {
         call: CallId,
         /// Why.
         cause: Cause,
+        /// What the peer says of it (RFC 3326).
+        reason: Reason,
+        /// When a peer that refused may be tried again, s.
+        retry_after: Option<u32>,
     },
+}
+
+/// A subscription that somebody asks for.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// It.
+    pub subscription: SubscriptionId,
+    /// The packet's flow.
+    pub flow: Flow,
+    /// What it is to.
+    pub target: Target,
 }
 
 /// A new call.
@@ -90,6 +163,12 @@ pub struct Invite {
     pub subject: u64,
     /// Who calls.
     pub caller: Option<Caller>,
+    /// The packet's flow.
+    pub flow: Flow,
+    /// What extensions say.
+    pub extensions: Extensions,
+    /// The call that this one takes the place of (RFC 3891).
+    pub replaces: Option<CallId>,
 }
 
 /// Why a call ended.
@@ -108,6 +187,8 @@ pub enum Cause {
     TimedOut,
     /// The answer could not be used.
     NotAcceptable,
+    /// The session was not refreshed in its time (RFC 4028).
+    Expired,
     /// The user refused it or hung up.
     Local,
 }
@@ -121,13 +202,24 @@ pub struct Limits {
     pub unanswered: usize,
     /// Server transactions at once; beyond, 503 without state.
     pub transactions: usize,
+    /// Subscriptions at once; beyond, 503.
+    pub subscriptions: usize,
     /// Seconds in Retry-After.
     pub retry_after: u32,
+    /// How long sessions last without a refresh.
+    pub sessions: SessionPolicy,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 20_000, unanswered: 2_000, transactions: 200_000, retry_after: 5 }
+        Self {
+            calls: 20_000,
+            unanswered: 2_000,
+            transactions: 200_000,
+            subscriptions: 1_000,
+            retry_after: 5,
+            sessions: SessionPolicy::default(),
+        }
     }
 }
 
@@ -153,6 +245,12 @@ pub struct Counts {
     pub refused: u64,
     /// Responses that matched nothing.
     pub strays: u64,
+    /// Requests whose credentials were missing or wrong.
+    pub unauthorised: u64,
+    /// Requests of sources that were wrong too often: dropped.
+    pub locked_out: u64,
+    /// INVITEs beyond their trunk's limits.
+    pub over_limit: u64,
 }
 
 #[derive(Debug)]
@@ -173,6 +271,14 @@ struct ServerTransaction {
     cseq: u32,
     call: Option<CallId>,
     reply: Option<Reply>,
+    refers: bool,
+}
+
+impl ServerTransaction {
+    /// Whether it is a REFER that waits for the user's word.
+    fn refers(&self) -> bool {
+        self.refers && self.reply.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -186,8 +292,25 @@ struct ClientTransaction {
     machine: ClientMachine,
     flow: Flow,
     request: WireRequest,
-    call: CallId,
+    owner: Owner,
     ack: Option<WireRequest>,
+    /// Nobody waits for it any more: a late answer is cancelled or hung up.
+    abandoned: bool,
+}
+
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Call(CallId),
+    Subscription(SubscriptionId),
+    Ping(PingId),
+}
+
+/// How a client transaction ended that is no INVITE's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Status(u16),
+    TimedOut,
 }
 
 /// See the module's text.
@@ -197,7 +320,10 @@ pub struct Endpoint {
     limits: Limits,
     available: bool,
     next_call: u64,
+    next_ping: u64,
     unanswered: usize,
+    guard: guard::Guard,
+    subscriptions: HashMap<SubscriptionId, Box<subscription::Subscription>>,
     calls: HashMap<CallId, Box<Call>>,
     tags: HashMap<u64, CallId>,
     server: IndexMap<Box<ServerTransaction>>,
@@ -217,7 +343,10 @@ impl Endpoint {
             limits,
             available: true,
             next_call: 1,
+            next_ping: 1,
             unanswered: 0,
+            guard: guard::Guard::default(),
+            subscriptions: HashMap::new(),
             calls: HashMap::new(),
             tags: HashMap::new(),
             server: IndexMap::default(),
@@ -242,7 +371,7 @@ impl Endpoint {
                 self.response(now, flow, *response);
             }
             // RFC 5626 §4.4.1: only on streams.
-            Incoming::KeepAlive if flow.reliable => {
+            Incoming::KeepAlive if flow.protocol.is_reliable() => {
                 self.transmits.push_back(Transmit { flow, wire: Wire::Pong });
             }
             Incoming::KeepAlive => {}
@@ -273,6 +402,11 @@ impl Endpoint {
                     self.drive_client(now, (branch, cancel), Input::Fired(timer));
                 }
                 Key::Repeat(call) => self.repeat(now, call),
+                Key::Reliable(call, rseq) => self.repeat_reliable(now, call, rseq),
+                Key::Session(call, generation) => self.session_due(now, call, generation),
+                Key::Retry(call) => self.retry_change(now, call),
+                Key::Silence(call, branch) => self.silence(call, branch),
+                Key::Subscription(id) => self.finish_subscription(now, id, "timeout"),
             }
         }
         self.shrink();
@@ -295,7 +429,18 @@ impl Endpoint {
 
     /// Whether a call came over this stream and lasts.
     pub fn uses(&self, connection: u64) -> bool {
-        self.calls.values().any(|c| c.flow.reliable && c.flow.connection == connection)
+        let over = |f: &Flow| f.protocol.is_reliable() && f.connection == connection;
+        self.calls.values().any(|c| over(&c.flow)) || self.subscriptions.values().any(|s| over(&s.flow))
+    }
+
+    /// Trunks' limits, by [`TrunkId`](crate::TrunkId).
+    pub fn limit_trunks(&mut self, limits: &[TrunkLimits]) {
+        self.guard.limit_trunks(limits);
+    }
+
+    /// Calls of a trunk now.
+    pub fn calls_of(&self, trunk: crate::TrunkId) -> usize {
+        self.guard.calls_of(trunk)
     }
 
     /// A stream broke or could not be made: what waits for an answer on it has failed.
@@ -304,6 +449,9 @@ impl Endpoint {
         let keys: Vec<_> = self.client.iter().filter(|(_, t)| same(&t.flow)).map(|(k, _)| *k).collect();
         for key in keys {
             self.drive_client(now, key, Input::TransportFailed);
+        }
+        for call in self.calls.values_mut().filter(|c| c.flow.protocol.is_reliable() && same(&c.flow)) {
+            call.stream_gone();
         }
     }
 
@@ -352,7 +500,7 @@ impl Endpoint {
             ClientMachine::Invite(m) => m.on(input, &self.times),
             ClientMachine::Other(m) => m.on(input, &self.times),
         };
-        let call = transaction.call;
+        let owner = transaction.owner;
         let method = transaction.request.method;
         let wires = [
             actions.send.then(|| transaction.request.clone()),
@@ -367,7 +515,7 @@ impl Endpoint {
         if actions.done {
             self.client.remove(&key);
             if actions.timed_out {
-                self.request_timed_out(call, method);
+                self.request_timed_out(now, owner, method, key.0);
             }
         }
         actions
@@ -375,18 +523,17 @@ impl Endpoint {
 
     /// Sends a response in a server transaction.
     fn respond(&mut self, now: Instant, index: Index, status: u16, extras: ReplyExtras) {
-        self.respond_with(now, index, status, extras, None, None);
+        self.respond_with(now, index, status, extras, Dress::default());
     }
 
-    fn respond_with(
-        &mut self,
-        now: Instant,
-        index: Index,
-        status: u16,
-        extras: ReplyExtras,
-        contact: Option<SocketAddr>,
-        body: Option<(crate::sdp::Local, Option<Arc<Sealed<SignallingText>>>)>,
-    ) {
+    /// A refusal with headers of extensions.
+    fn refuse(&mut self, now: Instant, index: Index, status: u16, headers: Headers) {
+        let dress = Dress { headers: Some(Box::new(headers)), ..Dress::default() };
+        self.respond_with(now, index, status, ReplyExtras::default(), dress);
+    }
+
+    fn respond_with(&mut self, now: Instant, index: Index, status: u16, extras: ReplyExtras, dress: Dress) {
+        let Dress { contact, body, headers } = dress;
         let Some(transaction) = self.server.get_mut(&index) else { return };
         if status >= 400 {
             self.counts.refused += 1;
@@ -400,14 +547,21 @@ impl Endpoint {
             contact,
             body,
             extras,
+            headers,
         });
         self.drive_server(now, index, Input::Status(status));
     }
 
-    fn new_call(&mut self, call: Call) -> CallId {
-        let id = CallId(self.next_call);
+    /// The number of the next call.
+    fn next_call_id(&mut self) -> CallId {
         self.next_call += 1;
+        CallId(self.next_call - 1)
+    }
+
+    fn new_call(&mut self, call: Call) -> CallId {
+        let id = self.next_call_id();
         self.unanswered += usize::from(waits(&call));
+        self.guard.began(call.flow.trunk);
         self.tags.insert(call.local_tag, id);
         self.calls.insert(id, Box::new(call));
         id
@@ -417,13 +571,35 @@ impl Endpoint {
         let call = self.calls.remove(&id)?;
         self.tags.remove(&call.local_tag);
         self.unanswered -= usize::from(waits(&call));
+        self.guard.ended(call.flow.trunk);
+        if let Some(timer) = call.timer {
+            self.timers.remove_long(timer.due, Key::Session(id, timer.generation));
+        }
         Some(call)
     }
 
     fn end(&mut self, id: CallId, cause: Cause) -> Option<Box<Call>> {
+        self.end_with(id, cause, Reason::default(), None)
+    }
+
+    fn end_with(
+        &mut self,
+        id: CallId,
+        cause: Cause,
+        reason: Reason,
+        retry_after: Option<u32>,
+    ) -> Option<Box<Call>> {
         let call = self.forget(id)?;
-        self.events.push_back(Event::Ended { call: id, cause });
+        self.events.push_back(Event::Ended { call: id, cause, reason, retry_after });
         Some(call)
+    }
+
+    /// Ends an answered call that cannot go on: tells the user, and the peer by BYE with the reason.
+    fn break_off(&mut self, now: Instant, id: CallId, cause: Cause, reason: Reason) {
+        if let Some(call) = self.end(id, cause) {
+            self.abandon_pending(now, &call);
+            self.bye(now, id, call, reason);
+        }
     }
 
     /// Ends a call on the user's wish: BYE, CANCEL or a refusal, whatever its state needs. [`Event::Ended`] follows when it is
@@ -434,42 +610,60 @@ impl Endpoint {
             (crate::dialog::Role::Client, State::Early) => self.cancel(now, id),
             (_, State::Early) => self.reject(now, id, 480, ReplyExtras::default()),
             (_, State::Answered) => call.bye_when_acked = true,
-            (_, State::Confirmed) => {
-                if let Some(call) = self.end(id, Cause::Local) {
-                    self.abandon_pending(now, &call);
-                    self.bye(now, id, call);
-                }
-            }
+            (_, State::Confirmed) => self.break_off(now, id, Cause::Local, Reason::default()),
         }
     }
 
-    /// A re-INVITE that waits when the call ends gets its final response.
+    /// A re-INVITE or UPDATE that waits when the call ends gets its final response.
     fn abandon_pending(&mut self, now: Instant, call: &Call) {
-        if let Some(index) = call.pending {
+        for index in [call.pending, call.update].into_iter().flatten() {
             self.respond(now, index, 487, ReplyExtras::default());
         }
     }
 
     /// Sends BYE for a call that is forgotten already.
-    fn bye(&mut self, now: Instant, id: CallId, mut call: Box<Call>) {
-        let Some(text) = call.text.take() else { return };
-        let flow = call.next_flow();
-        let request = WireRequest {
-            subject: text.subject,
-            dialog: text.text,
-            method: Method::Bye,
-            cseq: call.local_cseq + 1,
-            branch: rand::random(),
-            local_tag: text.tag,
-            remote: None,
-            body: None,
-            privacy_id: false,
+    fn bye(&mut self, now: Instant, id: CallId, mut call: Box<Call>, reason: Reason) {
+        let Some(mut request) = request_in(&mut call, Method::Bye) else { return };
+        if reason != Reason::default() {
+            request.headers().reason = reason;
+        }
+        self.send_request(now, Owner::Call(id), call.next_flow(), request);
+    }
+
+    /// Begins a client transaction.
+    fn send_request(&mut self, now: Instant, owner: Owner, flow: Flow, request: WireRequest) {
+        let reliable = flow.protocol.is_reliable();
+        let machine = match request.method {
+            Method::Invite => ClientMachine::Invite(ClientInvite::new(reliable)),
+            _ => ClientMachine::Other(ClientOther::new(reliable)),
         };
-        let machine = ClientMachine::Other(ClientOther::new(flow.reliable));
-        let key = (request.branch, false);
-        self.client.insert(key, ClientTransaction { machine, flow, request, call: id, ack: None });
+        let key = (request.branch, request.method == Method::Cancel);
+        let transaction = ClientTransaction { machine, flow, request, owner, ack: None, abandoned: false };
+        self.client.insert(key, transaction);
         self.drive_client(now, key, Input::Start);
     }
+}
+
+/// The next request of a call's dialog, with what every one of them carries; `None` before there is a dialog.
+fn request_in(call: &mut Call, method: Method) -> Option<WireRequest> {
+    let text = call.text.clone()?;
+    call.local_cseq += 1;
+    let mut request = WireRequest::new(method, (text.subject, text.text), text.tag, call.local_cseq);
+    if matches!(method, Method::Invite | Method::Update | Method::Notify) {
+        request.contact = Some(call.contact.clone());
+    }
+    if let Some(ids) = &call.session_id {
+        request.headers().session_id = Some(**ids);
+    }
+    Some(request)
+}
+
+/// What some responses carry besides their status.
+#[derive(Debug, Default)]
+struct Dress {
+    contact: Option<Contact>,
+    body: Option<(crate::sdp::Local, Option<Arc<Sealed<SignallingText>>>)>,
+    headers: Option<Box<Headers>>,
 }
 
 /// Whether the user has yet to answer a call.

@@ -1,10 +1,11 @@
-//! The endpoint's timers: a heap whose entries are not removed early; the machine that gets a stale one ignores it.
+//! The endpoint's timers. Most are short, and are not removed early: the machine that gets a stale one ignores it. Those that may last for
+//! an hour are removed with what they belong to.
 
-use super::CallId;
+use super::{CallId, SubscriptionId};
 use crate::message::Method;
 use crate::transaction::Timer;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Instant;
 use vault::Index;
 
@@ -17,6 +18,16 @@ pub(super) enum Key {
     Client(u64, bool, Timer),
     /// A 2xx that is repeated.
     Repeat(CallId),
+    /// A reliable provisional response that is repeated, by its number.
+    Reliable(CallId, u32),
+    /// A session that is to be refreshed, or is over.
+    Session(CallId, u32),
+    /// A change of the session that is tried again.
+    Retry(CallId),
+    /// A call of ours to which nothing was answered.
+    Silence(CallId, u64),
+    /// A subscription that is over.
+    Subscription(SubscriptionId),
 }
 
 impl Key {
@@ -29,6 +40,7 @@ impl Key {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Key)>>,
+    long: BTreeSet<(Instant, Key)>,
 }
 
 impl Timers {
@@ -36,19 +48,31 @@ impl Timers {
         self.heap.push(Reverse((at, key)));
     }
 
+    /// Adds one that lasts.
+    pub(super) fn add_long(&mut self, at: Instant, key: Key) {
+        self.long.insert((at, key));
+    }
+
+    /// Removes one that lasts.
+    pub(super) fn remove_long(&mut self, at: Instant, key: Key) {
+        self.long.remove(&(at, key));
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        let short = self.heap.peek().map(|Reverse((at, _))| *at);
+        short.into_iter().chain(self.long.first().map(|(at, _)| *at)).min()
     }
 
     pub(super) fn due(&mut self, now: Instant) -> Option<Key> {
-        if self.next()? > now {
-            return None;
+        let next = self.next().filter(|at| *at <= now)?;
+        if self.long.first().is_some_and(|(at, _)| *at == next) {
+            return self.long.pop_first().map(|(_, key)| key);
         }
         self.heap.pop().map(|Reverse((_, key))| key)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.long.len()
     }
 
     pub(super) fn shrink(&mut self) {

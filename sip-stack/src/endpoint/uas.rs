@@ -1,9 +1,11 @@
 //! The endpoint as user agent server (RFC 3261 §8.2, §9.2, §13.3, §14.2, §15.1.2).
 
-use super::{CallId, Cause, Endpoint, Event, Invite, Key, ServerMachine, ServerTransaction, Transmit};
+use super::guard::Verdict;
+use super::{CallId, Cause, Dress, Endpoint, Event, Invite, Key, ServerMachine, ServerTransaction, Transmit};
 use crate::dialog::{Call, DialogText, Flow, Offer, Repeat, Role, State};
+use crate::message::compose::Headers;
 use crate::message::facts::OurTag;
-use crate::message::{Body, Method, Reply, ReplyExtras, Request, Wire};
+use crate::message::{Body, Method, Reason, Replaces, Reply, ReplyExtras, Request, Target, Wire};
 use crate::sdp::{LocalAudio, Session};
 use crate::transaction::{Input, ServerInvite, ServerOther};
 use std::net::SocketAddr;
@@ -24,6 +26,11 @@ impl Endpoint {
             self.counts.repeats += 1;
             return self.drive_server(now, index, Input::Again);
         }
+        let verdict = self.guard.judge(now, flow.remote.ip(), request.auth);
+        if verdict == Verdict::LockedOut {
+            self.counts.locked_out += 1;
+            return;
+        }
         let tag = request.to_tag.is_none().then(rand::random);
         if self.server.len() >= self.limits.transactions {
             return self.refuse_without_state(reply_flow, request, 503);
@@ -31,8 +38,8 @@ impl Endpoint {
         // RFC 3261 §8.2.2.2: the same request that came another way.
         let merged = request.to_tag.is_none() && self.merges.contains_key(&request.merge);
         let machine = match request.method {
-            Method::Invite => ServerMachine::Invite(ServerInvite::new(flow.reliable)),
-            _ => ServerMachine::Other(ServerOther::new(flow.reliable)),
+            Method::Invite => ServerMachine::Invite(ServerInvite::new(flow.protocol.is_reliable())),
+            _ => ServerMachine::Other(ServerOther::new(flow.protocol.is_reliable())),
         };
         // The transaction keeps the echo, the call everything else.
         // Only an ACK has none, and it went its own way.
@@ -47,6 +54,7 @@ impl Endpoint {
             cseq: request.cseq,
             call: None,
             reply: None,
+            refers: request.method == Method::Refer,
         };
         self.server.insert(index, Box::new(transaction));
         if merged {
@@ -55,14 +63,35 @@ impl Endpoint {
         if request.to_tag.is_none() {
             self.merges.insert(request.merge, index);
         }
-        if let Some(fault) = request.fault {
-            return self.respond(now, index, fault.0, ReplyExtras::default());
+        if let Verdict::Challenge(nonce, stale) = verdict {
+            self.counts.unauthorised += 1;
+            let headers = Headers { challenge: Some((nonce, stale)), ..Headers::default() };
+            return self.refuse(now, index, 401, headers);
         }
+        if let Some(fault) = request.fault {
+            // RFC 3261 §21.4.7, §21.4.13: which body would be understood.
+            let accept = matches!(fault.0, 406 | 415).then(|| accepted_bodies(request.method));
+            return self.refuse(now, index, fault.0, Headers { accept, ..Headers::default() });
+        }
+        let facts = Facts {
+            subject: request.subject,
+            dialog: request.dialog.take().map(Arc::new),
+            hop: request.hop,
+            peer: request.peer,
+            cseq: request.cseq,
+        };
+        let says = request.extensions;
         let known = match request.to_tag {
             None => None,
-            Some(tag) => match self.call_of(tag, request.peer) {
-                Some(call) => Some(call),
-                None => return self.respond(now, index, 481, ReplyExtras::default()),
+            Some(tag) => match (self.call_of(tag, request.peer), tag) {
+                (Some(call), _) => Some(call),
+                (None, OurTag::Ours(tag))
+                    if request.method == Method::Subscribe
+                        && self.resubscribe(now, index, flow, tag, &facts, says) =>
+                {
+                    return;
+                }
+                (None, _) => return self.respond(now, index, 481, ReplyExtras::default()),
             },
         };
         if let Some(c) = known.and_then(|call| self.calls.get_mut(&call)) {
@@ -72,27 +101,54 @@ impl Endpoint {
             }
             c.remote_cseq = request.cseq;
             c.flow = flow;
+            if matches!(request.method, Method::Invite | Method::Update) {
+                c.peer_says = crate::message::Extensions {
+                    allows_update: says.allows_update.or(c.peer_says.allows_update),
+                    ..says
+                };
+            }
         }
         let body = std::mem::replace(&mut request.body, Body::Empty);
-        let facts = Facts {
-            subject: request.subject,
-            dialog: request.dialog.map(Arc::new),
-            hop: request.hop,
-            peer: request.peer,
-            cseq: request.cseq,
-        };
         match (request.method, known) {
-            (Method::Invite, None) => {
-                self.invited(now, index, flow, facts, body, request.target, request.caller);
-            }
+            (Method::Invite, None) => self.invited(now, index, flow, facts, body, request),
             (Method::Invite, Some(call)) => self.reinvited(now, index, call, facts, body),
-            (Method::Bye, Some(call)) => {
+            (Method::Update, Some(call)) => {
+                if let (Some(text), Some(c)) = (facts.dialog, self.calls.get_mut(&call)) {
+                    // RFC 3311 §5.1: a target refresh.
+                    c.text = Some(DialogText { subject: facts.subject, text, tag: None });
+                    c.hop = facts.hop;
+                }
+                self.updated(now, index, call, body);
+            }
+            (Method::Prack, Some(call)) => self.pracked(now, index, call, says.rack, body),
+            (Method::Bye, Some(id)) => {
                 self.respond(now, index, 200, ReplyExtras::default());
-                if let Some(call) = self.end(call, Cause::Bye) {
+                if let Some(call) = self.end_with(id, Cause::Bye, says.reason, None) {
                     self.abandon_pending(now, &call);
                 }
             }
-            (Method::Bye, None) => self.respond(now, index, 481, ReplyExtras::default()),
+            (Method::Refer, Some(call)) => {
+                // RFC 7332 §4: what makes us call somebody else counts as passing on.
+                if says.max_forwards == Some(0) {
+                    return self.respond(now, index, 483, ReplyExtras::default());
+                }
+                let Some(to) = request.refer_to.map(Box::new) else { return };
+                if let Some(transaction) = self.server.get_mut(&index) {
+                    transaction.call = Some(call);
+                }
+                let (refer, subject) = (request.cseq, request.subject);
+                self.events.push_back(Event::Refer { call, refer, subject, to });
+            }
+            // Somebody who is in no call of ours has nobody call for them.
+            (Method::Refer, None) => self.respond(now, index, 403, ReplyExtras::default()),
+            (Method::Subscribe, None) => self.subscribe(now, index, flow, facts, says, request.target),
+            // A subscription has a dialog of its own (RFC 6665 §4.5.1).
+            (Method::Subscribe, Some(_)) => self.respond(now, index, 403, ReplyExtras::default()),
+            // We subscribe to nothing.
+            (Method::Notify, _) => self.respond(now, index, 481, ReplyExtras::default()),
+            (Method::Bye | Method::Update | Method::Prack, None) => {
+                self.respond(now, index, 481, ReplyExtras::default());
+            }
             (Method::Info, Some(call)) => {
                 self.respond(now, index, 200, ReplyExtras::default());
                 self.events.extend(request.key.map(|key| Event::Digit { call, key }));
@@ -105,7 +161,7 @@ impl Endpoint {
         }
     }
 
-    fn unavailable(&mut self, now: Instant, index: Index) {
+    pub(super) fn unavailable(&mut self, now: Instant, index: Index) {
         let retry_after = Some(self.limits.retry_after);
         self.respond(now, index, 503, ReplyExtras { retry_after, ..ReplyExtras::default() });
     }
@@ -120,6 +176,7 @@ impl Endpoint {
             to_tag: request.to_tag.is_none().then(rand::random),
             contact: None,
             body: None,
+            headers: None,
             extras: ReplyExtras {
                 retry_after: (status == 503).then_some(self.limits.retry_after),
                 ..ReplyExtras::default()
@@ -135,7 +192,6 @@ impl Endpoint {
         (self.calls.get(&id)?.peer == Some(peer)).then_some(id)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn invited(
         &mut self,
         now: Instant,
@@ -143,14 +199,38 @@ impl Endpoint {
         flow: Flow,
         facts: Facts,
         body: Body,
-        target: crate::message::Target,
-        caller: Option<crate::message::Caller>,
+        request: Request,
     ) {
+        let Request { target, caller, extensions, replaces, trunk, .. } = request;
         let full = self.calls.len() >= self.limits.calls || self.unanswered >= self.limits.unanswered;
         if !self.available || full {
             return self.unavailable(now, index);
         }
+        if !self.guard.admits(now, trunk) {
+            self.counts.over_limit += 1;
+            return self.unavailable(now, index);
+        }
+        let sessions = self.limits.sessions;
+        if sessions.refuses(&extensions) {
+            return self.refuse(
+                now,
+                index,
+                422,
+                Headers { min_se: Some(sessions.min), ..Headers::default() },
+            );
+        }
+        if target == Target::Ambiguous {
+            return self.respond(now, index, 485, ReplyExtras::default());
+        }
+        let replaces = match replaces.map(|r| self.replaced(r)).transpose() {
+            Ok(replaces) => replaces,
+            Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
+        };
         let mut call = Call::new(Role::Server, flow, facts.hop);
+        call.called(target);
+        call.contact.secure = request.secure;
+        call.peer_says = extensions;
+        call.session_id = extensions.session_id.map(|theirs| Box::new((rand::random(), theirs)));
         call.peer = Some(facts.peer);
         call.remote_cseq = facts.cseq;
         call.pending = Some(index);
@@ -169,14 +249,40 @@ impl Endpoint {
         // RFC 3261 §17.2.1 allows 200 ms; the caller's retransmissions are stopped at once.
         self.respond(now, index, 100, ReplyExtras::default());
         let subject = facts.subject;
-        let invite = Invite { call, source, local, target, offer, subject, caller };
+        let invite =
+            Invite { call, source, local, target, offer, subject, caller, flow, extensions, replaces };
         self.events.push_back(Event::Invite(Box::new(invite)));
     }
 
+    /// The call that a new one takes the place of (RFC 3891 §3), or the status of refusal.
+    fn replaced(&self, replaces: Replaces) -> Result<CallId, u16> {
+        let id = self.call_of(replaces.to_tag, replaces.peer).ok_or(481u16)?;
+        match self.calls.get(&id).map(|c| (c.state, c.role)) {
+            // An early dialog only of the side that calls.
+            Some((State::Early, Role::Server)) | None => Err(481),
+            Some((State::Early, Role::Client)) => Ok(id),
+            Some(_) if replaces.early_only => Err(486),
+            Some(_) => Ok(id),
+        }
+    }
+
     fn reinvited(&mut self, now: Instant, index: Index, id: CallId, facts: Facts, body: Body) {
+        let sessions = self.limits.sessions;
         let Some(call) = self.calls.get_mut(&id) else { return };
+        // RFC 3261 §14.2: glare.
+        if call.change.as_ref().is_some_and(|c| !c.waits) {
+            return self.respond(now, index, 491, ReplyExtras::default());
+        }
+        if sessions.refuses(&call.peer_says) {
+            return self.refuse(
+                now,
+                index,
+                422,
+                Headers { min_se: Some(sessions.min), ..Headers::default() },
+            );
+        }
         // RFC 3261 §14.2: one at a time.
-        if call.pending.is_some() || call.state == State::Early {
+        if call.pending.is_some() || call.update.is_some() || call.state == State::Early {
             let retry_after = Some(rand::random_range(0..=10));
             return self.respond(now, index, 500, ReplyExtras { retry_after, ..ReplyExtras::default() });
         }
@@ -210,6 +316,7 @@ impl Endpoint {
             to_tag: tag.filter(|_| request.to_tag.is_none()),
             contact: None,
             body: None,
+            headers: None,
             extras: ReplyExtras::default(),
         };
         self.transmits.push_back(Transmit { flow, wire: Wire::Reply(reply) });
@@ -226,7 +333,7 @@ impl Endpoint {
                 c.offer = Offer::None;
             }
             _ => {
-                self.end(call, Cause::Cancelled);
+                self.end_with(call, Cause::Cancelled, request.extensions.reason, None);
             }
         }
     }
@@ -252,10 +359,7 @@ impl Endpoint {
         let ours = matches!(call.offer, Offer::Ours);
         call.offer = Offer::None;
         if call.bye_when_acked {
-            if let Some(call) = self.end(id, Cause::Local) {
-                self.bye(now, id, call);
-            }
-            return;
+            return self.break_off(now, id, Cause::Local, Reason::default());
         }
         let answer = match request.body {
             Body::Sdp(description) if ours => Some(description.session),
@@ -263,24 +367,13 @@ impl Endpoint {
         };
         if ours && answer.is_none() {
             // Our offer was never answered: there is no session (RFC 3261 §13.2.1).
-            if let Some(call) = self.end(id, Cause::NotAcceptable) {
-                self.bye(now, id, call);
-            }
-            return;
+            return self.break_off(now, id, Cause::NotAcceptable, Reason::default());
         }
         self.events.push_back(Event::Acked { call: id, answer });
     }
 
-    /// Tells the caller that it rings or that the session progresses: 180..=199.
-    pub fn progress(&mut self, now: Instant, id: CallId, status: u16) {
-        let Some(call) = self.calls.get(&id).filter(|c| c.state == State::Early) else { return };
-        let (pending, contact) = (call.pending, call.flow.local);
-        if let Some(index) = pending {
-            self.respond_with(now, index, status, ReplyExtras::default(), Some(contact), None);
-        }
-    }
-
-    /// Answers an INVITE or re-INVITE with 200 and our description: the answer to an offer, else an offer.
+    /// Answers an INVITE, re-INVITE or UPDATE with 200 and our description: the answer to an offer, else an offer. An INVITE's answer
+    /// waits until a reliable provisional response before it is acknowledged.
     pub fn accept(
         &mut self,
         now: Instant,
@@ -290,15 +383,37 @@ impl Endpoint {
         extras: ReplyExtras,
     ) {
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Some(index) = call.update.take() {
+            let offer = std::mem::replace(&mut call.offer, Offer::None);
+            let Offer::Theirs { rejects, place } = offer else { return };
+            let local = call.describe(rtp, audio, place);
+            return self.confirm_update(now, index, id, Some((local, rejects)));
+        }
+        if !self.defer(id, rtp, audio, extras) {
+            self.accept_invite(now, id, rtp, audio, extras);
+        }
+    }
+
+    pub(super) fn accept_invite(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        rtp: SocketAddr,
+        audio: LocalAudio,
+        extras: ReplyExtras,
+    ) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(index) = call.pending.take() else { return };
+        let described = std::mem::take(&mut call.described);
         let (place, rejects) = match std::mem::replace(&mut call.offer, Offer::None) {
             Offer::Theirs { rejects, place } => (place, rejects),
+            _ if described => ((0, 1), None),
             Offer::None | Offer::Ours => {
                 call.offer = Offer::Ours;
                 ((0, 1), None)
             }
         };
-        let local = call.describe(rtp, audio, place);
+        let body = (!described).then(|| (call.describe(rtp, audio, place), rejects));
         if call.state == State::Early {
             call.state = State::Answered;
             self.unanswered -= 1;
@@ -306,8 +421,11 @@ impl Endpoint {
         if let Some((text, hop)) = call.refresh.take() {
             (call.text, call.hop) = (Some(text), hop);
         }
-        let contact = call.flow.local;
-        self.respond_with(now, index, 200, extras, Some(contact), Some((local, rejects)));
+        let contact = Some(call.contact.clone());
+        let mut headers = Headers::default();
+        self.agree_on_time(now, id, &mut headers);
+        let headers = (headers != Headers::default()).then(|| Box::new(headers));
+        self.respond_with(now, index, 200, extras, Dress { contact, body, headers });
         let sent = self.server.get(&index).and_then(|t| Some((t.reply.clone()?, t.cseq)));
         if let (Some((reply, cseq)), Some(call)) = (sent, self.calls.get_mut(&id)) {
             let interval = self.times.t1;
@@ -316,9 +434,13 @@ impl Endpoint {
         }
     }
 
-    /// Refuses an INVITE (then the call is over, and [`Event::Ended`] says so) or a re-INVITE (then it stays as it was).
+    /// Refuses an INVITE (then the call is over, and [`Event::Ended`] says so), a re-INVITE or an UPDATE (then it stays as it was).
     pub fn reject(&mut self, now: Instant, id: CallId, status: u16, extras: ReplyExtras) {
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Some(index) = call.update.take() {
+            call.offer = Offer::None;
+            return self.respond(now, index, status, extras);
+        }
         let Some(index) = call.pending.take() else { return };
         call.offer = Offer::None;
         call.refresh = None;
@@ -334,10 +456,7 @@ impl Endpoint {
         let Some(repeat) = &mut call.repeat else { return };
         if now >= repeat.until {
             // RFC 3261 §13.3.1.4: the session is there, so it ends with BYE.
-            if let Some(call) = self.end(id, Cause::NoAck) {
-                self.bye(now, id, call);
-            }
-            return;
+            return self.break_off(now, id, Cause::NoAck, Reason { q850: None, sip: Some(408) });
         }
         repeat.interval = (repeat.interval * 2).min(self.times.t2);
         self.timers.add((now + repeat.interval).min(repeat.until), Key::Repeat(id));
@@ -347,16 +466,24 @@ impl Endpoint {
 }
 
 /// What an INVITE says besides its body and caller.
-struct Facts {
-    subject: u64,
-    dialog: Option<Arc<vault::Sealed<vault::SignallingText>>>,
-    hop: crate::message::Hop,
-    peer: Index,
-    cseq: u32,
+pub(super) struct Facts {
+    pub(super) subject: u64,
+    pub(super) dialog: Option<Arc<vault::Sealed<vault::SignallingText>>>,
+    pub(super) hop: crate::message::Hop,
+    pub(super) peer: Index,
+    pub(super) cseq: u32,
+}
+
+/// The bodies that a method may have (RFC 3261 §20.1).
+fn accepted_bodies(method: Method) -> &'static str {
+    match method {
+        Method::Info => "application/dtmf-relay, application/dtmf",
+        _ => "application/sdp",
+    }
 }
 
 /// Notes whose offer is open; the status to refuse with when the body is no description.
-fn take_offer(call: &mut Call, body: Body) -> Result<Option<Session>, u16> {
+pub(super) fn take_offer(call: &mut Call, body: Body) -> Result<Option<Session>, u16> {
     match body {
         Body::Empty => {
             call.offer = Offer::None;

@@ -2,6 +2,7 @@
 
 use super::facts::Shown;
 use super::lexer::{Message, Name, trim};
+use super::rules::Numbering;
 use super::uri::{Host, unescape};
 use super::values::{NameAddr, display_text, list};
 
@@ -65,7 +66,13 @@ struct Source {
 /// Reads From and, where the source is `trusted` to assert it and it is not withheld, P-Asserted-Identity or, from peers that know
 /// only the older header, Remote-Party-ID; and Call-Info for a profile. What is withheld is the most of what any header asks for; `usual` is
 /// withheld too unless the caller asks for no privacy at all.
-pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: Withhold) -> Told {
+pub(super) fn told(
+    m: &Message<'_>,
+    from: &NameAddr<'_>,
+    trusted: bool,
+    usual: Withhold,
+    numbering: &Numbering,
+) -> Told {
     let privacy = privacy(m.all(Name::Privacy));
     let parties = || m.all(Name::RemotePartyId).filter_map(list).flatten().filter_map(NameAddr::parse);
     let parties =
@@ -81,6 +88,7 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: W
         .find_map(NameAddr::parse)
         .or_else(|| parties().next())
         .filter(|_| trusted);
+    let texts = |asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>| texts(asserted, from, numbering);
     // RFC 3325 §9.3: with `id` nothing of the asserted identity is disclosed, its display name neither.
     let [name, number] = texts(identity.as_ref().filter(|_| !withheld.number), from);
     // What is anonymous tells nothing that could be shared.
@@ -111,14 +119,18 @@ pub(super) fn told(m: &Message<'_>, from: &NameAddr<'_>, trusted: bool, usual: W
 }
 
 /// Display name and number of `asserted`, or of `from`, which also lends its display name where the former has none.
-fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>) -> [Source; 2] {
+fn texts(asserted: Option<&NameAddr<'_>>, from: &NameAddr<'_>, numbering: &Numbering) -> [Source; 2] {
     let source = asserted.unwrap_or(from);
     let lent = source.display.is_empty();
     let display = if lent { from.display } else { source.display };
     let (mut name, mut number) = (Vec::new(), Vec::new());
     display_text(display, LONGEST_NAME, &mut name);
     unescape(source.uri.user.unwrap_or_default(), &mut number);
-    without_separators(&mut number);
+    // RFC 3966 §3: without visual separators and parameters; whole, where the trunk says how it writes numbers.
+    match (numbering.country.is_empty(), numbering.e164(&number)) {
+        (false, Some(whole)) => number = whole,
+        _ => without_separators(&mut number),
+    }
     number.truncate(LONGEST_NUMBER);
     let asserted = asserted.is_some();
     [Source { text: name, asserted: asserted && !lent }, Source { text: number, asserted }]
@@ -228,7 +240,7 @@ mod tests {
         let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
         let message = Message::lex(&mut text).unwrap();
         let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-        let told = told(&message, &from, trusted, Withhold::default());
+        let told = told(&message, &from, trusted, Withhold::default(), &Numbering::default());
         (said_of(&told.name), said_of(&told.number))
     }
 
@@ -340,7 +352,7 @@ mod tests {
                 format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{ADA}\r\n{headers}\r\n\r\n").into_bytes();
             let message = Message::lex(&mut text).unwrap();
             let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-            let told = told(&message, &from, true, usual);
+            let told = told(&message, &from, true, usual, &Numbering::default());
             assert_eq!(
                 (told.name.shared.is_empty(), told.name.own.is_empty()),
                 (told.name.status != Shown::Shared, false)
@@ -377,7 +389,7 @@ mod tests {
             let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
             let message = Message::lex(&mut text).unwrap();
             let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-            let told = told(&message, &from, trusted, Withhold::default());
+            let told = told(&message, &from, trusted, Withhold::default(), &Numbering::default());
             [told.name.own, told.number.own].map(|t| String::from_utf8(t).unwrap())
         };
         let anonymous = "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1";
@@ -401,7 +413,7 @@ mod tests {
         let mut text = format!("INVITE sip:1@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
         let message = Message::lex(&mut text).unwrap();
         let from = NameAddr::parse(message.first(Name::From).unwrap()).unwrap();
-        told(&message, &from, trusted, Withhold::default())
+        told(&message, &from, trusted, Withhold::default(), &Numbering::default())
     }
 
     #[test]

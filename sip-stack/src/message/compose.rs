@@ -1,12 +1,15 @@
 //! Facts to wire text, inside a region: what was sealed is opened, written into the send buffer, and gone when
 //! the region is left.
 
+use super::auth::{self, Answer};
+use super::facts::{Options, Package, Protocol, RAck, Reason, Refresher, SessionExpires, Target};
 use super::fields::{
     DIALOG_CALL_ID, DIALOG_LOCAL, DIALOG_REMOTE, DIALOG_ROUTES, DIALOG_TARGET, ECHO_LINES, ECHO_ROUTES,
     ECHO_TO, ECHO_UNSUPPORTED, Fields, context,
 };
 use super::lexer::Method;
 use super::read::Reader;
+use super::rules::TrunkId;
 use crate::sdp::Local;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -16,8 +19,10 @@ use vault::{Field, Plain, Sealed, Secrets, Signalling, SignallingText, Tampered}
 
 /// What this product calls itself: a word without version, so that scanners learn nothing.
 pub const PRODUCT: &str = "Sotto";
-/// The methods that are answered with more than 405 or 501.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+/// The methods that are answered with more than 405 or 501; REFER too, where the trunk may transfer.
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, SUBSCRIBE, NOTIFY";
+/// The event packages that may be subscribed to (RFC 6665 §8.2.2).
+const ALLOW_EVENTS: &str = "conference";
 
 /// A response to be sent, and sent again.
 #[derive(Debug, Clone)]
@@ -31,11 +36,62 @@ pub struct Reply {
     /// Our tag, where To had none.
     pub to_tag: Option<u64>,
     /// Our contact, and Record-Route: in what makes a dialog.
-    pub contact: Option<SocketAddr>,
+    pub contact: Option<Contact>,
     /// The description, with the offer's rejected lines.
     pub body: Option<(Local, Option<Arc<Sealed<SignallingText>>>)>,
     /// More headers.
     pub extras: ReplyExtras,
+    /// Headers of extensions.
+    pub headers: Option<Box<Headers>>,
+}
+
+/// Who we are in a Contact.
+#[derive(Debug, Clone, Default)]
+pub struct Contact {
+    /// The conference that was called; its focus is what answers (RFC 4579 §3.1).
+    pub focus: Option<Arc<Target>>,
+    /// RFC 3261 §12.1.1: a call to a `sips:` URI has a `sips:` contact.
+    pub secure: bool,
+}
+
+/// Header fields of extensions, in requests and responses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Extensions that must be known to understand this.
+    pub require: Options,
+    /// RFC 4028.
+    pub session_expires: Option<SessionExpires>,
+    /// RFC 4028 §6.
+    pub min_se: Option<u32>,
+    /// RFC 3262.
+    pub rseq: Option<u32>,
+    /// RFC 3262.
+    pub rack: Option<RAck>,
+    /// Of a subscription.
+    pub expires: Option<u32>,
+    /// RFC 6665 §4.2.1.1.
+    pub min_expires: Option<u32>,
+    /// Of a subscription or its notifications, with the CSeq of the REFER that it began with.
+    pub event: Option<(Package, Option<u32>)>,
+    /// Of a notification.
+    pub subscription: Option<SubscriptionState>,
+    /// Our half of the session's identifier and theirs (RFC 7989).
+    pub session_id: Option<(u128, u128)>,
+    /// RFC 3326.
+    pub reason: Reason,
+    /// A challenge's nonce, and whether the last one was only too old (RFC 7616).
+    pub challenge: Option<(u128, bool)>,
+    /// Which body would be understood instead.
+    pub accept: Option<&'static str>,
+}
+
+/// A notification's Subscription-State (RFC 6665 §4.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// Good for so many seconds.
+    Active(u32),
+    /// Over, and why.
+    Terminated(&'static str),
 }
 
 /// Headers that some responses need.
@@ -94,10 +150,62 @@ pub struct WireRequest {
     pub local_tag: Option<u64>,
     /// Where to take the remote side's text from instead: the ACK of a refusal has the refusal's To.
     pub remote: Option<(u64, Arc<Sealed<SignallingText>>)>,
-    /// The description.
-    pub body: Option<Local>,
+    /// Where to take the Request-URI from instead: a redirection's contact.
+    pub target: Option<(u64, Arc<Sealed<SignallingText>>)>,
+    /// The body.
+    pub body: Payload,
     /// Privacy to ask for (RFC 3323), for INVITE.
     pub privacy_id: bool,
+    /// Our contact, in what makes or refreshes a dialog.
+    pub contact: Option<Contact>,
+    /// Headers of extensions.
+    pub headers: Option<Box<Headers>>,
+    /// Answers to challenges: the other side's and a proxy's.
+    pub answers: Vec<Answer>,
+}
+
+impl WireRequest {
+    /// A request of a dialog without anything more.
+    pub fn new(
+        method: Method,
+        text: (u64, Arc<Sealed<SignallingText>>),
+        local_tag: Option<u64>,
+        cseq: u32,
+    ) -> Self {
+        Self {
+            subject: text.0,
+            dialog: text.1,
+            method,
+            cseq,
+            branch: rand::random(),
+            local_tag,
+            remote: None,
+            target: None,
+            body: Payload::None,
+            privacy_id: false,
+            contact: None,
+            headers: None,
+            answers: Vec::new(),
+        }
+    }
+
+    /// Its headers of extensions, to be added to.
+    pub fn headers(&mut self) -> &mut Headers {
+        self.headers.get_or_insert_default()
+    }
+}
+
+/// A request's body.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// None.
+    None,
+    /// A session description.
+    Sdp(Local),
+    /// A conference's state (RFC 4575). No caller's name or number is in it.
+    ConferenceInfo(Arc<str>),
+    /// What became of a call that we were sent to make (RFC 3420): its status line.
+    Fragment(u16),
 }
 
 /// A message to be written.
@@ -134,8 +242,21 @@ impl vault::Leaves for ComposeFault {
 pub struct LocalAddress {
     /// Address.
     pub address: SocketAddr,
-    /// Whether it is a stream.
-    pub reliable: bool,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The trunk that is talked to.
+    pub trunk: TrunkId,
+}
+
+impl LocalAddress {
+    /// Host and port as they stand in Via and Contact.
+    fn write(self, reader: &Reader, out: &mut Vec<u8>) {
+        // Writing into memory does not fail; here and below.
+        let _ = match reader.trunk(self.trunk).and_then(|r| r.contact_host.as_ref()) {
+            Some(host) => write!(out, "{host}:{}", self.address.port()),
+            None => write!(out, "{}", self.address),
+        };
+    }
 }
 
 impl Wire {
@@ -223,10 +344,92 @@ impl<'r, 'k> Writer<'r, 'k> {
     }
 }
 
-fn contact(text: &mut Vec<u8>, address: SocketAddr, reliable: bool) {
-    let transport = if reliable { ";transport=tcp" } else { "" };
-    // Writing into memory does not fail; here and below.
-    let _ = write!(text, "Contact: <sip:{address}{transport}>\r\n");
+impl Contact {
+    fn write(&self, reader: &Reader, local: LocalAddress, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.secure { b"Contact: <sips:" } else { b"Contact: <sip:" });
+        let user = match self.focus.as_deref() {
+            Some(Target::AdHoc(name)) => write!(out, "{}@", name.as_str()).is_ok(),
+            Some(Target::Number(place)) => {
+                reader.number(*place).is_some_and(|number| write!(out, "+{number}@").is_ok())
+            }
+            _ => false,
+        };
+        local.write(reader, out);
+        if local.protocol != Protocol::Udp && !self.secure {
+            let _ = write!(out, ";transport={}", local.protocol.as_str());
+        }
+        out.extend_from_slice(if user { b">;isfocus\r\n" } else { b">\r\n" });
+    }
+}
+
+impl Headers {
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.require != Options::NONE {
+            let _ = write!(out, "Require: {}\r\n", self.require.tags().collect::<Vec<_>>().join(", "));
+        }
+        if let Some(SessionExpires { seconds, refresher }) = self.session_expires {
+            let refresher = match refresher {
+                Some(Refresher::Uac) => ";refresher=uac",
+                Some(Refresher::Uas) => ";refresher=uas",
+                None => "",
+            };
+            let _ = write!(out, "Session-Expires: {seconds}{refresher}\r\n");
+        }
+        let numbers = [
+            ("Min-SE", self.min_se),
+            ("RSeq", self.rseq),
+            ("Expires", self.expires),
+            ("Min-Expires", self.min_expires),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                let _ = write!(out, "{name}: {number}\r\n");
+            }
+        }
+        if let Some(RAck { rseq, cseq, method }) = self.rack {
+            let _ = write!(out, "RAck: {rseq} {cseq} {}\r\n", method.as_str());
+        }
+        if let Some((package, id)) = self.event {
+            let name = if package == Package::Refer { "refer" } else { "conference" };
+            let _ = match id {
+                Some(id) => write!(out, "Event: {name};id={id}\r\n"),
+                None => write!(out, "Event: {name}\r\n"),
+            };
+        }
+        let _ = match self.subscription {
+            Some(SubscriptionState::Active(left)) => {
+                write!(out, "Subscription-State: active;expires={left}\r\n")
+            }
+            Some(SubscriptionState::Terminated(why)) => {
+                write!(out, "Subscription-State: terminated;reason={why}\r\n")
+            }
+            None => Ok(()),
+        };
+        if let Some((ours, theirs)) = self.session_id {
+            let _ = write!(out, "Session-ID: {ours:032x};remote={theirs:032x}\r\n");
+        }
+        if let Some(cause) = self.reason.q850 {
+            let _ = write!(out, "Reason: Q.850;cause={cause}\r\n");
+        }
+        if let Some(cause) = self.reason.sip {
+            let _ = write!(out, "Reason: SIP;cause={cause}\r\n");
+        }
+        if let Some((nonce, stale)) = self.challenge {
+            auth::write_challenge(nonce, stale, out);
+        }
+        if let Some(kinds) = self.accept {
+            let _ = write!(out, "Accept: {kinds}\r\nAccept-Encoding: identity\r\n");
+        }
+    }
+}
+
+fn allow(reader: &Reader, trunk: TrunkId, out: &mut Vec<u8>) {
+    let refer = if reader.trunk(trunk).is_some_and(|r| r.refer) { ", REFER" } else { "" };
+    let _ = write!(out, "Allow: {ALLOW}{refer}\r\n");
+}
+
+fn supported(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Supported: 100rel, timer, replaces\r\n");
 }
 
 fn open<'r>(
@@ -239,9 +442,9 @@ fn open<'r>(
     secrets.open(reader.ring(), context(subject, field), sealed, Signalling)
 }
 
-fn finish(text: &mut Vec<u8>, body: &[u8]) {
+fn finish(text: &mut Vec<u8>, kind: &str, body: &[u8]) {
     if !body.is_empty() {
-        text.extend_from_slice(b"Content-Type: application/sdp\r\n");
+        let _ = write!(text, "Content-Type: {kind}\r\n");
     }
     let _ = write!(text, "Content-Length: {}\r\n\r\n", body.len());
     text.extend_from_slice(body);
@@ -264,18 +467,22 @@ impl Reply {
             let _ = write!(text, ";tag={tag:016x}");
         }
         text.extend_from_slice(b"\r\n");
-        if let Some(address) = self.contact {
+        if let Some(contact) = &self.contact {
             text.extend_from_slice(Fields::get(echo, ECHO_ROUTES));
-            contact(text, address, local.reliable);
+            contact.write(reader, local, text);
         }
         if let (Some(token), Some(page)) = (self.extras.link, reader.page()) {
             let _ = write!(text, "Call-Info: <{page}#{token}>;purpose=info\r\n");
         }
         match self.status {
             200 | 405 | 501 => {
-                let _ = write!(text, "Allow: {ALLOW}\r\nSupported:\r\nAccept: application/sdp\r\n");
+                allow(reader, local.trunk, text);
+                supported(text);
+                let _ = write!(text, "Accept: application/sdp\r\nAllow-Events: {ALLOW_EVENTS}\r\n");
             }
-            406 | 415 => text.extend_from_slice(b"Accept: application/sdp\r\nAccept-Encoding: identity\r\n"),
+            489 => {
+                let _ = write!(text, "Allow-Events: {ALLOW_EVENTS}\r\n");
+            }
             420 => {
                 text.extend_from_slice(b"Unsupported: ");
                 text.extend_from_slice(Fields::get(echo, ECHO_UNSUPPORTED));
@@ -294,6 +501,9 @@ impl Reply {
             };
             let _ = write!(text, "Warning: {code} {} \"{words}\"\r\n", local.address.ip());
         }
+        if let Some(headers) = &self.headers {
+            headers.write(text);
+        }
         let _ = write!(text, "Server: {PRODUCT}\r\n");
         let mut body = Vec::new();
         if let Some((description, rejects)) = &self.body {
@@ -307,7 +517,7 @@ impl Reply {
                 }
             });
         }
-        finish(text, &body);
+        finish(text, "application/sdp", &body);
         Ok(())
     }
 }
@@ -322,15 +532,17 @@ impl WireRequest {
     ) -> Result<(), ComposeFault> {
         let dialog = open(secrets, reader, self.subject, Field::Dialog, &self.dialog)?;
         let field = |index| Fields::get(dialog.bytes(), index);
-        let transport = if local.reliable { "TCP" } else { "UDP" };
         text.extend_from_slice(self.method.as_str().as_bytes());
         text.push(b' ');
-        text.extend_from_slice(field(DIALOG_TARGET));
-        let _ = write!(
-            text,
-            " SIP/2.0\r\nVia: SIP/2.0/{transport} {};branch=z9hG4bKs{:016x};rport\r\nMax-Forwards: 70\r\nFrom: ",
-            local.address, self.branch
-        );
+        let target = match &self.target {
+            None => None,
+            Some((subject, sealed)) => Some(open(secrets, reader, *subject, Field::Uri, sealed)?),
+        };
+        let uri = target.as_ref().map_or(field(DIALOG_TARGET), Plain::bytes);
+        text.extend_from_slice(uri);
+        let _ = write!(text, " SIP/2.0\r\nVia: SIP/2.0/{} ", local.protocol.via());
+        local.write(reader, text);
+        let _ = write!(text, ";branch=z9hG4bKs{:016x};rport\r\nMax-Forwards: 70\r\nFrom: ", self.branch);
         text.extend_from_slice(field(DIALOG_LOCAL));
         if let Some(tag) = self.local_tag {
             let _ = write!(text, ";tag={tag:016x}");
@@ -347,26 +559,51 @@ impl WireRequest {
         text.extend_from_slice(field(DIALOG_CALL_ID));
         let _ = write!(text, "\r\nCSeq: {} {}\r\n", self.cseq, self.method.as_str());
         text.extend_from_slice(field(DIALOG_ROUTES));
-        if self.method == Method::Invite {
-            contact(text, local.address, local.reliable);
-            let _ = write!(text, "Allow: {ALLOW}\r\n");
-            if self.privacy_id {
-                text.extend_from_slice(b"Privacy: id\r\n");
-            }
+        if let Some(contact) = &self.contact {
+            contact.write(reader, local, text);
+        }
+        if matches!(self.method, Method::Invite | Method::Update | Method::Options) {
+            allow(reader, local.trunk, text);
+            supported(text);
+        }
+        if self.method == Method::Options {
+            text.extend_from_slice(b"Accept: application/sdp\r\n");
+        }
+        if self.privacy_id {
+            text.extend_from_slice(b"Privacy: id\r\n");
+        }
+        if let Some(headers) = &self.headers {
+            headers.write(text);
+        }
+        for answer in &self.answers {
+            answer.write(secrets, reader, self.method.as_str().as_bytes(), uri, text)?;
         }
         let _ = write!(text, "User-Agent: {PRODUCT}\r\n");
         let mut body = Vec::new();
-        if let Some(description) = &self.body {
-            description.write(&mut body, |_, _| {});
-        }
-        finish(text, &body);
+        let kind = match &self.body {
+            Payload::None => "",
+            Payload::Sdp(description) => {
+                description.write(&mut body, |_, _| {});
+                "application/sdp"
+            }
+            Payload::ConferenceInfo(xml) => {
+                body.extend_from_slice(xml.as_bytes());
+                "application/conference-info+xml"
+            }
+            Payload::Fragment(status) => {
+                let _ = write!(body, "SIP/2.0 {status} {}\r\n", reason(*status));
+                "message/sipfrag;version=2.0"
+            }
+        };
+        finish(text, kind, &body);
         Ok(())
     }
 }
 
 /// Seals the text of a call that we begin.
 ///
-/// `target` is the Request-URI and To, `from` our own address with display name, `call_id` the Call-ID.
+/// `target` is the Request-URI and To, `from` our own address with display name, `call_id` the Call-ID, `routes` whole lines of
+/// more header fields.
 pub fn seal_call(
     secrets: Secrets<'_>,
     reader: &Reader,
@@ -374,10 +611,11 @@ pub fn seal_call(
     target: &str,
     from: &str,
     call_id: &str,
+    routes: &str,
 ) -> Sealed<SignallingText> {
     let mut fields = Fields::default();
     let to = format!("<{target}>");
-    for field in [from, &to, call_id, target, ""] {
+    for field in [from, &to, call_id, target, routes] {
         fields.push(field.as_bytes());
     }
     secrets.seal(reader.ring(), context(subject, Field::Dialog), &fields.0)

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::lexer::Method;
+use super::rules::TrunkId;
 use crate::sdp;
 use std::net::SocketAddr;
 use vault::{
@@ -81,6 +82,134 @@ impl vault::Leaves for Digit {
 }
 
 vault::leaves! {
+    /// A transport protocol.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Protocol {
+        /// Datagrams (RFC 3261 §18).
+        Udp,
+        /// A stream (RFC 3261 §18).
+        Tcp,
+        /// TLS over TCP (RFC 3261 §26.3).
+        Tls,
+        /// WebSocket (RFC 7118).
+        Ws,
+        /// WebSocket over TLS (RFC 7118).
+        Wss,
+    }
+
+    /// Who keeps a session alive (RFC 4028).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Refresher {
+        /// Who sent the request.
+        Uac,
+        /// Who answers it.
+        Uas,
+    }
+
+    /// A session's interval (RFC 4028 §4).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct SessionExpires {
+        /// Seconds without a refresh after which it is over.
+        pub seconds: u32,
+        /// Who refreshes, when that is said.
+        pub refresher: Option<Refresher>,
+    }
+
+    /// Which provisional response is acknowledged (RFC 3262 §7.2).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct RAck {
+        /// Its RSeq.
+        pub rseq: u32,
+        /// CSeq of the request that it belongs to.
+        pub cseq: u32,
+        /// Method of that request.
+        pub method: Method,
+    }
+
+    /// An event package (RFC 6665).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Package {
+        /// RFC 4575.
+        Conference,
+        /// RFC 3515.
+        Refer,
+        /// Any other.
+        Other,
+    }
+
+    /// Which call a new one takes the place of (RFC 3891).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Replaces {
+        /// Our tag in it.
+        pub to_tag: OurTag,
+        /// Its Call-ID and the peer's tag.
+        pub peer: Index,
+        /// Only if it is not answered yet.
+        pub early_only: bool,
+    }
+
+    /// What a request proves of who sends it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Auth {
+        /// Its trunk need not prove anything.
+        NotRequired,
+        /// It proves nothing.
+        Missing,
+        /// It answers a challenge.
+        Answered(AuthAnswer),
+    }
+
+    /// An answer to a challenge of ours (RFC 7616).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct AuthAnswer {
+        /// The challenge's nonce.
+        pub nonce: u128,
+        /// How often it was used, this time included; 0 from peers that do not count.
+        pub count: u32,
+        /// Whether name and password are right.
+        pub right: bool,
+    }
+
+    /// Why something happens (RFC 3326); its text is not kept.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Reason {
+        /// Cause by ITU-T Q.850, 0 to 127.
+        pub q850: Option<u8>,
+        /// SIP status.
+        pub sip: Option<u16>,
+    }
+
+    /// What a message says in header fields of extensions.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Extensions {
+        /// Extensions of ours that its sender supports.
+        pub supported: Options,
+        /// Extensions of ours that it requires.
+        pub required: Options,
+        /// Whether its sender takes UPDATE (RFC 3311); `None`: it does not say what it takes.
+        pub allows_update: Option<bool>,
+        /// RFC 4028.
+        pub session_expires: Option<SessionExpires>,
+        /// RFC 4028, s.
+        pub min_se: Option<u32>,
+        /// Number of a provisional response that wants to be acknowledged (RFC 3262).
+        pub rseq: Option<u32>,
+        /// What a PRACK acknowledges.
+        pub rack: Option<RAck>,
+        /// How long a subscription or request is good, s.
+        pub expires: Option<u32>,
+        /// Package of a SUBSCRIBE or NOTIFY.
+        pub event: Option<Package>,
+        /// Its sender's half of the session's identifier (RFC 7989).
+        pub session_id: Option<u128>,
+        /// RFC 3326.
+        pub reason: Reason,
+        /// When to try again, s (RFC 3261 §20.33).
+        pub retry_after: Option<u32>,
+        /// Proxies that it may still pass.
+        pub max_forwards: Option<u8>,
+    }
+
     /// A message that was read.
     #[derive(Debug)]
     pub enum Incoming {
@@ -119,8 +248,20 @@ vault::leaves! {
         pub target: Target,
         /// The session description in it.
         pub body: Body,
+        /// The trunk that it came from.
+        pub trunk: TrunkId,
+        /// What it proves.
+        pub auth: Auth,
+        /// Its Request-URI is a `sips:` one.
+        pub secure: bool,
         /// The key in an INFO.
         pub key: Option<Digit>,
+        /// What extensions say.
+        pub extensions: Extensions,
+        /// The call that an INVITE takes the place of.
+        pub replaces: Option<Replaces>,
+        /// Who a REFER sends us to.
+        pub refer_to: Option<ReferTo>,
         /// Via, From, To, Call-ID, CSeq, Record-Route and the like, for responses. An ACK has none.
         pub echo: Option<Sealed<SignallingText>>,
         /// What the dialog's own requests need; for a request that makes or refreshes a dialog.
@@ -161,6 +302,36 @@ vault::leaves! {
         pub body: Body,
         /// What the dialog's own requests need, or the ACK of a refusal.
         pub dialog: Option<Sealed<SignallingText>>,
+        /// What extensions say.
+        pub extensions: Extensions,
+        /// Where a 3xx sends us, the most wanted first.
+        pub redirects: Vec<ReferTo>,
+        /// What a 401 or 407 wants to be answered.
+        pub challenge: Option<Challenge>,
+    }
+
+    /// Another address for a call: of a REFER or a redirection.
+    #[derive(Debug)]
+    pub struct ReferTo {
+        /// Its URI, sealed under the message's subject.
+        pub uri: Sealed<SignallingText>,
+        /// The conference of ours that it is.
+        pub target: Target,
+        /// Where it is reached, when that is an address.
+        pub hop: Hop,
+        /// Whether it is a number that may be dialled.
+        pub dialable: bool,
+    }
+
+    /// A challenge (RFC 7616), sealed under the response's subject.
+    #[derive(Debug)]
+    pub struct Challenge {
+        /// Realm, nonce, opaque and algorithm.
+        pub text: Sealed<SignallingText>,
+        /// Whether it is a proxy's (407).
+        pub proxy: bool,
+        /// Whether the nonce before was only too old.
+        pub stale: bool,
     }
 
     /// The next hop of a dialog.
@@ -168,8 +339,8 @@ vault::leaves! {
     pub struct Hop {
         /// Its address: of the first Route, else of the Contact; `None` for a host name.
         pub address: Option<SocketAddr>,
-        /// It asks for TCP.
-        pub tcp: bool,
+        /// The protocol that it asks for.
+        pub protocol: Option<Protocol>,
         /// The sender is behind a NAT: reach it where it came from.
         pub nat: bool,
     }
@@ -183,6 +354,8 @@ vault::leaves! {
         AdHoc(Dialled),
         /// A number with which somebody may listen ([`LISTEN`]).
         Listen(Dialled),
+        /// Last digits of more than one configured number.
+        Ambiguous,
         /// None of ours.
         Unknown,
     }
@@ -229,6 +402,111 @@ vault::leaves! {
         Withheld,
         /// Never told.
         Absent,
+    }
+}
+
+/// Extensions that both sides must know of (RFC 3261 §20.32), as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options(u8);
+
+impl Options {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Reliable provisional responses (RFC 3262).
+    pub const REL100: Self = Self(1);
+    /// Session timers (RFC 4028).
+    pub const TIMER: Self = Self(2);
+    /// Taking the place of another call (RFC 3891).
+    pub const REPLACES: Self = Self(4);
+    /// Privacy mechanism (RFC 3323).
+    pub const PRIVACY: Self = Self(8);
+    /// All that we have, by name.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("100rel", Self::REL100),
+        ("timer", Self::TIMER),
+        ("replaces", Self::REPLACES),
+        ("privacy", Self::PRIVACY),
+    ];
+
+    /// By its option tag.
+    pub(super) fn from_tag(tag: &[u8]) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(name, _)| tag.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, option)| *option)
+    }
+
+    /// Whether all of `other` are in it.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With those of `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Their tags.
+    pub fn tags(self) -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().filter(move |(_, option)| self.has(*option)).map(|(tag, _)| tag)
+    }
+}
+
+impl vault::Leaves for Options {
+    fn leave(self, _: vault::leaves::Leaving) -> Self {
+        self
+    }
+}
+
+impl Protocol {
+    /// By its name in a URI's `transport` parameter.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
+            .into_iter()
+            .find(|p| name.eq_ignore_ascii_case(p.as_str().as_bytes()))
+    }
+
+    /// Its name in a URI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// Its name in a Via.
+    pub fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// Whether nothing is lost or repeated.
+    pub fn is_reliable(self) -> bool {
+        self != Self::Udp
+    }
+
+    /// Whether nobody between can read it.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// The port that a URI means which names none (RFC 3261 §19.1.2, RFC 7118 §5.3).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
     }
 }
 

@@ -41,6 +41,10 @@ impl Fault {
     pub const URI_SCHEME: Self = Self(416);
     /// RFC 3261 §21.4.15.
     pub const BAD_EXTENSION: Self = Self(420);
+    /// A session that would have to be refreshed too often (RFC 4028 §6).
+    pub const INTERVAL_TOO_SMALL: Self = Self(422);
+    /// A body that is encrypted for somebody else (RFC 3261 §21.4.27).
+    pub const UNDECIPHERABLE: Self = Self(493);
     /// Privacy that is critical and cannot be kept (RFC 3323 §5).
     pub const PRIVACY: Self = Self(500);
     /// RFC 3261 §21.5.6.

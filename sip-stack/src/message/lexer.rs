@@ -119,6 +119,22 @@ names! {
     PPreferredIdentity b"P-Preferred-Identity" b"" false,
     RemotePartyId b"Remote-Party-ID" b"" false,
     CallInfo b"Call-Info" b"" false,
+    Allow b"Allow" b"" false,
+    Authorization b"Authorization" b"" false,
+    Diversion b"Diversion" b"" false,
+    Event b"Event" b"o" true,
+    HistoryInfo b"History-Info" b"" false,
+    Identity b"Identity" b"y" false,
+    MinSe b"Min-SE" b"" true,
+    ProxyAuthenticate b"Proxy-Authenticate" b"" false,
+    RAck b"RAck" b"" true,
+    Reason b"Reason" b"" false,
+    ReferTo b"Refer-To" b"r" true,
+    Replaces b"Replaces" b"" true,
+    RSeq b"RSeq" b"" true,
+    SessionExpires b"Session-Expires" b"x" true,
+    SessionId b"Session-ID" b"" true,
+    WwwAuthenticate b"WWW-Authenticate" b"" false,
 }
 
 /// One header field.
@@ -367,16 +383,16 @@ mod tests {
 
     #[test]
     fn as_many_headers_as_the_limit_and_no_more() {
-        assert_eq!(fault(&"X: y\r\n".repeat(MOST_HEADERS), ""), Ok(None));
-        assert_eq!(fault(&"X: y\r\n".repeat(MOST_HEADERS + 1), ""), Ok(Some(Fault::TOO_LARGE)));
+        assert_eq!(fault(&"Z: y\r\n".repeat(MOST_HEADERS), ""), Ok(None));
+        assert_eq!(fault(&"Z: y\r\n".repeat(MOST_HEADERS + 1), ""), Ok(Some(Fault::TOO_LARGE)));
     }
 
     #[test]
     fn a_header_as_long_as_the_limit_and_no_longer_folds_counted() {
-        let of = |len: usize| format!("X:{}\r\n", "y".repeat(len - 2));
+        let of = |len: usize| format!("Z:{}\r\n", "y".repeat(len - 2));
         assert_eq!(fault(&of(LONGEST_LINE), ""), Ok(None));
         assert_eq!(fault(&of(LONGEST_LINE + 1), ""), Ok(Some(Fault::TOO_LARGE)));
-        let folded = format!("X: y\r\n{}", " y\r\n".repeat(LONGEST_LINE / 4));
+        let folded = format!("Z: y\r\n{}", " y\r\n".repeat(LONGEST_LINE / 4));
         assert_eq!(fault(&folded, ""), Ok(Some(Fault::TOO_LARGE)));
     }
 

@@ -3,22 +3,27 @@
 //! [`lexer`] cuts a message into borrowed parts; [`uri`] and [`values`] read typed values; [`read`] turns the whole into an
 //! [`Incoming`] ([`facts`]), from which only numbers, indexes and ciphertext can leave; [`compose`] writes messages from those.
 
+pub mod auth;
 mod caller;
 pub mod compose;
+mod extensions;
 pub mod facts;
 pub mod fault;
 pub(crate) mod fields;
 pub mod lexer;
 mod multipart;
 pub mod read;
+pub mod rules;
 pub mod uri;
 pub mod values;
 
 pub use caller::Withhold;
 pub use compose::{LinkToken, Reply, ReplyExtras, Wire, WireRequest};
 pub use facts::{
-    Body, Caller, Dialled, Digit, Hop, Incoming, LISTEN, Own, Request, Response, Said, Shown, Target,
+    Auth, Body, Caller, Dialled, Digit, Extensions, Hop, Incoming, LISTEN, Options, Own, Package, Protocol,
+    RAck, Reason, ReferTo, Refresher, Replaces, Request, Response, Said, SessionExpires, Shown, Target,
 };
 pub use fault::{Fault, Malformed};
 pub use lexer::{Message, Method, Name, Start};
 pub use read::{AddressBook, Origin, Reader};
+pub use rules::{DialRules, Numbering, TrunkId, TrunkRules};

@@ -2,15 +2,16 @@
 
 use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
-    Body, Caller, Description, Dialled, Digit, Hop, Incoming, LISTEN, OurTag, Own, Request, Response, Said,
-    Shown, Target,
+    Body, Caller, Description, Dialled, Digit, Hop, Incoming, LISTEN, OurTag, Own, Protocol, ReferTo,
+    Replaces, Request, Response, Said, Shown, Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
-use super::lexer::{Message, Method, Name, Start, decimal, is_token, trim};
-use super::multipart;
+use super::lexer::{Message, Method, Name, Start, decimal, trim};
+use super::rules::{DialRules, Numbering, TrunkId, TrunkRules};
 use super::uri::{Scheme, Uri, unescape};
-use super::values::{NameAddr, Via, cseq, is_sip_date, list};
+use super::values::{NameAddr, Via, cseq, is_sip_date, list, params};
+use super::{auth, extensions, multipart};
 use crate::sdp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,10 @@ use vault::{Becomes, Field, IndexKey, Keyring, Kind, Sealed, Secrets};
 pub struct Origin {
     /// The packet's source.
     pub source: SocketAddr,
-    /// Whether it came over a stream.
-    pub reliable: bool,
+    /// What it came by.
+    pub protocol: Protocol,
+    /// The trunk that the source belongs to.
+    pub trunk: TrunkId,
     /// Whether the source is trusted to assert identity (RFC 3325 §2.3).
     pub trusted: bool,
     /// What its callers withhold unless they ask otherwise.
@@ -45,6 +48,8 @@ pub struct Reader {
     key: IndexKey,
     book: AddressBook,
     page: Option<String>,
+    trunks: Vec<TrunkRules>,
+    dial: DialRules,
     subjects: AtomicU64,
 }
 
@@ -55,7 +60,24 @@ impl Reader {
     /// The vault's, when it has no room for keys.
     pub fn new(vault: &vault::Vault, book: AddressBook) -> Result<Self, vault::VaultError> {
         let (ring, key) = (vault.keyring()?, vault.index_key()?);
-        Ok(Self { ring, key, book, page: None, subjects: AtomicU64::new(1) })
+        let (trunks, dial) = (Vec::new(), DialRules::default());
+        Ok(Self { ring, key, book, page: None, trunks, dial, subjects: AtomicU64::new(1) })
+    }
+
+    /// With the trunks' rules, by [`TrunkId`], and the numbers that may be dialled.
+    #[must_use]
+    pub fn with_trunks(self, trunks: Vec<TrunkRules>, dial: DialRules) -> Self {
+        Self { trunks, dial, ..self }
+    }
+
+    /// A trunk's rules.
+    pub fn trunk(&self, trunk: TrunkId) -> Option<&TrunkRules> {
+        self.trunks.get(usize::from(trunk.0))
+    }
+
+    /// A configured number, by its place.
+    pub(super) fn number(&self, place: usize) -> Option<&str> {
+        self.book.numbers.get(place).map(String::as_str)
     }
 
     /// Names the page on which callers find themselves, for links to it.
@@ -136,6 +158,7 @@ impl<'a> Text<'a, '_> {
         wrong(!self.other_headers_are_right(&vias), Fault::BAD_REQUEST);
         // RFC 3261 §8.2.2.1: a scheme that is not supported is 416, what is no URI at all is 400, and a Request-URI
         // has no headers (§19.1.1).
+        let uri_text = uri;
         let uri = Uri::parse(uri);
         wrong(uri.is_none_or(|u| !u.headers.is_empty()), Fault::BAD_REQUEST);
         wrong(uri.is_some_and(|u| u.scheme == Scheme::Other), Fault::URI_SCHEME);
@@ -143,6 +166,13 @@ impl<'a> Text<'a, '_> {
         let cseq_number = number.to_be_bytes();
         let from_tag = from.and_then(|f| f.tag()).unwrap_or_default();
         let to_tag = to.and_then(|t| t.tag()).map(our_tag);
+        let extensions = match extensions::read(m) {
+            Ok(extensions) => extensions,
+            Err(fault) => {
+                wrong(true, fault);
+                Default::default()
+            }
+        };
         let index = |parts: &[&[u8]]| self.secrets.index(&self.reader.key, parts);
         let class: &[u8] = match method {
             Method::Invite | Method::Ack | Method::Cancel => b"INVITE",
@@ -154,10 +184,10 @@ impl<'a> Text<'a, '_> {
             None => index(&[b"2543", from_tag, call_id, &cseq_number, top, class]),
         };
         let mut body = Body::Empty;
-        if method == Method::Invite || method == Method::Ack {
+        if matches!(method, Method::Invite | Method::Ack | Method::Update | Method::Prack) {
             match self.body(subject) {
                 Ok(read) => body = read,
-                Err(f) => wrong(method == Method::Invite, f),
+                Err(f) => wrong(method != Method::Ack, f),
             }
         }
         let mut key = None;
@@ -167,20 +197,30 @@ impl<'a> Text<'a, '_> {
                 Err(f) => wrong(true, f),
             }
         }
-        let unsupported = self.required();
+        let unsupported = extensions::unsupported(m);
         wrong(
             !unsupported.is_empty() && !matches!(method, Method::Ack | Method::Cancel),
             Fault::BAD_EXTENSION,
         );
         wrong(method == Method::Invite && !self.accepts_sdp(), Fault::NOT_ACCEPTABLE);
-        let makes_dialog = method == Method::Invite;
-        wrong(makes_dialog && asks_too_much(m), Fault::PRIVACY);
+        // RFC 3261 §12.2.2 and each extension: these make a dialog or change its remote target.
+        let makes_dialog = matches!(
+            method,
+            Method::Invite | Method::Subscribe | Method::Refer | Method::Update | Method::Notify
+        );
+        wrong(method == Method::Invite && asks_too_much(m), Fault::PRIVACY);
         let contact =
             m.first(Name::Contact).and_then(|c| list(c)?.first().copied()).and_then(NameAddr::parse);
         wrong(
             makes_dialog && contact.is_none() && from.is_some_and(|f| f.tag().is_some()),
             Fault::BAD_REQUEST,
         );
+        let (replaces, refer_to) = match method {
+            Method::Invite => (m.first(Name::Replaces).map(|v| self.replaces(v)), None),
+            Method::Refer => (None, Some(m.first(Name::ReferTo).and_then(|v| self.refer_to(v, subject)))),
+            _ => (None, None),
+        };
+        wrong(matches!(replaces, Some(None)) || matches!(refer_to, Some(None)), Fault::BAD_REQUEST);
         let nat = !matches!(via.host, super::uri::Host::Ip(ip) if ip == self.origin.source.ip());
         let routes = self.routes(Name::RecordRoute, false);
         let hop = self.hop(&routes, contact.as_ref(), nat);
@@ -200,12 +240,20 @@ impl<'a> Text<'a, '_> {
             fault,
             reply_to,
             hop,
-            target: uri.map_or(Target::Unknown, |u| self.target(&u)),
+            target: uri.map_or(Target::Unknown, |u| self.called(&u)),
             body,
+            trunk: self.origin.trunk,
+            secure: uri.is_some_and(|u| u.scheme == Scheme::Sips),
+            auth: self.auth(method, name, uri_text, to_tag.is_some()),
             key,
+            extensions,
+            replaces: replaces.flatten(),
+            refer_to: refer_to.flatten(),
             echo: echo.map(|e| seal(Field::Echo, &e.0)),
             dialog: dialog.map(|d| seal(Field::Dialog, &d.0)),
-            caller: from.filter(|_| makes_dialog && to_tag.is_none()).map(|f| self.caller(&f, subject)),
+            caller: from
+                .filter(|_| method == Method::Invite && to_tag.is_none())
+                .map(|f| self.caller(&f, subject)),
         })
     }
 
@@ -230,8 +278,16 @@ impl<'a> Text<'a, '_> {
         let contact =
             m.first(Name::Contact).and_then(|c| list(c)?.first().copied()).and_then(NameAddr::parse);
         let routes = self.routes(Name::RecordRoute, true);
+        let extensions = extensions::read(m).map_err(|_| Malformed::Response)?;
         let index = |parts: &[&[u8]]| self.secrets.index(&self.reader.key, parts);
-        let makes_dialog = method == Method::Invite && status > 100;
+        let makes_dialog = matches!(method, Method::Invite | Method::Update) && status > 100;
+        let redirects = match status {
+            300..=399 if method == Method::Invite => self.redirects(subject),
+            _ => Vec::new(),
+        };
+        let challenge = matches!(status, 401 | 407)
+            .then(|| auth::challenge(self.secrets, self.reader, subject, m))
+            .flatten();
         let dialog = makes_dialog.then(|| {
             let text = dialog_text(from_text, to_text, call_id, contact.as_ref(), &routes);
             self.secrets.seal(&self.reader.ring, context(subject, Field::Dialog), &text.0)
@@ -247,6 +303,9 @@ impl<'a> Text<'a, '_> {
             hop: self.hop(&routes, contact.as_ref(), false),
             body: self.body(subject).unwrap_or(Body::Unusable),
             dialog,
+            extensions,
+            redirects,
+            challenge,
         })
     }
 
@@ -274,18 +333,64 @@ impl<'a> Text<'a, '_> {
             && addresses(Name::RecordRoute, false)
     }
 
-    /// Option tags of Require, none of which is supported yet, as a list for Unsupported.
-    fn required(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for value in self.message.all(Name::Require) {
-            for tag in value.split(|b| *b == b',').map(super::lexer::trim) {
-                if !tag.is_empty() && tag.iter().all(|b| is_token(*b)) {
-                    out.extend_from_slice(if out.is_empty() { b"" } else { b", " });
-                    out.extend_from_slice(tag);
-                }
-            }
+    /// What the request proves, where its trunk has to prove something: requests of a dialog, whose tags nobody else knows, and
+    /// those that cannot be challenged or tell nothing need not (RFC 3261 §22.1).
+    fn auth(&self, method: Method, name: &[u8], uri: &[u8], in_dialog: bool) -> super::Auth {
+        let free = in_dialog || matches!(method, Method::Ack | Method::Cancel | Method::Options);
+        let required = self.rules().and_then(|r| r.requires.as_ref()).filter(|_| !free);
+        auth::judge(self.secrets, self.reader, required, &self.message, name, uri)
+    }
+
+    fn rules(&self) -> Option<&'a TrunkRules> {
+        self.reader.trunk(self.origin.trunk)
+    }
+
+    fn numbering(&self) -> Option<&'a Numbering> {
+        self.rules().map(|r| &r.numbering)
+    }
+
+    /// RFC 3891 §6.1.
+    fn replaces(&self, value: &[u8]) -> Option<Replaces> {
+        let end = value.iter().position(|b| *b == b';')?;
+        let (call_id, parameters) = value.split_at(end);
+        let get =
+            |name: &[u8]| params(parameters).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
+        let (to_tag, from_tag) = (get(b"to-tag")?, get(b"from-tag")?);
+        Some(Replaces {
+            to_tag: our_tag(to_tag),
+            peer: self.secrets.index(&self.reader.key, &[b"peer", trim(call_id), from_tag]),
+            early_only: get(b"early-only").is_some(),
+        })
+    }
+
+    /// RFC 3515 §2.1.
+    fn refer_to(&self, value: &[u8], subject: u64) -> Option<ReferTo> {
+        self.elsewhere(&NameAddr::parse(value)?, subject)
+    }
+
+    /// Contacts of a redirection, the most wanted first (RFC 3261 §8.1.3.4).
+    fn redirects(&self, subject: u64) -> Vec<ReferTo> {
+        const MOST: usize = 8;
+        let contacts = self.message.all(Name::Contact).filter_map(list).flatten().filter_map(NameAddr::parse);
+        let mut contacts: Vec<_> = contacts.take(MOST).map(|c| (preference(&c), c)).collect();
+        contacts.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
+        contacts.iter().filter_map(|(_, contact)| self.elsewhere(contact, subject)).collect()
+    }
+
+    fn elsewhere(&self, address: &NameAddr<'_>, subject: u64) -> Option<ReferTo> {
+        if address.uri.scheme == Scheme::Other {
+            return None;
         }
-        out
+        let number = address.uri.user.and_then(|user| {
+            self.numbering().map(|n| n.e164(user))?.or_else(|| Numbering::default().e164(user))
+        });
+        Some(ReferTo {
+            // Headers in it (RFC 3261 §19.1.1) are another's wish, of which nothing is taken over.
+            uri: self.seal(subject, Field::Uri, without_headers(address.uri_text)),
+            target: self.target(&address.uri),
+            hop: hop_of(&address.uri),
+            dialable: number.is_some_and(|n| self.reader.dial.allow(&n)),
+        })
     }
 
     /// RFC 3261 §20.1: without an Accept, SDP is accepted; an empty one accepts nothing.
@@ -315,6 +420,9 @@ impl<'a> Text<'a, '_> {
         }
         let encoded = m.all(Name::ContentEncoding).any(|v| !v.eq_ignore_ascii_case(b"identity"));
         let kind = m.first(Name::ContentType).ok_or(Fault::BAD_REQUEST)?;
+        if is_encrypted(kind) {
+            return Err(Fault::UNDECIPHERABLE);
+        }
         let Some(text) = multipart::sdp(kind, m.body).filter(|_| !encoded) else {
             // RFC 3261 §20.11: an optional body that is not understood is passed over.
             let optional = m.first(Name::ContentDisposition).is_some_and(|d| {
@@ -371,18 +479,15 @@ impl<'a> Text<'a, '_> {
     fn hop(&self, routes: &[&[u8]], contact: Option<&NameAddr<'_>>, nat: bool) -> Hop {
         let first = routes.first().and_then(|r| NameAddr::parse(r));
         let uri = first.as_ref().or(contact).map(|n| n.uri);
-        Hop {
-            address: uri.and_then(|u| u.address()),
-            tcp: uri.and_then(|u| u.param(b"transport")).is_some_and(|t| t.eq_ignore_ascii_case(b"tcp")),
-            nat: nat && first.is_none(),
-        }
+        let hop = uri.map_or(Hop { address: None, protocol: None, nat: false }, |u| hop_of(&u));
+        Hop { nat: nat && first.is_none(), ..hop }
     }
 
     /// RFC 3261 §18.2.2 with RFC 3581 §4: to the source address; to its port when it asked so, else to the
     /// port of the Via.
     fn reply_address(&self, via: &Via<'_>) -> SocketAddr {
         let source = self.origin.source;
-        if self.origin.reliable || via.param(b"rport").is_some() {
+        if self.origin.protocol.is_reliable() || via.param(b"rport").is_some() {
             return source;
         }
         SocketAddr::new(source.ip(), via.port.unwrap_or(5060))
@@ -428,15 +533,38 @@ impl<'a> Text<'a, '_> {
         fields
     }
 
+    /// What is called. A call that was diverted and whose Request-URI says nothing to us is for the number that was dialled first
+    /// (RFC 7044, RFC 5806).
+    fn called(&self, uri: &Uri<'_>) -> Target {
+        let target = self.target(uri);
+        if target != Target::Unknown {
+            return target;
+        }
+        let before = [Name::HistoryInfo, Name::Diversion].into_iter().flat_map(|name| self.message.all(name));
+        let before = before.filter_map(list).flatten().filter_map(NameAddr::parse);
+        let ours =
+            before.map(|n| self.target(&n.uri)).find(|t| matches!(t, Target::Number(_) | Target::AdHoc(_)));
+        ours.unwrap_or(Target::Unknown)
+    }
+
     fn target(&self, uri: &Uri<'_>) -> Target {
         let mut user = Vec::new();
         unescape(uri.user.unwrap_or_default(), &mut user);
         let user = user.split(|b| *b == b';').next().unwrap_or_default();
         let digits = digits_of(user);
-        if !digits.is_empty()
-            && let Some(place) = self.reader.book.numbers.iter().position(|n| n.as_bytes() == &digits[..])
-        {
+        let numbers = || self.reader.book.numbers.iter().enumerate();
+        let is = |digits: &[u8]| numbers().find(|(_, n)| n.as_bytes() == digits).map(|(place, _)| place);
+        let whole = self.numbering().and_then(|n| n.e164(user)).and_then(|n| is(&n[1..]));
+        if let Some(place) = whole.or_else(|| is(&digits)).filter(|_| !digits.is_empty()) {
             return Target::Number(place);
+        }
+        if self.numbering().and_then(|n| n.last_digits).is_some_and(|n| n == digits.len()) {
+            let mut fits = numbers().filter(|(_, n)| n.as_bytes().ends_with(&digits));
+            match (fits.next(), fits.next()) {
+                (Some((place, _)), None) => return Target::Number(place),
+                (Some(_), Some(_)) => return Target::Ambiguous,
+                (None, _) => {}
+            }
         }
         if user.starts_with(LISTEN.as_bytes()) {
             return Dialled::new(user).map_or(Target::Unknown, Target::Listen);
@@ -447,7 +575,9 @@ impl<'a> Text<'a, '_> {
 
     /// Who calls, sealed; what is withheld is sealed for the caller's own act only.
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
-        let told = told(&self.message, from, self.origin.trusted, self.origin.withhold);
+        let usual = Numbering::default();
+        let numbering = self.numbering().unwrap_or(&usual);
+        let told = told(&self.message, from, self.origin.trusted, self.origin.withhold, numbering);
         Caller {
             name: self.said(subject, told.name),
             number: self.said(subject, told.number),
@@ -474,6 +604,34 @@ impl<'a> Text<'a, '_> {
     fn seal<T>(&self, subject: u64, field: Field, text: &[u8]) -> Sealed<T> {
         self.secrets.seal(&self.reader.ring, context(subject, field), text)
     }
+}
+
+/// Where a URI's requests go.
+fn hop_of(uri: &Uri<'_>) -> Hop {
+    let named = uri.param(b"transport").and_then(Protocol::from_name);
+    let protocol = match uri.scheme {
+        Scheme::Sips => Some(Protocol::Tls),
+        _ => named,
+    };
+    Hop { address: uri.address(), protocol, nat: false }
+}
+
+/// S/MIME, for which nobody gave us a key.
+fn is_encrypted(content_type: &[u8]) -> bool {
+    let kind = trim(content_type.split(|b| *b == b';').next().unwrap_or_default());
+    [&b"application/pkcs7-mime"[..], b"application/x-pkcs7-mime"].iter().any(|k| kind.eq_ignore_ascii_case(k))
+}
+
+/// A URI up to its headers.
+fn without_headers(uri: &[u8]) -> &[u8] {
+    &uri[..uri.iter().position(|b| *b == b'?').unwrap_or(uri.len())]
+}
+
+/// A contact's `q` in thousandths (RFC 3261 §20.10); 1 unless it is given.
+fn preference(contact: &NameAddr<'_>) -> u32 {
+    let Some(q) = contact.param(b"q") else { return 1000 };
+    let text = std::str::from_utf8(q).unwrap_or_default();
+    (text.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0) as u32
 }
 
 fn via_is_right(value: &[u8]) -> bool {

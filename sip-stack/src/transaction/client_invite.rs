@@ -31,6 +31,11 @@ impl ClientInvite {
         self.state == State::Proceeding
     }
 
+    /// Whether nothing was answered yet.
+    pub fn is_calling(&self) -> bool {
+        self.state == State::Calling
+    }
+
     /// Advances the machine.
     pub fn on(&mut self, input: Input, times: &Times) -> Actions {
         let deliver = Actions { deliver: true, ..Actions::NONE };

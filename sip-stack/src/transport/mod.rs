@@ -10,35 +10,19 @@ mod worker;
 pub use framing::{Frame, scan};
 pub use worker::{Command, Handle, NewCall, Stopped, start};
 
-use crate::endpoint::Limits;
-use crate::message::Withhold;
+use crate::endpoint::{Limits, TrunkLimits};
+pub use crate::message::Protocol;
+use crate::message::{TrunkId, Withhold};
 use crate::transaction::Times;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A transport protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// RFC 3261 §18 over UDP.
-    Udp,
-    /// RFC 3261 §18 over TCP.
-    Tcp,
-}
-
-impl Protocol {
-    /// Its name in a URI.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
 /// What is believed of a known source.
 #[derive(Debug, Clone, Copy)]
 pub struct Admission {
+    /// Which trunk it is.
+    pub trunk: TrunkId,
     /// Whether it is trusted to assert identity (RFC 3325).
     pub trusted: bool,
     /// What its callers withhold unless they ask otherwise.
@@ -57,6 +41,8 @@ pub struct Config {
     pub external: Option<IpAddr>,
     /// Bounds.
     pub limits: Limits,
+    /// Bounds of each trunk, by its number.
+    pub trunk_limits: Vec<TrunkLimits>,
     /// Timers.
     pub times: Times,
     /// Streams at once, in all and per source address.
@@ -73,6 +59,7 @@ impl Default for Config {
             listen: Vec::new(),
             external: None,
             limits: Limits::default(),
+            trunk_limits: Vec::new(),
             times: Times::default(),
             streams: (4096, 256),
             message_time: Duration::from_secs(10),
@@ -121,6 +108,12 @@ pub struct Counters {
     pub repeats: AtomicU64,
     /// Requests answered with 4xx to 6xx.
     pub refused: AtomicU64,
+    /// Requests whose credentials were missing or wrong.
+    pub unauthorised: AtomicU64,
+    /// Requests of sources that were wrong too often: dropped.
+    pub locked_out: AtomicU64,
+    /// INVITEs beyond their trunk's limits.
+    pub over_limit: AtomicU64,
     /// Calls now.
     pub calls: AtomicU64,
     /// Transactions kept now.

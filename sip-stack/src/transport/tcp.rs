@@ -6,9 +6,9 @@
 use super::framing::{Frame, scan};
 use super::worker::{Core, Shared, add, flush};
 use crate::dialog::Flow;
-use crate::message::Reader;
 use crate::message::fields::context;
 use crate::message::lexer::MOST_BYTES;
+use crate::message::{Protocol, Reader};
 use socket2::{SockRef, Socket};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -153,9 +153,7 @@ pub(super) async fn listen(core: Shared, listener: TcpListener) {
             }
         };
         let mut shared = core.borrow_mut();
-        if shared.admitted(remote.ip()).is_none() {
-            continue;
-        }
+        let Some(admission) = shared.admitted(remote.ip()) else { continue };
         let (most, most_of_one) = shared.config.streams;
         if shared.streams.len() >= most || of_source(&shared, remote.ip()) >= most_of_one {
             add(&shared.counters.streams_refused);
@@ -164,7 +162,7 @@ pub(super) async fn listen(core: Shared, listener: TcpListener) {
         let Ok(local) = stream.local_addr() else { continue };
         let connection = shared.new_stream();
         let local = shared.local_address(local, remote.ip());
-        let flow = Flow { remote, local, connection, reliable: true };
+        let flow = Flow { remote, local, connection, protocol: Protocol::Tcp, trunk: admission.trunk };
         drop(shared);
         tokio::task::spawn_local(serve(core.clone(), stream, flow));
     }
@@ -182,7 +180,11 @@ pub(super) async fn open(core: Shared, flow: Flow) {
         socket.connect(flow.remote).await
     };
     match tokio::time::timeout(CONNECT, connect).await {
-        Ok(Ok(stream)) => serve(core, stream, flow).await,
+        Ok(Ok(stream)) => {
+            let connection =
+                if flow.connection == Flow::ANY { core.borrow_mut().new_stream() } else { flow.connection };
+            serve(core, stream, Flow { connection, ..flow }).await;
+        }
         _ => {
             core.borrow_mut().failed(flow);
             flush(&core);

@@ -3,7 +3,9 @@
 use super::tcp::{self, Stream};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
-use crate::endpoint::{CallId, Endpoint, Event, Outgoing, Transmit};
+use crate::endpoint::{CallId, Endpoint, Event, Outgoing, SubscriptionId, Transmit};
+use crate::message::TrunkId;
+use crate::message::auth::Credentials;
 use crate::message::compose::{IN_A_ROW, LocalAddress, Writer, seal_call};
 use crate::message::read::Origin;
 use crate::message::{Reader, ReplyExtras};
@@ -29,7 +31,7 @@ const LOCALS: usize = 4096;
 #[derive(Debug)]
 pub enum Command {
     /// See [`Endpoint::progress`].
-    Progress(CallId, u16),
+    Progress(CallId, u16, Option<(SocketAddr, LocalAudio)>),
     /// See [`Endpoint::accept`].
     Accept(CallId, SocketAddr, LocalAudio, ReplyExtras),
     /// See [`Endpoint::reject`].
@@ -38,6 +40,18 @@ pub enum Command {
     Hangup(CallId),
     /// See [`Endpoint::invite`].
     Invite(Box<NewCall>),
+    /// See [`Endpoint::modify`].
+    Modify(CallId, SocketAddr, LocalAudio),
+    /// See [`Endpoint::subscribed`].
+    Subscribed(SubscriptionId, Result<(), u16>),
+    /// See [`Endpoint::notify`].
+    Notify(SubscriptionId, Arc<str>),
+    /// See [`Endpoint::end_subscription`].
+    EndSubscription(SubscriptionId),
+    /// See [`Endpoint::referred`].
+    Referred(CallId, u32, Result<(), u16>),
+    /// See [`Endpoint::refer_progress`].
+    ReferProgress(CallId, u32, u16),
     /// See [`Endpoint::set_available`].
     Available(bool),
 }
@@ -58,6 +72,14 @@ pub struct NewCall {
     pub audio: LocalAudio,
     /// `Privacy: id`.
     pub privacy_id: bool,
+    /// The trunk that it goes over.
+    pub trunk: TrunkId,
+    /// What we prove when we are asked.
+    pub credentials: Option<Credentials>,
+    /// Redirections that are followed.
+    pub redirects: u8,
+    /// Without any response after this the call has failed.
+    pub silence: Option<Duration>,
     /// Tells the call's number.
     pub made: oneshot::Sender<CallId>,
 }
@@ -169,7 +191,7 @@ pub fn start(
             }
         };
         let core = Core {
-            endpoint: Endpoint::new(config.times, config.limits),
+            endpoint: endpoint(&config),
             region,
             reader,
             counters,
@@ -177,6 +199,7 @@ pub fn start(
             events: events_out,
             sockets: Vec::new(),
             streams: HashMap::new(),
+            routes: HashMap::new(),
             connecting: HashMap::new(),
             next_stream: 1 << 32,
             locals: HashMap::new(),
@@ -189,6 +212,12 @@ pub fn start(
     })?;
     is_ready.recv().map_err(|_| std::io::Error::other("the worker's thread ended"))??;
     Ok((handle, events))
+}
+
+fn endpoint(config: &Config) -> Endpoint {
+    let mut endpoint = Endpoint::new(config.times, config.limits);
+    endpoint.limit_trunks(&config.trunk_limits);
+    endpoint
 }
 
 fn bind(protocol: Protocol, address: SocketAddr) -> std::io::Result<Socket> {
@@ -223,6 +252,8 @@ pub(super) struct Core {
     events: mpsc::UnboundedSender<Event>,
     sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
     pub(super) streams: HashMap<u64, Rc<Stream>>,
+    /// The newest stream to each address, for who wants any (RFC 5923).
+    routes: HashMap<(SocketAddr, Protocol), u64>,
     /// Messages for streams that are being opened.
     connecting: HashMap<(SocketAddr, u64), Vec<Transmit>>,
     next_stream: u64,
@@ -252,7 +283,7 @@ async fn run(
                 shared.sockets.push((address, socket.clone()));
                 tokio::task::spawn_local(udp(core.clone(), socket, address, place));
             }),
-            Protocol::Tcp => TcpListener::from_std(socket.into()).map(|listener| {
+            _ => TcpListener::from_std(socket.into()).map(|listener| {
                 tokio::task::spawn_local(tcp::listen(core.clone(), listener));
             }),
         };
@@ -327,17 +358,19 @@ impl Core {
             let received = self.region.receive(|buffer| socket.try_recv_from(buffer));
             let Ok((_, source)) = received else { break };
             let local = self.local_address(address, source.ip());
-            self.take(Flow { remote: source, local, connection: place, reliable: false });
+            let trunk = TrunkId::default();
+            self.take(Flow { remote: source, local, connection: place, protocol: Protocol::Udp, trunk });
         }
         self.tell();
     }
 
-    /// Takes the message in the region's receive buffer.
-    pub(super) fn take(&mut self, flow: Flow) {
+    /// Takes the message in the region's receive buffer. Who sent it is looked up here.
+    pub(super) fn take(&mut self, mut flow: Flow) {
         let Some(admission) = self.admitted(flow.remote.ip()) else { return self.region.discard() };
         add(&self.counters.received);
-        let Admission { trusted, withhold } = admission;
-        let origin = Origin { source: flow.remote, reliable: flow.reliable, trusted, withhold };
+        let Admission { trunk, trusted, withhold } = admission;
+        flow.trunk = trunk;
+        let origin = Origin { source: flow.remote, protocol: flow.protocol, trunk, trusted, withhold };
         let reader = self.reader.clone();
         match self.region.run(|i| reader.read(i.secrets, i.rx, origin)) {
             Ok(Ok(incoming)) => self.endpoint.receive(Instant::now(), flow, incoming),
@@ -349,7 +382,19 @@ impl Core {
     fn obey(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Progress(call, status) => self.endpoint.progress(now, call, status),
+            Command::Progress(call, status, media) => self.endpoint.progress(now, call, status, media),
+            Command::Modify(call, rtp, audio) => {
+                self.endpoint.modify(now, call, rtp, audio);
+            }
+            Command::Subscribed(id, answer) => self.endpoint.subscribed(now, id, answer),
+            Command::Notify(id, document) => {
+                self.endpoint.notify(now, id, document);
+            }
+            Command::EndSubscription(id) => self.endpoint.end_subscription(now, id),
+            Command::Referred(call, refer, answer) => self.endpoint.referred(now, call, refer, answer),
+            Command::ReferProgress(call, refer, status) => {
+                self.endpoint.refer_progress(now, call, refer, status)
+            }
             Command::Accept(call, rtp, audio, extras) => self.endpoint.accept(now, call, rtp, audio, extras),
             Command::Reject(call, status, extras) => self.endpoint.reject(now, call, status, extras),
             Command::Hangup(call) => self.endpoint.hangup(now, call),
@@ -360,19 +405,28 @@ impl Core {
 
     fn invite(&mut self, now: Instant, call: NewCall) {
         let (protocol, remote) = call.to;
-        let reliable = protocol == Protocol::Tcp;
         let same_family = |a: &SocketAddr| a.is_ipv4() == remote.is_ipv4();
         let place = self.sockets.iter().position(|(a, _)| same_family(a)).unwrap_or(0);
         let bound = self.sockets.get(place).map_or(remote, |(a, _)| *a);
-        let connection = if reliable { self.new_stream() } else { place as u64 };
-        let flow = Flow { remote, local: self.local_address(bound, remote.ip()), connection, reliable };
+        let connection = if protocol.is_reliable() { Flow::ANY } else { place as u64 };
+        let local = self.local_address(bound, remote.ip());
+        let flow = Flow { remote, local, connection, protocol, trunk: call.trunk };
         let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
         let text = self
             .region
-            .run(|i| seal_call(i.secrets, &reader, subject, &call.target, &call.from, &call.call_id));
+            .run(|i| seal_call(i.secrets, &reader, subject, &call.target, &call.from, &call.call_id, ""));
         let Ok(text) = text else { return add(&self.counters.region_faults) };
-        let outgoing =
-            Outgoing { flow, subject, text, rtp: call.rtp, audio: call.audio, privacy_id: call.privacy_id };
+        let outgoing = Outgoing {
+            flow,
+            subject,
+            text,
+            rtp: call.rtp,
+            audio: call.audio,
+            privacy_id: call.privacy_id,
+            credentials: call.credentials,
+            redirects: call.redirects,
+            silence: call.silence,
+        };
         // Who asked may have gone; the call then rings out or is hung up.
         let _ = call.made.send(self.endpoint.invite(now, outgoing));
     }
@@ -412,8 +466,7 @@ impl Core {
         let mut at_once = IN_A_ROW;
         while !transmits.is_empty() {
             let some = &transmits[..transmits.len().min(at_once)];
-            let wires =
-                some.iter().map(|t| (&t.wire, LocalAddress { address: t.flow.local, reliable: false }));
+            let wires = some.iter().map(|t| (&t.wire, local_of(&t.flow)));
             let written = self.region.run(|i| Writer::new(i.secrets, &reader).write_in_a_row(wires, i.tx));
             let Ok(lengths) = written else {
                 // One of them is at fault: it is found by sending each alone.
@@ -444,13 +497,18 @@ impl Core {
 
     /// Writes one message to its stream, or says which stream has to be opened for it.
     fn send(&mut self, transmit: Transmit) -> Option<Flow> {
-        let flow = transmit.flow;
+        let mut flow = transmit.flow;
+        if flow.connection == Flow::ANY
+            && let Some(connection) = self.routes.get(&(flow.remote, flow.protocol))
+        {
+            flow.connection = *connection;
+        }
         if !self.streams.contains_key(&flow.connection) {
             let waiting = self.connecting.entry((flow.remote, flow.connection)).or_default();
             waiting.push(transmit);
             return (waiting.len() == 1).then_some(flow);
         }
-        let local = LocalAddress { address: flow.local, reliable: true };
+        let local = local_of(&flow);
         let reader = self.reader.clone();
         let written = self.region.run(|i| transmit.wire.write(i.secrets, &reader, local, i.tx));
         let Ok(Ok(len)) = written else {
@@ -475,17 +533,30 @@ impl Core {
     /// A stream is open: what waited for it is sent.
     pub(super) fn opened(&mut self, flow: Flow, stream: Rc<Stream>) {
         self.streams.insert(flow.connection, stream);
-        for transmit in self.connecting.remove(&(flow.remote, flow.connection)).unwrap_or_default() {
-            self.send(transmit);
+        self.routes.insert((flow.remote, flow.protocol), flow.connection);
+        for connection in [flow.connection, Flow::ANY] {
+            for transmit in self.connecting.remove(&(flow.remote, connection)).unwrap_or_default() {
+                self.send(transmit);
+            }
         }
     }
 
     /// A stream could not be opened, or broke.
     pub(super) fn failed(&mut self, flow: Flow) {
         self.streams.remove(&flow.connection);
-        self.connecting.remove(&(flow.remote, flow.connection));
-        self.endpoint.transport_failed(Instant::now(), flow);
+        let route = (flow.remote, flow.protocol);
+        if self.routes.get(&route) == Some(&flow.connection) {
+            self.routes.remove(&route);
+        }
+        for connection in [flow.connection, Flow::ANY] {
+            self.connecting.remove(&(flow.remote, connection));
+            self.endpoint.transport_failed(Instant::now(), Flow { connection, ..flow });
+        }
     }
+}
+
+fn local_of(flow: &Flow) -> LocalAddress {
+    LocalAddress { address: flow.local, protocol: flow.protocol, trunk: flow.trunk }
 }
 
 /// Sends what the endpoint wants sent and tells what it tells.
@@ -493,7 +564,7 @@ pub(super) fn flush(core: &Shared) {
     let mut shared = core.borrow_mut();
     let mut datagrams = Vec::new();
     while let Some(transmit) = shared.endpoint.poll_transmit() {
-        if !transmit.flow.reliable {
+        if !transmit.flow.protocol.is_reliable() {
             datagrams.push(transmit);
         } else if let Some(flow) = shared.send(transmit) {
             tokio::task::spawn_local(tcp::open(core.clone(), flow));
@@ -506,6 +577,9 @@ pub(super) fn flush(core: &Shared) {
     counters.requests.store(counts.requests, Ordering::Relaxed);
     counters.repeats.store(counts.repeats, Ordering::Relaxed);
     counters.refused.store(counts.refused, Ordering::Relaxed);
+    counters.unauthorised.store(counts.unauthorised, Ordering::Relaxed);
+    counters.locked_out.store(counts.locked_out, Ordering::Relaxed);
+    counters.over_limit.store(counts.over_limit, Ordering::Relaxed);
     counters.set_calls(kept[0] as u64);
     counters.transactions.store((kept[1] + kept[2]) as u64, Ordering::Relaxed);
     // The sleeper must know of a timer that comes before the one it waits for.

@@ -4,10 +4,15 @@ use super::*;
 use crate::dialog::Flow;
 use crate::message::compose::{IN_A_ROW, LocalAddress, Wire, Writer, seal_call};
 use crate::message::read::{AddressBook, Origin, Reader};
+use crate::message::{DialRules, Protocol, TrunkId, TrunkRules};
 use crate::sdp::{self, Capabilities, Direction};
 use std::time::Duration;
 use vault::{Policy, Region, Vault};
 
+mod auth;
+mod rel;
+mod session;
+mod subscribe;
 mod uac;
 
 const MEDIA: &str = "127.0.0.1:30000";
@@ -24,17 +29,22 @@ struct Side {
 
 impl Side {
     fn new(reliable: bool) -> Self {
+        Self::with(reliable, Limits::default(), vec![TrunkRules { refer: true, ..TrunkRules::default() }])
+    }
+
+    fn with(reliable: bool, limits: Limits, trunks: Vec<TrunkRules>) -> Self {
         let vault = Vault::open(Policy::AllowWeaker).unwrap();
         let book = AddressBook { numbers: vec!["12025550199".into()], adhoc_prefix: Some("conf".into()) };
         Self {
-            endpoint: Endpoint::new(Times::default(), Limits::default()),
-            reader: Reader::new(&vault, book).unwrap(),
+            endpoint: Endpoint::new(Times::default(), limits),
+            reader: Reader::new(&vault, book).unwrap().with_trunks(trunks, DialRules::default()),
             region: vault.region().unwrap(),
             flow: Flow {
                 remote: "192.0.2.1:5060".parse().unwrap(),
                 local: "192.0.2.9:5060".parse().unwrap(),
                 connection: 0,
-                reliable,
+                protocol: if reliable { Protocol::Tcp } else { Protocol::Udp },
+                trunk: TrunkId::default(),
             },
         }
     }
@@ -48,7 +58,8 @@ impl Side {
             .unwrap();
         let origin = Origin {
             source: self.flow.remote,
-            reliable: self.flow.reliable,
+            protocol: self.flow.protocol,
+            trunk: self.flow.trunk,
             trusted: true,
             withhold: Default::default(),
         };
@@ -64,9 +75,12 @@ impl Side {
         let mut out = Vec::new();
         for some in transmits.chunks(IN_A_ROW) {
             let reader = &self.reader;
-            let wires = some
-                .iter()
-                .map(|t| (&t.wire, LocalAddress { address: t.flow.local, reliable: t.flow.reliable }));
+            let wires = some.iter().map(|t| {
+                (
+                    &t.wire,
+                    LocalAddress { address: t.flow.local, protocol: t.flow.protocol, trunk: t.flow.trunk },
+                )
+            });
             let written =
                 self.region.run(|i| Writer::new(i.secrets, reader).write_in_a_row(wires, i.tx)).unwrap();
             self.region.composed(written.iter().flatten().sum());
@@ -127,6 +141,26 @@ fn request(method: &str, to_tag: &str, branch: &str, cseq: u32, body: &str) -> V
     .into_bytes()
 }
 
+/// The same with more header lines.
+fn request_with(method: &str, to_tag: &str, cseq: u32, body: &str, lines: &str) -> Vec<u8> {
+    let branch = format!("z9hG4bK{method}{cseq}");
+    let text = String::from_utf8(request(method, to_tag, &branch, cseq, body)).unwrap();
+    text.replacen("Max-Forwards: 70\r\n", &format!("Max-Forwards: 70\r\n{lines}\r\n"), 1).into_bytes()
+}
+
+/// A response to a request of ours, with more header lines.
+fn response_to(request: &str, line: &str, tag: &str, lines: &str, body: &str) -> String {
+    let mut text = format!("SIP/2.0 {line}\r\n");
+    for name in ["Via", "From", "Call-ID", "CSeq"] {
+        text += &format!("{name}: {}\r\n", header(request, name).unwrap());
+    }
+    let to = header(request, "To").unwrap();
+    let tag = if to.contains("tag=") { String::new() } else { format!(";tag={tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let contact = if lines.contains("Contact:") { "" } else { "Contact: <sip:b@192.0.2.44:5062>\r\n" };
+    text + &format!("To: {to}{tag}\r\n{contact}{lines}{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
 fn status(text: &str) -> u16 {
     text[8..11].parse().unwrap()
 }
@@ -172,14 +206,14 @@ fn a_call_from_invite_to_bye() {
     let invite = side.invited();
     assert_eq!(format!("{:?}", invite.target), "AdHoc(conf1)");
     assert!(!format!("{invite:?}").contains("Anna"), "no name in Debug");
-    side.endpoint.progress(now, invite.call, 180);
+    side.endpoint.progress(now, invite.call, 180, None);
     side.accept(now, invite.call, &invite.offer);
     let sent = side.sent();
     assert_eq!(sent.iter().map(|t| status(t)).collect::<Vec<_>>(), [180, 200]);
     let tag = to_tag(&sent[1]);
     assert_eq!(tag, to_tag(&sent[0]), "one tag for the whole dialog");
     assert_eq!(header(&sent[1], "Record-Route"), Some("<sip:192.0.2.7;lr>"));
-    assert_eq!(header(&sent[1], "Contact"), Some("<sip:192.0.2.9:5060>"));
+    assert_eq!(header(&sent[1], "Contact"), Some("<sip:conf1@192.0.2.9:5060>;isfocus"));
     assert!(sent[1].contains("m=audio 30000 RTP/AVP 0\r\n") && sent[1].contains("a=sendrecv"));
     side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
     assert!(matches!(side.events()[..], [Event::Acked { .. }]));
@@ -377,18 +411,21 @@ fn requests_of_unknown_dialogs_are_481_and_old_ones_500() {
 #[test]
 fn methods_and_extensions_that_we_do_not_have() {
     let (mut side, now) = (Side::new(false), Instant::now());
-    for (method, expected) in [("OPTIONS", 200), ("SUBSCRIBE", 405), ("REGISTER", 405), ("FANCY", 501)] {
+    let cases = [("OPTIONS", 200), ("REGISTER", 405), ("MESSAGE", 405), ("PUBLISH", 405), ("FANCY", 501)];
+    for (method, expected) in cases {
         side.receive(now, &request(method, "", &format!("z9hG4bK{method}"), 1, ""));
         let sent = side.sent().pop().unwrap();
         assert_eq!(status(&sent), expected, "{method}");
-        assert!(header(&sent, "Allow").unwrap().contains("INVITE"), "{method}");
+        let allow = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, SUBSCRIBE, NOTIFY, REFER";
+        assert_eq!(header(&sent, "Allow"), Some(allow), "{method}");
+        assert_eq!(header(&sent, "Supported"), Some("100rel, timer, replaces"), "{method}");
     }
     let required = String::from_utf8(request("INVITE", "", "z9hG4bKq", 2, SDP))
         .unwrap()
-        .replace("Max-Forwards: 70", "Require: 100rel, x-new");
+        .replace("Max-Forwards: 70", "Require: 100rel, x-new, path");
     side.receive(now, required.as_bytes());
     let sent = side.sent().pop().unwrap();
-    assert_eq!((status(&sent), header(&sent, "Unsupported")), (420, Some("100rel, x-new")));
+    assert_eq!((status(&sent), header(&sent, "Unsupported")), (420, Some("x-new, path")));
 }
 
 #[test]
@@ -733,7 +770,7 @@ fn messages_in_a_row_are_written_as_far_as_they_fit_and_what_is_echoed_is_never_
     let branches: Vec<_> = side.sent().iter().map(|m| m.contains("z9hG4bKa")).collect();
     assert_eq!(branches, [true, false, true]);
     let reader = &side.reader;
-    let local = LocalAddress { address: side.flow.local, reliable: false };
+    let local = LocalAddress { address: side.flow.local, protocol: Protocol::Udp, trunk: TrunkId::default() };
     let mut pongs = |room: usize| {
         let wires = [const { Wire::Pong }; 6];
         let wires = wires.iter().map(|w| (w, local));

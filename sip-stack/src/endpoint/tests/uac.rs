@@ -25,7 +25,7 @@ impl Pair {
             .region
             .run(|i| {
                 let from = "\"Test\" <sip:+12025550101@example.com>";
-                seal_call(i.secrets, reader, subject, "sip:+1-202-555-0199@192.0.2.9", from, "id1")
+                seal_call(i.secrets, reader, subject, "sip:+1-202-555-0199@192.0.2.9", from, "id1", "")
             })
             .unwrap();
         let outgoing = Outgoing {
@@ -35,6 +35,9 @@ impl Pair {
             rtp: "127.0.0.1:40000".parse().unwrap(),
             audio: sdp::offer(&Capabilities::default()),
             privacy_id: true,
+            credentials: None,
+            redirects: 0,
+            silence: None,
         };
         self.caller.endpoint.invite(self.now, outgoing)
     }
@@ -166,17 +169,20 @@ impl Ours {
 
     /// Answers a request of ours as `line` says; `tag` is the To tag.
     fn respond(&mut self, request: &str, line: &str, tag: &str, body: &str) {
-        let mut text = format!("SIP/2.0 {line}\r\n");
-        for name in ["Via", "From", "Call-ID", "CSeq"] {
-            text += &format!("{name}: {}\r\n", header(request, name).unwrap());
-        }
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        text += &format!(
-            "To: {};tag={tag}\r\nContact: <sip:b{tag}@192.0.2.44:5062>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-            header(request, "To").unwrap(),
-            body.len()
-        );
+        let contact = format!("Contact: <sip:b{tag}@192.0.2.44:5062>\r\n");
+        let text = response_to(request, line, tag, &contact, body);
         self.side.receive(self.now, text.as_bytes());
+    }
+
+    /// Answers the newest INVITE with more header lines, and returns what we send then.
+    fn answer_with(&mut self, line: &str, tag: &str, lines: &str, body: &str) -> Vec<String> {
+        let text = response_to(&self.invite, line, tag, lines, body);
+        self.side.receive(self.now, text.as_bytes());
+        let sent = self.side.sent();
+        if let Some(invite) = sent.iter().find(|t| method(t) == "INVITE") {
+            self.invite = invite.clone();
+        }
+        sent
     }
 
     /// Answers the INVITE.
@@ -288,4 +294,229 @@ fn responses_to_nothing_that_we_asked_are_counted_and_change_nothing() {
         3,
         "the one whose branch cannot be ours is not read at all"
     );
+}
+
+#[test]
+fn a_reliable_provisional_response_is_acknowledged_once_and_in_order() {
+    let mut ours = Ours::call();
+    let reliable = |rseq: u32| format!("Require: 100rel\r\nRSeq: {rseq}\r\n");
+    let sent = ours.answer_with("183 Session Progress", "b", &reliable(10), SDP);
+    let [prack] = &sent[..] else { panic!("{sent:?}") };
+    assert!(prack.starts_with("PRACK sip:b@192.0.2.44:5062 "), "{prack}");
+    assert_eq!((header(prack, "RAck"), header(prack, "CSeq")), (Some("10 1 INVITE"), Some("2 PRACK")));
+    assert!(matches!(&ours.side.events()[..], [Event::Progress { status: 183, answer: Some(_), .. }]));
+    for rseq in [10, 12, 9] {
+        assert!(ours.answer_with("180 Ringing", "b", &reliable(rseq), "").is_empty(), "{rseq}");
+    }
+    assert!(ours.side.events().is_empty());
+    let sent = ours.answer_with("180 Ringing", "b", &reliable(11), "");
+    assert_eq!((header(&sent[0], "RAck"), header(&sent[0], "CSeq")), (Some("11 1 INVITE"), Some("3 PRACK")));
+    // The answer came early and reliably: the 2xx has none.
+    let sent = ours.answer_with("200 OK", "b", "", "");
+    assert_eq!((method(&sent[0]), header(&sent[0], "CSeq")), ("ACK", Some("1 ACK")));
+    assert!(ours.side.events().iter().any(|e| matches!(e, Event::Answered { .. })));
+    ours.side.endpoint.hangup(ours.now, ours.call);
+    assert_eq!(header(&ours.side.sent()[0], "CSeq"), Some("4 BYE"), "numbers go on");
+}
+
+#[test]
+fn each_branch_of_a_fork_has_its_own_numbers() {
+    let mut ours = Ours::call();
+    for (tag, rseq) in [("b", 5), ("c", 900)] {
+        let sent = ours.answer_with(
+            "183 Session Progress",
+            tag,
+            &format!("Require: 100rel\r\nRSeq: {rseq}\r\n"),
+            SDP,
+        );
+        assert_eq!(
+            (to_tag(&sent[0]), header(&sent[0], "RAck")),
+            (tag.to_owned(), Some(&*format!("{rseq} 1 INVITE")))
+        );
+    }
+}
+
+/// A call whose trunk's name and password we have, which follows so many redirections to numbers of +1 202.
+fn ready(redirects: u8) -> Ours {
+    let mut side = Pair::new(|_| false).caller;
+    let (ring, subject) = (side.reader.ring(), side.reader.next_subject());
+    let credentials = side
+        .region
+        .run(|i| crate::message::auth::Credentials::seal(i.secrets, ring, subject, b"us", b"secret"))
+        .unwrap();
+    let Side { endpoint, reader, region, flow } = side;
+    let dial = DialRules { allowed: vec!["+1202".into()], denied: vec![] };
+    let mut side =
+        Side { endpoint, reader: reader.with_trunks(vec![TrunkRules::default()], dial), region, flow };
+    let (reader, subject) = (&side.reader, side.reader.next_subject());
+    let text = side
+        .region
+        .run(|i| {
+            seal_call(
+                i.secrets,
+                reader,
+                subject,
+                "sip:+12025550199@192.0.2.9",
+                "<sip:a@example.com>",
+                "id1",
+                "",
+            )
+        })
+        .unwrap();
+    let outgoing = Outgoing {
+        flow: side.flow,
+        subject,
+        text,
+        rtp: "127.0.0.1:40000".parse().unwrap(),
+        audio: sdp::offer(&Capabilities::default()),
+        privacy_id: false,
+        credentials: Some(credentials),
+        redirects,
+        silence: Some(Duration::from_secs(4)),
+    };
+    let now = Instant::now();
+    let call = side.endpoint.invite(now, outgoing);
+    let invite = side.sent().remove(0);
+    Ours { side, call, invite, now }
+}
+
+#[test]
+fn challenges_of_a_proxy_and_of_the_other_side_are_both_answered_but_a_wrong_password_is_not_tried_again() {
+    let mut ours = ready(0);
+    let challenge = |name: &str, nonce: &str| {
+        format!("{name}: Digest realm=\"x\", nonce=\"{nonce}\", qop=\"auth,auth-int\"\r\n")
+    };
+    let sent = ours.answer_with(
+        "407 Proxy Authentication Required",
+        "b",
+        &challenge("Proxy-Authenticate", "n1"),
+        "",
+    );
+    assert_eq!(sent.iter().map(|t| method(t)).collect::<Vec<_>>(), ["ACK", "INVITE"]);
+    assert!(header(&sent[1], "Proxy-Authorization").unwrap().contains("nonce=\"n1\""));
+    let sent = ours.answer_with("401 Unauthorized", "c", &challenge("WWW-Authenticate", "n2"), "");
+    let again = &sent[1];
+    assert!(
+        header(again, "Proxy-Authorization").is_some()
+            && header(again, "Authorization").unwrap().contains("nonce=\"n2\"")
+    );
+    assert_eq!(header(again, "CSeq"), Some("3 INVITE"));
+    let stale = challenge("WWW-Authenticate", "n3").replace("\r\n", ", stale=true\r\n");
+    let sent = ours.answer_with("401 Unauthorized", "d", &stale, "");
+    assert!(header(&sent[1], "Authorization").unwrap().contains("nonce=\"n3\""));
+    assert!(ours.side.events().is_empty());
+    let sent = ours.answer_with("401 Unauthorized", "e", &challenge("WWW-Authenticate", "n4"), "");
+    assert_eq!(sent.iter().map(|t| method(t)).collect::<Vec<_>>(), ["ACK"]);
+    assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(401), .. }]));
+}
+
+#[test]
+fn a_challenge_in_an_algorithm_that_we_lack_is_passed_over_for_the_next() {
+    let mut ours = ready(0);
+    let lines = "WWW-Authenticate: Digest realm=\"x\", nonce=\"a\", algorithm=SHA-512-256\r\n\
+        WWW-Authenticate: Digest realm=\"x\", nonce=\"b\", algorithm=SHA-256, opaque=\"o\"\r\n\
+        WWW-Authenticate: Digest realm=\"x\", nonce=\"c\"\r\n";
+    let sent = ours.answer_with("401 Unauthorized", "b", lines, "");
+    let answer = header(&sent[1], "Authorization").unwrap();
+    assert!(
+        answer.contains("nonce=\"b\"")
+            && answer.contains("algorithm=SHA-256")
+            && answer.contains("opaque=\"o\"")
+    );
+    assert!(!answer.contains("qop"), "{answer}");
+}
+
+#[test]
+fn a_redirection_is_followed_to_numbers_that_may_be_dialled_and_so_often_as_is_allowed() {
+    let mut ours = ready(1);
+    let lines = "Contact: <sip:+33123456789@198.51.100.1>, <sip:+12025550177@198.51.100.2:5070?Subject=x>;q=0.2\r\n\
+        Contact: <sip:+12025550188@198.51.100.3>;q=0.7\r\n";
+    let sent = ours.answer_with("302 Moved Temporarily", "b", lines, "");
+    assert!(sent[1].starts_with("INVITE sip:+12025550188@198.51.100.3 SIP/2.0\r\n"), "{}", sent[1]);
+    assert_eq!(header(&sent[1], "To"), header(&ours.invite, "To"));
+    let sent = ours.answer_with("302 Moved Temporarily", "c", lines, "");
+    assert_eq!(sent.len(), 1);
+    assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(302), .. }]));
+    let mut ours = ready(1);
+    ours.answer_with("302 Moved Temporarily", "b", "Contact: <sip:+33123456789@198.51.100.1>\r\n", "");
+    assert!(
+        matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(302), .. }]),
+        "toll fraud"
+    );
+}
+
+#[test]
+fn too_short_a_session_is_asked_for_again_with_what_was_wanted() {
+    let mut ours = ready(0);
+    assert_eq!(
+        (header(&ours.invite, "Session-Expires"), header(&ours.invite, "Min-SE")),
+        (Some("1800"), Some("90"))
+    );
+    let sent = ours.answer_with("422 Session Interval Too Small", "b", "Min-SE: 3600\r\n", "");
+    assert_eq!(
+        (header(&sent[1], "Session-Expires"), header(&sent[1], "Min-SE")),
+        (Some("3600"), Some("3600"))
+    );
+    ours.answer_with("422 Session Interval Too Small", "c", "Min-SE: 3600\r\n", "");
+    assert!(
+        matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(422), .. }]),
+        "no end else"
+    );
+}
+
+#[test]
+fn when_to_try_again_and_why_not_now_is_told() {
+    let mut ours = ready(0);
+    ours.answer_with(
+        "503 Service Unavailable",
+        "b",
+        "Retry-After: 30 (later)\r\nReason: Q.850;cause=42\r\n",
+        "",
+    );
+    let events = ours.side.events();
+    let [Event::Ended { cause: Cause::Refused(503), reason, retry_after: Some(30), .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(reason.q850, Some(42));
+}
+
+#[test]
+fn a_silent_peer_is_given_up_early_and_what_it_says_late_is_cancelled_or_hung_up() {
+    for late in ["180 Ringing", "200 OK"] {
+        let mut ours = ready(0);
+        let sent = ours.side.run(ours.now, Duration::from_secs(5));
+        assert_eq!(sent.iter().map(|(t, _)| *t).collect::<Vec<_>>(), [500, 1500, 3500]);
+        assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::TimedOut, .. }]));
+        let body = if late == "200 OK" { SDP } else { "" };
+        let sent = ours.answer_with(late, "b", "", body);
+        let told: Vec<_> = sent.iter().map(|t| method(t)).collect();
+        assert_eq!(told, if late == "200 OK" { vec!["ACK", "BYE"] } else { vec!["CANCEL"] });
+        assert!(ours.side.events().is_empty());
+    }
+    let mut ours = ready(0);
+    ours.answer("180 Ringing", "b", "");
+    ours.side.run(ours.now, Duration::from_secs(100));
+    assert!(!ours.side.events().iter().any(|e| matches!(e, Event::Ended { .. })), "it rings");
+}
+
+#[test]
+fn a_peer_is_asked_whether_it_is_there() {
+    let mut side = Pair::new(|_| false).caller;
+    let now = Instant::now();
+    let ping = |side: &mut Side| {
+        let (reader, subject) = (&side.reader, side.reader.next_subject());
+        let text = side
+            .region
+            .run(|i| seal_call(i.secrets, reader, subject, "sip:192.0.2.9", "<sip:192.0.2.1>", "p", ""))
+            .unwrap();
+        side.endpoint.ping(now, side.flow, subject, text)
+    };
+    let id = ping(&mut side);
+    let options = side.sent().remove(0);
+    assert!(options.starts_with("OPTIONS sip:192.0.2.9 SIP/2.0\r\n") && header(&options, "Allow").is_some());
+    side.receive(now, response_to(&options, "200 OK", "x", "", "").as_bytes());
+    assert!(matches!(side.events()[..], [Event::Pong { ping, status: Some(200) }] if ping == id));
+    let id = ping(&mut side);
+    side.run(now, Duration::from_secs(40));
+    assert!(matches!(side.events()[..], [Event::Pong { ping, status: None }] if ping == id));
 }

@@ -1,0 +1,117 @@
+//! `[[trunk]]`: a carrier, and everything that differs from one to the other.
+
+use super::{Network, Withhold};
+use serde::Deserialize;
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// `[[trunk]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// Its name in logs and metrics.
+    pub name: Spanned<String>,
+    /// Networks from which it sends.
+    pub from: Spanned<Vec<Network>>,
+    /// Whether its identity headers are believed (RFC 3325).
+    #[serde(default)]
+    pub trusted: bool,
+    /// What its callers withhold unless they share it themselves or ask for `Privacy: none`.
+    #[serde(default)]
+    pub withhold: Withhold,
+    /// Whether its callers get their personal link in the answer to their INVITE (`Call-Info`): for trunks to people's own telephones, for
+    /// whoever reads the answer on its way can open the page.
+    #[serde(default)]
+    pub personal_link: bool,
+    /// What it must prove by digest before its requests are taken (RFC 7616).
+    pub auth: Option<Login>,
+    /// What we prove to it when it asks.
+    pub login: Option<Login>,
+    /// Bounds on its calls.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How it writes numbers.
+    #[serde(default)]
+    pub numbers: Numbers,
+    /// The host name by which we are known to it: in Contact and Via instead of an address. It must be that of our certificate for who
+    /// compares them.
+    pub contact_host: Option<Spanned<String>>,
+    /// Whether it may transfer its calls (REFER).
+    #[serde(default)]
+    pub transfer: bool,
+    /// Whether it may subscribe to conferences' states (RFC 4575). They carry pseudonyms only.
+    #[serde(default)]
+    pub conference_events: bool,
+}
+
+/// A name and the file with its password.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// User name.
+    pub user: Spanned<String>,
+    /// File whose first line is the password.
+    pub password_file: Spanned<PathBuf>,
+}
+
+/// Bounds on a trunk's calls.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls: Option<Spanned<usize>>,
+    /// New calls a second, on average.
+    pub calls_per_second: Option<Spanned<usize>>,
+    /// New calls at once before the rate counts.
+    pub burst: Option<Spanned<usize>>,
+}
+
+impl Limits {
+    /// As the SIP stack wants them. Without a `burst`, a second's worth may come at once.
+    pub fn of_trunk(&self) -> sip_stack::endpoint::TrunkLimits {
+        let rate = self.calls_per_second.as_ref().map(|n| *n.get_ref() as u32);
+        let burst = self.burst.as_ref().map(|n| *n.get_ref() as u32);
+        sip_stack::endpoint::TrunkLimits {
+            calls: self.calls.as_ref().map(|n| *n.get_ref()),
+            rate,
+            burst: burst.or(rate).unwrap_or(1),
+        }
+    }
+}
+
+/// How a trunk writes numbers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Numbers {
+    /// Country code, as `44`, of numbers that it writes without one. Absent: bare digits are whole E.164 numbers.
+    pub country: Option<Spanned<String>>,
+    /// What stands before a national number, as `0`.
+    pub trunk_prefix: Option<Spanned<String>>,
+    /// What stands before an international number instead of `+`, as `00`.
+    pub international: Option<Spanned<String>>,
+    /// It writes only so many last digits of a called number.
+    pub last_digits: Option<Spanned<usize>>,
+}
+
+impl Numbers {
+    /// By name: what must be digits.
+    pub fn digits(&self) -> [(&'static str, &Option<Spanned<String>>); 3] {
+        [
+            ("country", &self.country),
+            ("trunk_prefix", &self.trunk_prefix),
+            ("international", &self.international),
+        ]
+    }
+
+    /// As the SIP stack wants them.
+    pub fn of_trunk(&self) -> sip_stack::message::Numbering {
+        let text =
+            |value: &Option<Spanned<String>>| value.as_ref().map_or(String::new(), |v| v.get_ref().clone());
+        sip_stack::message::Numbering {
+            country: text(&self.country),
+            trunk_prefix: text(&self.trunk_prefix),
+            international: text(&self.international),
+            last_digits: self.last_digits.as_ref().map(|n| *n.get_ref()),
+        }
+    }
+}

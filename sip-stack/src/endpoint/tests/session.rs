@@ -1,0 +1,362 @@
+//! Session timers (RFC 4028), UPDATE (RFC 3311), changes of ours with glare (RFC 3261 §14), REFER, Replaces, Session-ID and Reason.
+
+use super::*;
+use crate::endpoint::SessionPolicy;
+
+/// A call that is up, its INVITE with `lines`; its 200 and our tag.
+fn up(limits: Limits, lines: &str) -> (Side, Instant, CallId, String, String) {
+    let rules = TrunkRules { refer: true, ..TrunkRules::default() };
+    let (mut side, now) = (Side::with(false, limits, vec![rules]), Instant::now());
+    side.receive(now, &request_with("INVITE", "", 1, SDP, lines));
+    let invite = side.invited();
+    side.accept(now, invite.call, &invite.offer);
+    let ok = side.sent().pop().unwrap();
+    assert_eq!(status(&ok), 200, "{ok}");
+    let tag = to_tag(&ok);
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    side.events();
+    (side, now, invite.call, tag, ok)
+}
+
+fn method(text: &str) -> &str {
+    text.split(' ').next().unwrap()
+}
+
+#[test]
+fn who_refreshes_and_how_often_is_agreed_on() {
+    for (lines, expires, require) in [
+        ("Supported: timer\r\nSession-Expires: 1200;refresher=uac", "1200;refresher=uac", Some("timer")),
+        ("Supported: timer\r\nSession-Expires: 1200;refresher=uas", "1200;refresher=uas", None),
+        ("Supported: timer\r\nSession-Expires: 1200", "1200;refresher=uas", None),
+        ("Supported: timer\r\nx: 7200", "1800;refresher=uas", None),
+        ("Supported: timer\r\nx: 7200\r\nMin-SE: 3600", "3600;refresher=uas", None),
+        ("Supported: timer", "1800;refresher=uas", None),
+        ("Subject: no timer", "1800;refresher=uas", None),
+        // A proxy asked; who calls knows nothing of it and cannot refresh.
+        ("Session-Expires: 60;refresher=uac", "90;refresher=uas", None),
+    ] {
+        let (.., ok) = up(Limits::default(), lines);
+        assert_eq!(
+            (header(&ok, "Session-Expires"), header(&ok, "Require")),
+            (Some(expires), require),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn too_short_a_session_is_422_with_min_se() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request_with("INVITE", "", 1, SDP, "Supported: timer\r\nSession-Expires: 60"));
+    let sent = side.sent().pop().unwrap();
+    assert_eq!((status(&sent), header(&sent, "Min-SE")), (422, Some("90")));
+    let (mut side, now, _, tag, _) = up(Limits::default(), "Supported: timer");
+    for (n, method, body) in [(2, "INVITE", SDP), (3, "UPDATE", "")] {
+        side.receive(now, &request_with(method, &tag, n, body, "Supported: timer\r\nSession-Expires: 60"));
+        let sent = side.sent().pop().unwrap();
+        assert_eq!((status(&sent), header(&sent, "Min-SE")), (422, Some("90")), "{method}");
+    }
+    assert!(side.events().is_empty());
+}
+
+#[test]
+fn we_refresh_at_half_time_by_update_where_it_is_taken() {
+    let (mut side, now, _, _, _) =
+        up(Limits::default(), "Supported: timer\r\nAllow: INVITE, UPDATE\r\nSession-Expires: 200");
+    let sent = side.run(now, Duration::from_secs(100));
+    let (at, update) = sent.first().unwrap();
+    assert_eq!((*at, method(update)), (100_000, "UPDATE"));
+    assert_eq!(header(update, "Session-Expires"), Some("200;refresher=uac"));
+    assert!(
+        update.ends_with("Content-Length: 0\r\n\r\n")
+            && header(update, "Contact").unwrap().contains("isfocus")
+    );
+    let then = now + Duration::from_secs(100);
+    side.receive(
+        then,
+        response_to(update, "200 OK", "", "Session-Expires: 200;refresher=uac\r\n", "").as_bytes(),
+    );
+    let sent = side.run(now, Duration::from_secs(200));
+    assert_eq!(sent.iter().map(|(t, m)| (*t, method(m))).collect::<Vec<_>>(), [(200_000, "UPDATE")]);
+    assert!(side.events().is_empty(), "the user need not know");
+}
+
+#[test]
+fn we_refresh_by_reinvite_with_the_same_description_where_update_is_not_taken() {
+    for lines in ["Session-Expires: 200", "Allow: INVITE, UPDATE\r\nSession-Expires: 200"] {
+        let (mut side, now, _, _, ok) = up(Limits::default(), lines);
+        let mut sent = side.run(now, Duration::from_secs(100));
+        let then = now + Duration::from_secs(100);
+        if method(&sent[0].1) == "UPDATE" {
+            // It says so, but does not take it.
+            side.receive(then, response_to(&sent[0].1, "501 Not Implemented", "", "", "").as_bytes());
+            sent = side.sent().into_iter().map(|t| (100_000, t)).collect();
+        }
+        let invite = &sent[0].1;
+        assert_eq!(method(invite), "INVITE", "{lines}");
+        let line = |text: &str| text.lines().find(|l| l.starts_with("o=")).unwrap().to_owned();
+        assert_eq!(line(invite), line(&ok), "the same version");
+        side.receive(then, response_to(invite, "200 OK", "", "", SDP).as_bytes());
+        let ack = side.sent().remove(0);
+        assert_eq!(
+            (method(&ack), header(&ack, "CSeq").unwrap()),
+            ("ACK", &*header(invite, "CSeq").unwrap().replace("INVITE", "ACK"))
+        );
+        side.receive(then, response_to(invite, "200 OK", "", "", SDP).as_bytes());
+        assert_eq!(side.sent(), [ack], "repeated");
+        let sent = side.run(now, Duration::from_secs(1000));
+        assert_eq!(sent[0].0, 1_000_000, "1800 s without a word of the peer's: half of it later");
+        assert!(side.events().is_empty());
+    }
+}
+
+#[test]
+fn without_their_refresh_the_call_ends_with_bye_a_little_before_its_time() {
+    let (mut side, now, _, tag, _) =
+        up(Limits::default(), "Supported: timer\r\nSession-Expires: 120;refresher=uac");
+    let refresh =
+        request_with("UPDATE", &tag, 2, "", "Supported: timer\r\nSession-Expires: 120;refresher=uac");
+    side.receive(now + Duration::from_secs(60), &refresh);
+    let ok = side.sent().pop().unwrap();
+    assert_eq!((status(&ok), header(&ok, "Session-Expires")), (200, Some("120;refresher=uac")));
+    assert_eq!(header(&ok, "Require"), Some("timer"));
+    let sent = side.run(now, Duration::from_secs(400));
+    let (at, bye) = sent.first().unwrap();
+    assert_eq!((*at, method(bye)), (60_000 + 88_000, "BYE"), "RFC 4028 section 10: 32 s before");
+    assert!(bye.contains("Reason: Q.850;cause=102\r\nReason: SIP;cause=408\r\n"));
+    assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::Expired, .. }]));
+}
+
+#[test]
+fn a_refresh_that_the_peer_does_not_know_or_answer_ends_the_call() {
+    for answer in [Some("481 Call/Transaction Does Not Exist"), None] {
+        let (mut side, now, _, _, _) = up(Limits::default(), "Session-Expires: 200");
+        let invite = side.run(now, Duration::from_secs(100)).remove(0).1;
+        let sent = match answer {
+            Some(line) => {
+                side.receive(
+                    now + Duration::from_secs(100),
+                    response_to(&invite, line, "", "", "").as_bytes(),
+                );
+                side.sent()
+            }
+            None => side.run(now, Duration::from_secs(140)).into_iter().map(|(_, t)| t).collect(),
+        };
+        assert!(sent.iter().any(|t| method(t) == "BYE"), "{answer:?}: {sent:?}");
+        assert!(matches!(side.events()[..], [Event::Ended { cause: Cause::TimedOut, .. }]));
+    }
+    let (mut side, now, _, _, _) = up(Limits::default(), "Session-Expires: 200");
+    let mut tries = 0;
+    // Refused each time: tried again until the time is over.
+    for second in 100..200 {
+        for (at, text) in side.run(now, Duration::from_secs(second)) {
+            if method(&text) == "INVITE" {
+                tries += 1;
+                let at = now + Duration::from_millis(at as u64);
+                side.receive(at, response_to(&text, "503 Service Unavailable", "", "", "").as_bytes());
+                assert_eq!(method(&side.sent()[0]), "ACK");
+            }
+        }
+    }
+    assert!((2..10).contains(&tries), "{tries}");
+    assert!(side.events().iter().any(|e| matches!(e, Event::Ended { cause: Cause::Expired, .. })));
+}
+
+#[test]
+fn where_the_site_asks_for_no_timers_peers_still_may() {
+    let limits = Limits { sessions: SessionPolicy { expires: 0, min: 90 }, ..Limits::default() };
+    let (mut side, now, .., ok) = up(limits, "Supported: timer");
+    assert_eq!(header(&ok, "Session-Expires"), None);
+    assert_eq!(side.run(now, Duration::from_secs(7200)), []);
+    let (.., ok) = up(limits, "Supported: timer\r\nSession-Expires: 600");
+    assert_eq!(header(&ok, "Session-Expires"), Some("600;refresher=uas"));
+}
+
+#[test]
+fn an_update_with_an_offer_is_answered_and_one_at_a_time() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    let held = SDP.replace("m=audio", "a=sendonly\r\nm=audio");
+    side.receive(now, &request_with("UPDATE", &tag, 2, &held, "Subject: x"));
+    assert!(side.sent().is_empty());
+    let events = side.events();
+    let [Event::Reinvite { offer, .. }] = &events[..] else { panic!("{events:?}") };
+    side.receive(now, &request_with("UPDATE", &tag, 3, SDP, "Subject: x"));
+    let sent = side.sent().pop().unwrap();
+    assert_eq!(status(&sent), 500);
+    assert!(header(&sent, "Retry-After").unwrap().parse::<u32>().unwrap() <= 10);
+    side.accept(now, call, offer);
+    let sent = side.sent().pop().unwrap();
+    assert_eq!((status(&sent), header(&sent, "CSeq")), (200, Some("2 UPDATE")));
+    assert!(sent.contains("m=audio"));
+    side.receive(now, &request_with("UPDATE", &tag, 4, SDP, "Subject: x"));
+    side.events();
+    side.endpoint.reject(now, call, 488, ReplyExtras::default());
+    assert_eq!(status(&side.sent()[0]), 488);
+    side.receive(now, &request_with("BYE", &tag, 5, "", "Subject: x"));
+    assert_eq!(status(&side.sent()[0]), 200, "the call stayed");
+}
+
+fn held(side: &Side) -> (SocketAddr, crate::sdp::LocalAudio) {
+    let _ = side;
+    let audio = sdp::offer(&Capabilities::default());
+    (MEDIA.parse().unwrap(), crate::sdp::LocalAudio { direction: Direction::Inactive, ..audio })
+}
+
+#[test]
+fn a_change_of_ours_is_offered_answered_and_acked() {
+    let (mut side, now, call, _, ok) = up(Limits::default(), "Subject: x");
+    let (rtp, audio) = held(&side);
+    assert!(side.endpoint.modify(now, call, rtp, audio));
+    assert!(!side.endpoint.modify(now, call, rtp, audio), "one at a time");
+    let invite = side.sent().remove(0);
+    assert!(invite.contains("a=inactive") && method(&invite) == "INVITE");
+    let version =
+        |t: &str| t.split("o=- ").nth(1).unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    assert_eq!(version(&invite), version(&ok) + 1);
+    side.receive(now, response_to(&invite, "200 OK", "", "", SDP).as_bytes());
+    assert_eq!(method(&side.sent()[0]), "ACK");
+    assert!(matches!(side.events()[..], [Event::Modified { .. }]));
+    assert!(side.endpoint.modify(now, call, rtp, audio));
+    let invite = side.sent().remove(0);
+    side.receive(now, response_to(&invite, "488 Not Acceptable Here", "", "", "").as_bytes());
+    assert_eq!(method(&side.sent()[0]), "ACK");
+    assert!(matches!(side.events()[..], [Event::NotModified { status: 488, .. }]), "the call stays");
+}
+
+#[test]
+fn glare_is_491_both_ways_and_tried_again_after_the_right_random_time() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    let (rtp, audio) = held(&side);
+    side.endpoint.modify(now, call, rtp, audio);
+    let invite = side.sent().remove(0);
+    side.receive(now, &request_with("INVITE", &tag, 2, SDP, "Subject: x"));
+    assert_eq!(status(&side.sent()[0]), 491);
+    side.receive(now, &request_with("UPDATE", &tag, 3, SDP, "Subject: x"));
+    assert_eq!(status(&side.sent()[0]), 491);
+    side.receive(now, response_to(&invite, "491 Request Pending", "", "", "").as_bytes());
+    assert_eq!(method(&side.sent()[0]), "ACK");
+    // Theirs comes first now, and ours waits for it.
+    side.receive(now, &request_with("INVITE", &tag, 4, SDP, "Subject: x"));
+    assert_eq!(status(&side.sent()[0]), 100);
+    let events = side.events();
+    let [Event::Reinvite { offer, .. }] = &events[..] else { panic!("{events:?}") };
+    let sent = side.run(now, Duration::from_secs(3));
+    assert!(!sent.iter().any(|(_, t)| method(t) == "INVITE"), "not while theirs is open");
+    side.accept(now, call, offer);
+    side.sent();
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa4", 4, ""));
+    let sent = side.run(now, Duration::from_secs(8));
+    assert!(sent.iter().any(|(_, t)| method(t) == "INVITE"), "{sent:?}");
+    // Who was called waits 0 to 2 s, in steps of 10 ms.
+    for _ in 0..20 {
+        let (mut side, now, call, _, _) = up(Limits::default(), "Subject: x");
+        side.endpoint.modify(now, call, rtp, audio);
+        let invite = side.sent().remove(0);
+        side.receive(now, response_to(&invite, "491 Request Pending", "", "", "").as_bytes());
+        side.sent();
+        let sent = side.run(now, Duration::from_millis(2000));
+        let (at, again) = sent.iter().find(|(_, t)| method(t) == "INVITE").expect("tried again");
+        assert!(*at <= 2000 && at % 10 == 0 && header(again, "CSeq") == Some("2 INVITE"), "{at} {again}");
+    }
+}
+
+#[test]
+fn a_transfer_is_told_of_by_notifications_and_refusals_by_status() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    let refer = |n, lines: &str| request_with("REFER", &tag, n, "", lines);
+    side.receive(now, &refer(2, "Subject: none"));
+    assert_eq!(status(&side.sent()[0]), 400, "without Refer-To");
+    side.receive(now, &refer(3, "Refer-To: <sip:+12025550177@example.com?Replaces=x>"));
+    assert!(side.sent().is_empty(), "the user decides");
+    let events = side.events();
+    let [Event::Refer { refer: 3, to, .. }] = &events[..] else { panic!("{events:?}") };
+    assert!(!to.dialable, "nothing may be dialled here");
+    side.endpoint.referred(now, call, 3, Ok(()));
+    let sent = side.sent();
+    assert_eq!(status(&sent[0]), 202);
+    assert_eq!((method(&sent[1]), header(&sent[1], "Event")), ("NOTIFY", Some("refer;id=3")));
+    assert!(sent[1].ends_with("SIP/2.0 100 Trying\r\n"), "{}", sent[1]);
+    assert_eq!(header(&sent[1], "Content-Type"), Some("message/sipfrag;version=2.0"));
+    assert!(header(&sent[1], "Subscription-State").unwrap().starts_with("active"));
+    side.endpoint.refer_progress(now, call, 3, 200);
+    let last = side.sent().remove(0);
+    assert!(last.ends_with("SIP/2.0 200 OK\r\n"));
+    assert_eq!(header(&last, "Subscription-State"), Some("terminated;reason=noresource"));
+    side.receive(now, &refer(4, "Refer-To: <sip:+12025550177@example.com>"));
+    side.events();
+    side.endpoint.referred(now, call, 4, Err(603));
+    assert_eq!(status(&side.sent()[0]), 603);
+    let hops = String::from_utf8(refer(5, "Refer-To: <sip:a@example.com>")).unwrap();
+    side.receive(now, hops.replace("Max-Forwards: 70", "Max-Forwards: 0").as_bytes());
+    assert_eq!(status(&side.sent()[0]), 483);
+    side.receive(now, &request_with("REFER", "", 6, "", "Refer-To: <sip:a@example.com>"));
+    assert_eq!(status(&side.sent()[0]), 403, "of nobody who is in a call");
+}
+
+#[test]
+fn a_call_takes_the_place_of_one_that_is_there_and_of_no_other() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    let invite = |n: u32, replaces: &str| {
+        let text =
+            String::from_utf8(request_with("INVITE", "", 10 + n, SDP, &format!("Replaces: {replaces}")))
+                .unwrap();
+        text.replace("Call-ID: c1@", "Call-ID: c2@").into_bytes()
+    };
+    for (n, replaces, expected) in [
+        (1, format!("c1@example.com;to-tag={tag};from-tag=other"), 481),
+        (2, format!("c9@example.com;to-tag={tag};from-tag=f1"), 481),
+        (3, "c1@example.com;to-tag=0000000000000001;from-tag=f1".to_owned(), 481),
+        (4, format!("c1@example.com;to-tag={tag};from-tag=f1;early-only"), 486),
+        (5, "c1@example.com;from-tag=f1".to_owned(), 400),
+    ] {
+        side.receive(now, &invite(n, &replaces));
+        assert_eq!(status(&side.sent()[0]), expected, "{replaces}");
+        assert!(side.events().is_empty());
+    }
+    side.receive(now, &invite(6, &format!("c1@example.com;from-tag=f1;to-tag={tag}")));
+    assert_eq!(side.invited().replaces, Some(call));
+}
+
+#[test]
+fn a_sessions_identifier_is_answered_with_ours_and_kept() {
+    let theirs = "ab30317f1a784dc48ff824d0d3715d86";
+    let (mut side, now, call, _, ok) =
+        up(Limits::default(), &format!("Session-ID: {theirs};remote={}", "0".repeat(32)));
+    let ids = header(&ok, "Session-ID").unwrap().to_owned();
+    let (ours, remote) = ids.split_once(";remote=").unwrap();
+    assert!(ours.len() == 32 && ours != "0".repeat(32) && remote == theirs);
+    side.endpoint.hangup(now, call);
+    assert_eq!(header(&side.sent()[0], "Session-ID"), Some(&*ids));
+    let (.., ok) = up(Limits::default(), "Subject: x");
+    assert_eq!(header(&ok, "Session-ID"), None);
+}
+
+#[test]
+fn why_a_peer_hangs_up_is_told() {
+    let (mut side, now, _, tag, _) = up(Limits::default(), "Subject: x");
+    side.receive(now, &request_with("BYE", &tag, 2, "", "Reason: Q.850;cause=31;text=\"x\""));
+    let events = side.events();
+    assert!(
+        matches!(&events[..], [Event::Ended { cause: Cause::Bye, reason, .. }] if reason.q850 == Some(31))
+    );
+}
+
+#[test]
+fn bodies_that_are_encrypted_or_unknown_are_refused_with_what_would_be_taken() {
+    let (mut side, now, _, tag, _) = up(Limits::default(), "Subject: x");
+    let of = |method: &str, n, to: &str, kind: &str| {
+        let text = String::from_utf8(request_with(method, to, n, "body", "Subject: x")).unwrap();
+        text.replace("application/sdp", kind).into_bytes()
+    };
+    side.receive(now, &of("INVITE", 2, "", "application/pkcs7-mime;smime-type=enveloped-data"));
+    assert_eq!(status(&side.sent()[0]), 493);
+    for (method, n, to, accept) in [
+        ("INVITE", 3, "", "application/sdp"),
+        ("UPDATE", 4, &*tag, "application/sdp"),
+        ("INFO", 5, &*tag, "application/dtmf-relay, application/dtmf"),
+    ] {
+        side.receive(now, &of(method, n, to, "text/plain"));
+        let sent = side.sent().pop().unwrap();
+        assert_eq!((status(&sent), header(&sent, "Accept")), (415, Some(accept)), "{method}");
+    }
+}
