@@ -45,7 +45,12 @@ impl Process {
 
     /// Waits for its end, but not for ever.
     pub fn wait(&mut self) -> i32 {
-        until("the process ends", || self.0.try_wait().unwrap()).code().unwrap_or(-1)
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same for what lasts longer by its nature.
+    pub fn wait_within(&mut self, patience: Duration) -> i32 {
+        until_within(patience, "the process ends", || self.0.try_wait().unwrap()).code().unwrap_or(-1)
     }
 }
 
@@ -63,13 +68,17 @@ pub fn status_of(pid: u32, key: &str) -> Option<String> {
 }
 
 /// Looks again and again for something that another process does and that nothing announces.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -94,6 +103,8 @@ pub struct Setup<'a> {
     pub listen: &'a str,
     pub trunk: &'a str,
     pub media: &'a str,
+    /// Lines of `[sip]`.
+    pub sip: &'a str,
     /// Lines of `[http]`.
     pub http: &'a str,
     pub more: &'a str,
@@ -113,6 +124,7 @@ impl Default for Setup<'_> {
             listen: "127.0.0.1",
             trunk: "127.0.0.0/8",
             media: "",
+            sip: "",
             http: "",
             more: "",
             tokens: "",
@@ -131,11 +143,11 @@ impl Bridge {
     pub fn with(setup: &Setup<'_>) -> Self {
         let folder = Folder::new();
         let token = folder.file("token", format!("{TOKEN}\n{}", setup.tokens));
-        let Setup { listen, trunk, media, http, more, .. } = setup;
+        let Setup { listen, trunk, media, sip, http, more, .. } = setup;
         let config = folder.file(
             "bridge.toml",
             format!(
-                "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n[media]\naddress = \"{listen}\"\n{media}\n\
+                "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n{sip}\n[media]\naddress = \"{listen}\"\n{media}\n\
                  [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n{http}\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
                 folder.0.display(),

@@ -12,6 +12,7 @@
 
 mod api;
 mod baresip;
+mod carriers;
 mod configuration;
 mod harness;
 mod own;

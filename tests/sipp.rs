@@ -1,6 +1,6 @@
 //! A carrier, played by SIPp. The scenarios stand in tests/sipp; `{{name}}` in them is filled in here.
 
-use crate::harness::{Bridge, Folder, Process, Setup, heard, here, samples, speech, until};
+use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, here, samples, speech, until};
 use media::Codec;
 use media::codec::FRAME;
 use serde_json::Value;
@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 /// SIPp with one scenario, made ready and not started.
-struct Sipp {
+pub struct Sipp {
     command: Command,
     folder: Folder,
 }
 
 impl Sipp {
-    fn new(scenario: &str, to: SocketAddr, service: &str, fill: &[(&str, &str)]) -> Self {
+    pub fn new(scenario: &str, to: SocketAddr, service: &str, fill: &[(&str, &str)]) -> Self {
         let folder = Folder::new();
         let mut text = std::fs::read_to_string(here().join(format!("sipp/{scenario}.xml"))).unwrap();
         for (name, value) in fill.iter().chain(&[("pt", "0"), ("codec", "PCMU")]) {
@@ -40,29 +40,34 @@ impl Sipp {
         Self { command, folder }
     }
 
-    fn args(mut self, args: &[&str]) -> Self {
+    pub fn args(mut self, args: &[&str]) -> Self {
         self.command.args(args);
         self
     }
 
-    fn start(mut self) -> Running {
+    pub fn start(mut self) -> Running {
         Running { process: Process(self.command.spawn().expect("sipp is installed")), folder: self.folder }
     }
 
     /// Runs one call that must go as the scenario says.
-    fn passes(self) {
+    pub fn passes(self) {
         self.args(&["-m", "1"]).start().passes();
     }
 }
 
-struct Running {
-    process: Process,
+pub struct Running {
+    pub process: Process,
     folder: Folder,
 }
 
 impl Running {
-    fn passes(mut self) {
-        let code = self.process.wait();
+    pub fn passes(self) {
+        self.passes_within(PATIENCE);
+    }
+
+    /// The same for a call that lasts longer by its nature.
+    pub fn passes_within(mut self, patience: std::time::Duration) {
+        let code = self.process.wait_within(patience);
         let errors = std::fs::read_to_string(self.folder.0.join("errors")).unwrap_or_default();
         assert_eq!(code, 0, "{errors}");
     }

@@ -467,6 +467,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_trunk_says_of_itself_is_checked() {
+        let with = |lines: &str| {
+            let trunk = "[[trunk]]\nname = \"a\"\nfrom = [\"192.0.2.0/24\"]";
+            parse("f.toml", &format!("{SIP}{trunk}\n{lines}\n"))
+        };
+        for (lines, expected) in [
+            ("contact_host = \"sbc\"", "f.toml:6: `contact_host` is no host name"),
+            ("contact_host = \"a..example.com\"", "`contact_host` is no host name"),
+            ("numbers = { country = \"+44\" }", "`numbers.country` is not usable, expected 1 to 4 digits"),
+            ("numbers = { last_digits = 1 }", "`numbers.last_digits` is 1, expected 2 to 15"),
+            ("limits = { calls = 0 }", "`limits.calls` is 0, expected 1 to 100000"),
+            ("limits = { call = 1 }", "unknown field `call`"),
+            (
+                "auth = { user = \"a\", password_file = \"/nowhere/x\" }",
+                "`auth.password_file` cannot be read",
+            ),
+            ("login = { user = \"a\\\"b\", password_file = \"/dev/null\" }", "`login.user` is not usable"),
+            ("auth_algorithms = [\"SHA-1\"]", "unknown variant `SHA-1`"),
+        ] {
+            let said = with(lines).unwrap_err().to_string();
+            assert!(said.contains(expected), "{lines}: {said}");
+        }
+        let config = with("limits = { calls_per_second = 20 }\nnumbers = { trunk_prefix = \"0\" }").unwrap();
+        assert_eq!(config.trunk[0].limits.of_trunk().burst, 20, "a second's worth");
+        for (seconds, right) in [(0, true), (89, false), (90, true), (86_401, false)] {
+            let text = format!("{SIP}session_expires = {seconds}\n");
+            assert_eq!(parse("f.toml", &text).is_ok(), right, "{seconds}");
+        }
+    }
+
+    #[test]
     fn personal_links_need_an_address() {
         let trunk = "[[trunk]]\nname = \"phones\"\nfrom = [\"192.0.2.0/24\"]\npersonal_link = true\n";
         assert!(faults(&format!("{SIP}{trunk}"))[0].contains("expected `http.public_url`"));

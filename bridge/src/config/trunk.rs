@@ -25,6 +25,9 @@ pub struct Trunk {
     pub personal_link: bool,
     /// What it must prove by digest before its requests are taken (RFC 7616).
     pub auth: Option<Login>,
+    /// The algorithms that it may prove it with, the most wanted first: `SHA-256` and `MD5`. Some peers look at the first only.
+    #[serde(default)]
+    pub auth_algorithms: Vec<Algorithm>,
     /// What we prove to it when it asks.
     pub login: Option<Login>,
     /// Bounds on its calls.
@@ -42,6 +45,26 @@ pub struct Trunk {
     /// Whether it may subscribe to conferences' states (RFC 4575). They carry pseudonyms only.
     #[serde(default)]
     pub conference_events: bool,
+}
+
+/// A digest algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Algorithm {
+    /// RFC 8760.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// RFC 2617.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+impl From<Algorithm> for sip_stack::message::auth::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Md5 => Self::Md5,
+        }
+    }
 }
 
 /// A name and the file with its password.

@@ -148,6 +148,7 @@ impl Collector for Source {
         for (name, help, value) in [
             ("sotto_calls", "Calls now", load(&sip.calls) as i64),
             ("sotto_sip_transactions", "SIP transactions kept now", load(&sip.transactions) as i64),
+            ("sotto_sip_subscriptions", "Subscriptions now", load(&sip.subscriptions) as i64),
             ("sotto_sip_streams", "SIP streams open now", load(&sip.streams) as i64),
             ("sotto_conferences", "Conferences now", self.registry.len() as i64),
             (

@@ -103,6 +103,7 @@ pub fn rules(
         Ok(TrunkRules {
             numbering: t.numbers.of_trunk(),
             requires: seal(&t.auth)?,
+            algorithms: t.auth_algorithms.iter().map(|a| (*a).into()).collect(),
             offers: seal(&t.login)?,
             contact_host: t.contact_host.as_ref().map(|h| h.get_ref().clone()),
             refer: t.transfer,

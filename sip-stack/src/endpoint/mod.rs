@@ -433,6 +433,11 @@ impl Endpoint {
         self.calls.values().any(|c| over(&c.flow)) || self.subscriptions.values().any(|s| over(&s.flow))
     }
 
+    /// Subscriptions now.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
     /// Trunks' limits, by [`TrunkId`](crate::TrunkId).
     pub fn limit_trunks(&mut self, limits: &[TrunkLimits]) {
         self.guard.limit_trunks(limits);

@@ -2,7 +2,7 @@
 
 use super::uas::take_offer;
 use super::{CallId, Cause, Dress, Endpoint, Event, Key, Outcome, Owner, Transmit, request_in};
-use crate::dialog::{Call, Change, DialogText, Offer, Role, SessionTimer, State};
+use crate::dialog::{Change, DialogText, Offer, Role, SessionTimer, State};
 use crate::message::compose::{Headers, Payload};
 use crate::message::{
     Body, Extensions, Method, Options, Reason, Refresher, ReplyExtras, Response, SessionExpires, Wire,
@@ -308,7 +308,7 @@ impl Endpoint {
         if self.calls.get(&id).is_some_and(|c| c.state != State::Early) {
             self.agree_on_time(now, id, &mut headers);
         }
-        let contact = self.calls.get(&id).map(|c: &Box<Call>| c.contact.clone());
+        let contact = self.calls.get(&id).map(|c| c.contact.clone());
         let headers = (headers != Headers::default()).then(|| Box::new(headers));
         self.respond_with(now, index, 200, ReplyExtras::default(), Dress { contact, body, headers });
     }

@@ -288,9 +288,8 @@ impl Endpoint {
             (Owner::Ping(ping), _) => self.events.push_back(Event::Pong { ping, status: None }),
             (Owner::Subscription(id), _) => self.notified(id, Outcome::TimedOut),
             (Owner::Call(id), Method::Invite | Method::Update) => {
-                if !self.changed(now, id, branch, method, Outcome::TimedOut, None)
-                    && self.calls.get(&id).is_some_and(|c| c.branch == branch)
-                {
+                let change = self.changed(now, id, branch, method, Outcome::TimedOut, None);
+                if !change && self.calls.get(&id).is_some_and(|c| c.branch == branch) {
                     self.end(id, Cause::TimedOut);
                 }
             }

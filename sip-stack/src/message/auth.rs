@@ -4,6 +4,7 @@ use super::facts::{Auth, AuthAnswer, Challenge};
 use super::fields::{Fields, context};
 use super::lexer::{Message, Name, trim};
 use super::read::Reader;
+use super::rules::TrunkId;
 use super::uri::Uri;
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -15,13 +16,24 @@ pub const REALM: &str = "sotto";
 /// Algorithms that we have, the most wanted first (RFC 8760 §2.2).
 const ALGORITHMS: [(&str, Algorithm); 2] = [("SHA-256", Algorithm::Sha256), ("MD5", Algorithm::Md5)];
 
+/// A hash of RFC 8760.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
+pub enum Algorithm {
+    /// SHA-256.
     Sha256,
+    /// MD5, for peers that have nothing else.
     Md5,
 }
 
 impl Algorithm {
+    /// All, the most wanted first.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Md5];
+
+    /// Its name in a challenge.
+    pub fn as_str(self) -> &'static str {
+        ALGORITHMS.iter().find(|(_, a)| *a == self).map_or("", |(name, _)| name)
+    }
+
     fn by_name(name: &[u8]) -> Option<Self> {
         // RFC 7616 §3.3: without a name it is MD5.
         let name = if name.is_empty() { b"MD5" } else { name };
@@ -97,7 +109,7 @@ impl<'a> Values<'a> {
 pub(super) fn judge(
     secrets: Secrets<'_>,
     reader: &Reader,
-    required: Option<&Credentials>,
+    (trunk, required): (TrunkId, Option<&Credentials>),
     m: &Message<'_>,
     method: &[u8],
     uri: &[u8],
@@ -121,7 +133,9 @@ pub(super) fn judge(
         b"" => Some(0),
         _ => None,
     };
-    let expected = Algorithm::by_name(answer.get("algorithm")).zip(count).map(|(algorithm, _)| {
+    let offered = offered(reader, trunk);
+    let algorithm = Algorithm::by_name(answer.get("algorithm")).filter(|a| offered.contains(a));
+    let expected = algorithm.zip(count).map(|(algorithm, _)| {
         let values = Response {
             realm: answer.get("realm"),
             nonce: answer.get("nonce"),
@@ -177,10 +191,16 @@ impl Response<'_> {
     }
 }
 
-/// Writes our challenge, one for each algorithm.
-pub(super) fn write_challenge(nonce: u128, stale: bool, out: &mut Vec<u8>) {
+/// The algorithms that a trunk may answer with.
+fn offered(reader: &Reader, trunk: TrunkId) -> &[Algorithm] {
+    let own = reader.trunk(trunk).map_or(&[][..], |r| &r.algorithms);
+    if own.is_empty() { &Algorithm::ALL } else { own }
+}
+
+/// Writes our challenge, one for each algorithm that the trunk may answer with.
+pub(super) fn write_challenge(reader: &Reader, trunk: TrunkId, nonce: u128, stale: bool, out: &mut Vec<u8>) {
     use std::io::Write;
-    for (name, _) in ALGORITHMS {
+    for name in offered(reader, trunk).iter().map(|a| a.as_str()) {
         // Writing into memory does not fail.
         let _ = write!(
             out,

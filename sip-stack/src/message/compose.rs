@@ -363,7 +363,7 @@ impl Contact {
 }
 
 impl Headers {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, reader: &Reader, trunk: TrunkId, out: &mut Vec<u8>) {
         if self.require != Options::NONE {
             let _ = write!(out, "Require: {}\r\n", self.require.tags().collect::<Vec<_>>().join(", "));
         }
@@ -415,7 +415,7 @@ impl Headers {
             let _ = write!(out, "Reason: SIP;cause={cause}\r\n");
         }
         if let Some((nonce, stale)) = self.challenge {
-            auth::write_challenge(nonce, stale, out);
+            auth::write_challenge(reader, trunk, nonce, stale, out);
         }
         if let Some(kinds) = self.accept {
             let _ = write!(out, "Accept: {kinds}\r\nAccept-Encoding: identity\r\n");
@@ -502,7 +502,7 @@ impl Reply {
             let _ = write!(text, "Warning: {code} {} \"{words}\"\r\n", local.address.ip());
         }
         if let Some(headers) = &self.headers {
-            headers.write(text);
+            headers.write(reader, local.trunk, text);
         }
         let _ = write!(text, "Server: {PRODUCT}\r\n");
         let mut body = Vec::new();
@@ -573,7 +573,7 @@ impl WireRequest {
             text.extend_from_slice(b"Privacy: id\r\n");
         }
         if let Some(headers) = &self.headers {
-            headers.write(text);
+            headers.write(reader, local.trunk, text);
         }
         for answer in &self.answers {
             answer.write(secrets, reader, self.method.as_str().as_bytes(), uri, text)?;

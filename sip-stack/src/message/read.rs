@@ -338,7 +338,7 @@ impl<'a> Text<'a, '_> {
     fn auth(&self, method: Method, name: &[u8], uri: &[u8], in_dialog: bool) -> super::Auth {
         let free = in_dialog || matches!(method, Method::Ack | Method::Cancel | Method::Options);
         let required = self.rules().and_then(|r| r.requires.as_ref()).filter(|_| !free);
-        auth::judge(self.secrets, self.reader, required, &self.message, name, uri)
+        auth::judge(self.secrets, self.reader, (self.origin.trunk, required), &self.message, name, uri)
     }
 
     fn rules(&self) -> Option<&'a TrunkRules> {

@@ -1,6 +1,6 @@
 //! What holds for messages from and to one trunk: how it writes numbers, how we show ourselves to it, what it must prove.
 
-use super::auth::Credentials;
+use super::auth::{Algorithm, Credentials};
 use super::uri::unescape;
 
 /// A trunk's place in the [`Reader`](super::Reader)'s list.
@@ -20,6 +20,8 @@ pub struct TrunkRules {
     pub numbering: Numbering,
     /// What it must prove by digest (RFC 7616) before its requests are taken.
     pub requires: Option<Credentials>,
+    /// The algorithms that it may prove it with, the most wanted first; none: all.
+    pub algorithms: Vec<Algorithm>,
     /// What we prove to it.
     pub offers: Option<Credentials>,
     /// The host name that stands in our Contact, Via and From towards it, instead of an address.

@@ -116,6 +116,8 @@ pub struct Counters {
     pub over_limit: AtomicU64,
     /// Calls now.
     pub calls: AtomicU64,
+    /// Subscriptions now.
+    pub subscriptions: AtomicU64,
     /// Transactions kept now.
     pub transactions: AtomicU64,
     /// Told when the last call has ended.

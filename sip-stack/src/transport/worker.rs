@@ -581,6 +581,7 @@ pub(super) fn flush(core: &Shared) {
     counters.locked_out.store(counts.locked_out, Ordering::Relaxed);
     counters.over_limit.store(counts.over_limit, Ordering::Relaxed);
     counters.set_calls(kept[0] as u64);
+    counters.subscriptions.store(shared.endpoint.subscriptions() as u64, Ordering::Relaxed);
     counters.transactions.store((kept[1] + kept[2]) as u64, Ordering::Relaxed);
     // The sleeper must know of a timer that comes before the one it waits for.
     let earlier = match (shared.endpoint.poll_timeout(), shared.armed) {

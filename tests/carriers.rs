@@ -1,0 +1,121 @@
+//! What carriers' test plans ask, row by row: each scenario of tests/sipp is a call that SIPp makes, and says itself what it expects.
+//! `docs/SIP-INTEROP.md` tells which rule each one shows.
+
+use crate::harness::{Bridge, Setup};
+use crate::sipp::Sipp;
+
+/// One call by a scenario to a conference of its own.
+fn passes(bridge: &Bridge, scenario: &str) {
+    Sipp::new(scenario, bridge.sip, &format!("conf{}", scenario.replace('_', "-")), &[]).passes();
+}
+
+fn all_pass(bridge: &Bridge, scenarios: &[&str]) {
+    for scenario in scenarios {
+        println!("{scenario}");
+        passes(bridge, scenario);
+    }
+    bridge.await_metric("sotto_calls", 0);
+}
+
+#[test]
+fn reliable_provisional_responses_and_offers_in_each_place() {
+    all_pass(&Bridge::start(), &["prack", "prack_wrong", "offerless", "multipart"]);
+}
+
+#[test]
+fn sessions_are_changed_by_update_and_reinvite_and_held_in_all_spellings() {
+    all_pass(&Bridge::start(), &["update", "hold_all", "t38", "cseq", "merged"]);
+}
+
+#[test]
+fn what_is_not_taken_is_refused_with_what_would_be() {
+    let bridge = Bridge::start();
+    all_pass(&bridge, &["refusals", "options", "info_dtmf", "session_id", "refer_refused", "timer_422"]);
+}
+
+#[test]
+fn sessions_are_refreshed_by_us_and_end_when_the_peer_does_not() {
+    let bridge = Bridge::with(&Setup { sip: "session_expires = 90", ..Setup::default() });
+    let calls = ["timer_refresh_by_us", "timer_refresh_by_reinvite", "timer_expires"];
+    let service = |name: &str| format!("conf{}", name.replace('_', "-"));
+    let running: Vec<_> = calls
+        .iter()
+        .map(|name| {
+            Sipp::new(name, bridge.sip, &service(name), &[]).args(&["-m", "1", "-timeout", "80"]).start()
+        })
+        .collect();
+    running.into_iter().for_each(|call| call.passes_within(std::time::Duration::from_secs(85)));
+    bridge.await_metric("sotto_calls", 0);
+}
+
+#[test]
+fn a_trunk_proves_who_it_is_and_guessing_is_met_with_silence() {
+    let folder = crate::harness::Folder::new();
+    let password = folder.file("password", "open-sesame\n");
+    // SIPp looks at the first challenge only, and knows no SHA-256.
+    let more = format!(
+        "auth_algorithms = [\"MD5\", \"SHA-256\"]\nauth = {{ user = \"carrier\", password_file = \"{}\" }}",
+        password.display()
+    );
+    let bridge = Bridge::with(&Setup { more: &more, ..Setup::default() });
+    let right =
+        || Sipp::new("auth", bridge.sip, "confauth", &[]).args(&["-au", "carrier", "-ap", "open-sesame"]);
+    right().passes();
+    Sipp::new("auth_wrong", bridge.sip, "confauth", &[])
+        .args(&["-au", "carrier", "-ap", "guessed", "-m", "10", "-r", "100"])
+        .start()
+        .passes();
+    let mut locked = right().args(&["-m", "1", "-recv_timeout", "1500"]).start();
+    assert_eq!(locked.process.wait(), 1, "any answer would be another end");
+    assert!(bridge.metric("sotto_sip_locked_out_total") > 0);
+    assert_eq!(bridge.metric("sotto_sip_unauthorised_total"), 1 + 2 * 10);
+}
+
+#[test]
+fn a_subscriber_is_told_of_a_conference_and_of_nobodys_name() {
+    let bridge = Bridge::with(&Setup { more: "conference_events = true", ..Setup::default() });
+    let mut first = bridge.caller("confsub", 30.0, &["--name", "Ada Example", "--number", "+12025550143"]);
+    bridge.await_live("confsub", 1);
+    Sipp::new("subscribe", bridge.sip, "confsub", &[]).passes();
+    let watcher = Sipp::new("subscribe_partial", bridge.sip, "confsub", &[]).args(&["-m", "1"]).start();
+    bridge.await_metric("sotto_sip_subscriptions", 1);
+    let mut second = bridge.caller("confsub", 12.0, &[]);
+    bridge.await_live("confsub", 2);
+    watcher.passes();
+    for caller in [&mut first, &mut second] {
+        caller.signal("-INT");
+        caller.wait();
+    }
+    let silent = Bridge::start();
+    let mut first = silent.caller("confsub", 30.0, &[]);
+    silent.await_live("confsub", 1);
+    Sipp::new("subscribe_refused", silent.sip, "confsub", &[]).passes();
+    first.signal("-INT");
+    first.wait();
+}
+
+#[test]
+fn a_trunks_limits_numbers_and_name_are_its_own() {
+    let more = "limits = { calls = 1 }\ncontact_host = \"sbc.example.com\"\n\
+        numbers = { country = \"44\", trunk_prefix = \"0\", international = \"00\", last_digits = 4 }\n\
+        [[conference]]\nid = \"london\"\nnumber = \"+442079460123\"\n\
+        [[conference]]\nid = \"leeds\"\nnumber = \"+441134960777\"\n\
+        [[conference]]\nid = \"wales\"\nnumber = \"+442920180777\"\n\
+        [[conference]]\nid = \"washington\"\nnumber = \"+12025550199\"";
+    let bridge = Bridge::with(&Setup { more, ..Setup::default() });
+    for number in ["02079460123", "+442079460123", "00442079460123", "2079460123", "0123", "0012025550199"] {
+        println!("{number}");
+        Sipp::new("national", bridge.sip, number, &[]).passes();
+    }
+    Sipp::new("ambiguous", bridge.sip, "0777", &[])
+        .args(&["-m", "1"])
+        .start()
+        .passes_within(crate::harness::PATIENCE);
+    Sipp::new("diverted", bridge.sip, "ignored", &[]).passes();
+    let mut one = bridge.caller("+442079460123", 20.0, &[]);
+    bridge.await_live("london", 1);
+    Sipp::new("limited", bridge.sip, "02079460123", &[]).passes();
+    assert_eq!(bridge.metric("sotto_sip_over_limit_total"), 1);
+    one.signal("-INT");
+    one.wait();
+}
