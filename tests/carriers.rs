@@ -119,3 +119,25 @@ fn a_trunks_limits_numbers_and_name_are_its_own() {
     one.signal("-INT");
     one.wait();
 }
+
+#[test]
+fn calls_come_by_both_families_and_over_streams() {
+    let setup = Setup {
+        also: ", \"udp://[::1]:0\", \"tcp://[::1]:0\"",
+        media: "address_v6 = \"::1\"",
+        more: "[[trunk]]\nname = \"six\"\nfrom = [\"::1/128\"]",
+        ..Setup::default()
+    };
+    let bridge = Bridge::with(&setup);
+    let six = bridge.also.unwrap();
+    assert!(six.is_ipv6());
+    Sipp::by("::1", "basic", six, "confsix").passes();
+    Sipp::new("basic", bridge.sip, "conffour", &[]).passes();
+    for transport in ["t1", "tn"] {
+        Sipp::new("basic", bridge.tcp, "conftcp", &[])
+            .args(&["-t", transport, "-max_socket", "100"])
+            .passes();
+    }
+    passes(&bridge, "other_family");
+    bridge.await_metric("sotto_calls", 0);
+}

@@ -93,6 +93,8 @@ pub struct Bridge {
     pub sip: SocketAddr,
     /// TCP, like `sip` for UDP.
     pub tcp: SocketAddr,
+    /// The first of [`Setup::also`].
+    pub also: Option<SocketAddr>,
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub folder: Folder,
@@ -101,6 +103,8 @@ pub struct Bridge {
 /// What is different from [`Bridge::start`]'s configuration.
 pub struct Setup<'a> {
     pub listen: &'a str,
+    /// More listeners, each with a comma in front.
+    pub also: &'a str,
     pub trunk: &'a str,
     pub media: &'a str,
     /// Lines of `[sip]`.
@@ -122,6 +126,7 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1",
+            also: "",
             trunk: "127.0.0.0/8",
             media: "",
             sip: "",
@@ -143,11 +148,11 @@ impl Bridge {
     pub fn with(setup: &Setup<'_>) -> Self {
         let folder = Folder::new();
         let token = folder.file("token", format!("{TOKEN}\n{}", setup.tokens));
-        let Setup { listen, trunk, media, sip, http, more, .. } = setup;
+        let Setup { listen, also, trunk, media, sip, http, more, .. } = setup;
         let config = folder.file(
             "bridge.toml",
             format!(
-                "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"]\n{sip}\n[media]\naddress = \"{listen}\"\n{media}\n\
+                "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"{also}]\n{sip}\n[media]\naddress = \"{listen}\"\n{media}\n\
                  [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n{http}\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
                 folder.0.display(),
@@ -175,7 +180,9 @@ impl Bridge {
         };
         let (sip, tcp) = (at("sip=udp://"), at("tcp://"));
         let (http, admin) = (at(" http=http://"), at(" admin=http://"));
-        Self { process, sip, tcp, http, admin, folder }
+        let third = line.split([' ', ',']).filter(|l| !l.contains("http")).nth(3);
+        let also = third.filter(|_| !also.is_empty()).and_then(|l| l.split("://").nth(1)?.parse().ok());
+        Self { process, sip, tcp, also, http, admin, folder }
     }
 
     pub fn log(&self) -> String {

@@ -15,6 +15,15 @@ pub struct Sipp {
 
 impl Sipp {
     pub fn new(scenario: &str, to: SocketAddr, service: &str, fill: &[(&str, &str)]) -> Self {
+        Self::ready("127.0.0.1", scenario, to, service, fill)
+    }
+
+    /// The same from another address.
+    pub fn by(own: &str, scenario: &str, to: SocketAddr, service: &str) -> Self {
+        Self::ready(own, scenario, to, service, &[])
+    }
+
+    fn ready(own: &str, scenario: &str, to: SocketAddr, service: &str, fill: &[(&str, &str)]) -> Self {
         let folder = Folder::new();
         let mut text = std::fs::read_to_string(here().join(format!("sipp/{scenario}.xml"))).unwrap();
         for (name, value) in fill.iter().chain(&[("pt", "0"), ("codec", "PCMU")]) {
@@ -27,7 +36,7 @@ impl Sipp {
         command.args([
             "-nostdin",
             "-i",
-            "127.0.0.1",
+            own,
             "-s",
             service,
             "-timeout",

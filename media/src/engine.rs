@@ -185,12 +185,12 @@ impl Engine {
         Ok((Self { ports, shards: handles, rooms: Mutex::default() }, events))
     }
 
-    /// Reserves sockets for a leg; to be named in the SDP.
+    /// Reserves sockets for a leg of a peer of IPv6 or IPv4; to be named in the SDP.
     ///
     /// # Errors
     /// [`EngineError::Ports`] when all are in use.
-    pub fn reserve(&self) -> Result<Pair, EngineError> {
-        let pair = self.ports.bind()?;
+    pub fn reserve(&self, v6: bool) -> Result<Pair, EngineError> {
+        let pair = self.ports.bind(v6)?;
         enable_timestamps(&pair.rtp)?;
         Ok(pair)
     }

@@ -67,7 +67,7 @@ struct Peer {
 impl Peer {
     fn new(engine: &Engine, room: RoomId, id: u64, codec: Codec, packet: usize) -> Self {
         let socket = UdpSocket::bind((HERE, 0)).unwrap();
-        let pair = engine.reserve().unwrap();
+        let pair = engine.reserve(false).unwrap();
         let setup = LegSetup {
             id: LegId(id),
             codec: (codec, PayloadType(if codec == Codec::Pcma { 8 } else { 0 })),
@@ -96,7 +96,7 @@ impl Peer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_shard_asks_nothing_of_the_allocator() {
-    let (engine, mut events) = Engine::start(Ports::new(HERE, 43_000..=43_400).unwrap(), 1).unwrap();
+    let (engine, mut events) = Engine::start(Ports::new(HERE, 46, 43_000..=43_400).unwrap(), 1).unwrap();
     let room = RoomId(1);
     engine.open(room, 50).unwrap();
     engine.watch(room, true).unwrap();

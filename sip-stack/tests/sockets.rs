@@ -4,9 +4,9 @@
 use sip_stack::endpoint::Event;
 use sip_stack::message::{AddressBook, Reader};
 use sip_stack::sdp::{self, Capabilities};
-use sip_stack::transport::{Admission, Command, Config, Handle, Protocol, start};
+use sip_stack::transport::{Admission, Command, Config, Handle, NewCall, Protocol, start};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -256,4 +256,49 @@ fn a_port_in_use_is_a_clear_error() {
     let error =
         start(&vault, reader, Config { listen, ..Config::default() }, Arc::new(|_| None)).unwrap_err();
     assert!(error.to_string().starts_with("cannot listen on udp://127.0.0.1:"), "{error}");
+}
+
+/// Makes a call to a number so long that its INVITE is larger than a datagram should be.
+fn call_a_long_number(handle: &Handle, to: SocketAddr) {
+    let call = NewCall {
+        to: (Protocol::Udp, to),
+        target: format!("sip:{}@{to}", "1".repeat(1300)),
+        from: "<sip:+12025550100@example.com>".into(),
+        call_id: "long".into(),
+        rtp: "127.0.0.1:30000".parse().unwrap(),
+        audio: sdp::offer(&Capabilities::default()),
+        privacy_id: false,
+        trunk: Default::default(),
+        credentials: None,
+        redirects: 0,
+        silence: None,
+        made: tokio::sync::oneshot::channel().0,
+    };
+    handle.tell(Command::Invite(Box::new(call))).unwrap();
+}
+
+#[test]
+fn a_large_request_goes_over_tcp_and_only_without_a_listener_there_as_a_datagram() {
+    let (handle, _events, _vault) = worker(Config::default());
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let to = datagrams.local_addr().unwrap();
+    let streams = TcpListener::bind(to).expect("the same port");
+    call_a_long_number(&handle, to);
+    let (mut stream, _) = streams.accept().unwrap();
+    let invite = read_some(&mut stream);
+    assert!(
+        invite.starts_with("INVITE sip:1111") && invite.contains("Via: SIP/2.0/TCP 127.0.0.1:"),
+        "{invite}"
+    );
+    let contact = format!("Contact: <sip:{};transport=tcp>", at(&handle, Protocol::Tcp));
+    assert!(invite.contains(&contact), "where a stream reaches us: {invite}");
+    drop((stream, streams));
+    let (handle, _events, _vault) = worker(Config::default());
+    call_a_long_number(&handle, to);
+    let mut buffer = [0; 4096];
+    let n = datagrams.recv(&mut buffer).expect("a datagram after all");
+    let invite = std::str::from_utf8(&buffer[..n]).unwrap();
+    assert!(n > 1300 && invite.contains("Via: SIP/2.0/UDP 127.0.0.1:") && !invite.contains("transport=tcp"));
+    assert_eq!(datagrams.recv(&mut buffer).expect("and again after T1"), n);
 }

@@ -182,7 +182,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .with_context(|| format!("node.data_dir {}", config.node.data_dir.display()))?;
     let access = Arc::new(Access::new(tokens, config.disclosure.policy(), audit.clone())?);
     let range = config::ports(config.media.ports.get_ref()).map_err(anyhow::Error::msg)?;
-    let ports = Ports::new(config.media.address, range)?;
+    let ports = Ports::new(config.media.addresses(), *config.media.dscp.get_ref() as u8, range)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = match *config.media.shards.get_ref() {
         0 => (cores - 1).max(1),
@@ -212,6 +212,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         listen,
         external: config.sip.external_address,
         limits,
+        dscp: *config.sip.dscp.get_ref() as u8,
         trunk_limits,
         ..Default::default()
     };

@@ -10,7 +10,7 @@ pub use trunk::{Limits, Login, Numbers, Trunk};
 use crate::disclosure::{Extent, Policy, Role, Sight};
 use ipnet::IpNet;
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use toml::Spanned;
 
@@ -78,6 +78,14 @@ pub struct Sip {
     /// A session that is not refreshed is over after so many seconds (RFC 4028): 90 to 86,400, or 0: only where a peer asks for it.
     #[serde(default = "session_expires")]
     pub session_expires: Spanned<usize>,
+    /// Mark of our packets (RFC 2474), 0 to 63.
+    #[serde(default = "sip_dscp")]
+    pub dscp: Spanned<usize>,
+}
+
+/// CS3, for signalling (RFC 4594 §2.3 leaves the choice; carriers use this one).
+fn sip_dscp() -> Spanned<usize> {
+    Spanned::new(0..0, 24)
 }
 
 fn session_expires() -> Spanned<usize> {
@@ -94,8 +102,12 @@ fn max_calls() -> Spanned<usize> {
 pub struct Media {
     /// Address for RTP; unspecified: the one on which the call came.
     pub address: IpAddr,
+    /// The same for IPv6, where `address` is one of IPv4.
+    pub address_v6: Option<Ipv6Addr>,
     /// Our address as carriers see it, behind 1:1 NAT.
     pub external_address: Option<IpAddr>,
+    /// Mark of our packets (RFC 2474), 0 to 63.
+    pub dscp: Spanned<usize>,
     /// `first-last`, both included.
     pub ports: Spanned<String>,
     /// Real-time threads, 0 to 64; 0: one less than cores, at least one.
@@ -106,10 +118,26 @@ impl Default for Media {
     fn default() -> Self {
         Self {
             address: IpAddr::from([0, 0, 0, 0]),
+            address_v6: None,
             external_address: None,
+            // Expedited forwarding (RFC 4594 §4.1).
+            dscp: Spanned::new(0..0, 46),
             ports: Spanned::new(0..0, "20000-39999".into()),
             shards: Spanned::new(0..0, 0),
         }
+    }
+}
+
+impl Media {
+    /// Where RTP is received, by family: on all addresses of both, or where the file says.
+    pub fn addresses(&self) -> media::ports::Addresses {
+        let mut addresses = media::ports::Addresses::from(self.address);
+        addresses.v6 = addresses.v6.or(self.address_v6);
+        if self.address.is_unspecified() {
+            addresses.v4 = addresses.v4.or(Some(Ipv4Addr::UNSPECIFIED));
+            addresses.v6 = addresses.v6.or(Some(Ipv6Addr::UNSPECIFIED));
+        }
+        addresses
     }
 }
 

@@ -333,14 +333,20 @@ impl Focus {
             },
             None => (sdp::offer(can), None),
         };
-        let pair = match self.house.engine.reserve() {
+        // An offer of the other family than the call came by could not be told where we are (RFC 3261 §20.43: 301).
+        let v6 = invite.local.is_ipv6();
+        if theirs.and_then(sdp::Audio::rtp).is_some_and(|a| a.is_ipv6() != v6) {
+            return self.reject(call, 488, Some(301));
+        }
+        let pair = match self.house.engine.reserve(v6) {
             Ok(pair) => pair,
             Err(e) => {
                 tracing::warn!(error = %e, "a call was refused");
                 return self.reject(call, 503, None);
             }
         };
-        let address = self.house.media_address.unwrap_or(match pair.address.ip() {
+        let external = self.house.media_address.filter(|a| a.is_ipv6() == v6);
+        let address = external.unwrap_or(match pair.address.ip() {
             ip if ip.is_unspecified() => invite.local.ip(),
             ip => ip,
         });

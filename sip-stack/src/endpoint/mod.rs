@@ -14,7 +14,7 @@ mod uas;
 use crate::dialog::{Call, Flow, State};
 use crate::message::compose::{Contact, Headers};
 use crate::message::{
-    Caller, Digit, Extensions, Incoming, Method, Reason, ReferTo, Reply, ReplyExtras, Target, Wire,
+    Caller, Digit, Extensions, Incoming, Method, Protocol, Reason, ReferTo, Reply, ReplyExtras, Target, Wire,
     WireRequest,
 };
 use crate::sdp::Session;
@@ -296,6 +296,19 @@ struct ClientTransaction {
     ack: Option<WireRequest>,
     /// Nobody waits for it any more: a late answer is cancelled or hung up.
     abandoned: bool,
+    /// The flow that it was too large for.
+    before: Option<Flow>,
+}
+
+impl ClientTransaction {
+    fn new(owner: Owner, flow: Flow, request: WireRequest) -> Self {
+        let reliable = flow.protocol.is_reliable();
+        let machine = match request.method {
+            Method::Invite => ClientMachine::Invite(ClientInvite::new(reliable)),
+            _ => ClientMachine::Other(ClientOther::new(reliable)),
+        };
+        Self { machine, flow, request, owner, ack: None, abandoned: false, before: None }
+    }
 }
 
 /// Whose request it is.
@@ -453,11 +466,31 @@ impl Endpoint {
         let same = |f: &Flow| f.connection == flow.connection && f.remote == flow.remote;
         let keys: Vec<_> = self.client.iter().filter(|(_, t)| same(&t.flow)).map(|(k, _)| *k).collect();
         for key in keys {
-            self.drive_client(now, key, Input::TransportFailed);
+            let transaction = self.client.get_mut(&key).and_then(|t| Some((t.before.take()?, t)));
+            let Some((before, transaction)) = transaction else {
+                self.drive_client(now, key, Input::TransportFailed);
+                continue;
+            };
+            // RFC 3261 §18.1.1: without a stream the datagram is tried after all.
+            let request = WireRequest { any_size: true, ..transaction.request.clone() };
+            *transaction = ClientTransaction::new(transaction.owner, before, request);
+            self.drive_client(now, key, Input::Start);
         }
         for call in self.calls.values_mut().filter(|c| c.flow.protocol.is_reliable() && same(&c.flow)) {
             call.stream_gone();
         }
+    }
+
+    /// A request of ours turned out too large for a datagram: it goes over a stream from `local`, if there is one to be had
+    /// (RFC 3261 §18.1.1).
+    pub fn too_large(&mut self, now: Instant, branch: u64, local: SocketAddr) {
+        let Some(transaction) = self.client.get_mut(&(branch, false)) else { return };
+        let before = transaction.flow;
+        let flow = Flow { protocol: Protocol::Tcp, connection: Flow::ANY, local, ..before };
+        let ClientTransaction { owner, request, abandoned, .. } = transaction;
+        let next = ClientTransaction::new(*owner, flow, request.clone());
+        *transaction = ClientTransaction { before: Some(before), abandoned: *abandoned, ..next };
+        self.drive_client(now, (branch, false), Input::Start);
     }
 
     /// Memory that a burst of calls took goes back when the burst is over.
@@ -637,14 +670,8 @@ impl Endpoint {
 
     /// Begins a client transaction.
     fn send_request(&mut self, now: Instant, owner: Owner, flow: Flow, request: WireRequest) {
-        let reliable = flow.protocol.is_reliable();
-        let machine = match request.method {
-            Method::Invite => ClientMachine::Invite(ClientInvite::new(reliable)),
-            _ => ClientMachine::Other(ClientOther::new(reliable)),
-        };
         let key = (request.branch, request.method == Method::Cancel);
-        let transaction = ClientTransaction { machine, flow, request, owner, ack: None, abandoned: false };
-        self.client.insert(key, transaction);
+        self.client.insert(key, ClientTransaction::new(owner, flow, request));
         self.drive_client(now, key, Input::Start);
     }
 }

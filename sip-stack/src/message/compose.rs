@@ -162,6 +162,8 @@ pub struct WireRequest {
     pub headers: Option<Box<Headers>>,
     /// Answers to challenges: the other side's and a proxy's.
     pub answers: Vec<Answer>,
+    /// It goes as a datagram though it is large: there is no stream to be had.
+    pub any_size: bool,
 }
 
 impl WireRequest {
@@ -186,6 +188,7 @@ impl WireRequest {
             contact: None,
             headers: None,
             answers: Vec::new(),
+            any_size: false,
         }
     }
 
@@ -275,6 +278,8 @@ impl Wire {
     }
 }
 
+/// A request larger than this goes over a stream (RFC 3261 §18.1.1), bytes.
+pub const LARGEST_DATAGRAM: usize = 1300;
 /// How many messages are written in one visit of a region.
 pub const IN_A_ROW: usize = 4;
 
@@ -495,6 +500,7 @@ impl Reply {
         }
         if let Some(code) = self.extras.warning {
             let words = match code {
+                301 => "Incompatible network address formats",
                 304 => "Media type not available",
                 305 => "Incompatible media format",
                 _ => "Miscellaneous warning",

@@ -46,7 +46,8 @@ impl ClientInvite {
                     .start(Timer::B, Timer::B.first(times, self.reliable));
                 if self.reliable { sent } else { sent.start(Timer::A, self.interval) }
             }
-            (State::Calling, Input::Fired(Timer::A)) => {
+            // A stale one, of the datagram that was too large, sends nothing again.
+            (State::Calling, Input::Fired(Timer::A)) if !self.reliable => {
                 self.interval *= 2;
                 Actions { send: true, ..Actions::NONE }.start(Timer::A, self.interval)
             }

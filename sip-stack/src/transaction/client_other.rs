@@ -35,6 +35,7 @@ impl ClientOther {
                 let sent = send.start(Timer::F, Timer::F.first(times, self.reliable));
                 if self.reliable { sent } else { sent.start(Timer::E, self.interval) }
             }
+            (State::Trying | State::Proceeding, Input::Fired(Timer::E)) if self.reliable => Actions::NONE,
             (State::Trying, Input::Fired(Timer::E)) => {
                 self.interval = (self.interval * 2).min(times.t2);
                 send.start(Timer::E, self.interval)

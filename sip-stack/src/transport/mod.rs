@@ -39,6 +39,8 @@ pub struct Config {
     pub listen: Vec<(Protocol, SocketAddr)>,
     /// Our address as peers see it, if it is not the listener's.
     pub external: Option<IpAddr>,
+    /// Mark of our packets (RFC 2474), 0 to 63.
+    pub dscp: u8,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of each trunk, by its number.
@@ -58,6 +60,7 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             external: None,
+            dscp: 0,
             limits: Limits::default(),
             trunk_limits: Vec::new(),
             times: Times::default(),

@@ -174,9 +174,11 @@ fn of_source(core: &Core, ip: IpAddr) -> usize {
 
 /// Opens a stream and serves it.
 pub(super) async fn open(core: Shared, flow: Flow) {
+    let dscp = core.borrow().config.dscp;
     let connect = async {
         let socket = if flow.remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_recv_buffer_size(4 * MOST_BYTES as u32)?;
+        super::worker::mark((&socket).into(), flow.remote, dscp)?;
         socket.connect(flow.remote).await
     };
     match tokio::time::timeout(CONNECT, connect).await {

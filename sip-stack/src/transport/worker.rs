@@ -6,9 +6,9 @@ use crate::dialog::Flow;
 use crate::endpoint::{CallId, Endpoint, Event, Outgoing, SubscriptionId, Transmit};
 use crate::message::TrunkId;
 use crate::message::auth::Credentials;
-use crate::message::compose::{IN_A_ROW, LocalAddress, Writer, seal_call};
+use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, LocalAddress, Wire, Writer, seal_call};
 use crate::message::read::Origin;
-use crate::message::{Reader, ReplyExtras};
+use crate::message::{Method, Reader, ReplyExtras};
 use crate::sdp::LocalAudio;
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
@@ -163,7 +163,8 @@ pub fn start(
     let mut sockets = Vec::new();
     let mut listening = Vec::new();
     for (protocol, address) in &config.listen {
-        let socket = bind(*protocol, *address).map_err(|e| TransportError::Listen(*protocol, *address, e))?;
+        let socket = bind(*protocol, *address, config.dscp)
+            .map_err(|e| TransportError::Listen(*protocol, *address, e))?;
         let at = socket.local_addr()?.as_socket().unwrap_or(*address);
         listening.push((*protocol, at));
         sockets.push((*protocol, at, socket));
@@ -173,6 +174,7 @@ pub fn start(
     let counters = Arc::new(Counters::default());
     let reader = Arc::new(reader);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let streams = listening.clone();
     let handle = Handle {
         commands,
         counters: counters.clone(),
@@ -198,6 +200,10 @@ pub fn start(
             admit,
             events: events_out,
             sockets: Vec::new(),
+            stream_listeners: [false, true].map(|v6| {
+                let fits = |(p, a): &&(Protocol, SocketAddr)| *p == Protocol::Tcp && a.is_ipv6() == v6;
+                streams.iter().find(fits).map(|(_, a)| *a)
+            }),
             streams: HashMap::new(),
             routes: HashMap::new(),
             connecting: HashMap::new(),
@@ -220,10 +226,18 @@ fn endpoint(config: &Config) -> Endpoint {
     endpoint
 }
 
-fn bind(protocol: Protocol, address: SocketAddr) -> std::io::Result<Socket> {
+/// Marks a socket's packets; accepted streams have their listener's mark.
+pub(super) fn mark(socket: socket2::SockRef<'_>, address: SocketAddr, dscp: u8) -> std::io::Result<()> {
+    // The upper six bits of the octet (RFC 2474 §3).
+    let octet = u32::from(dscp) << 2;
+    if address.is_ipv4() { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }
+}
+
+fn bind(protocol: Protocol, address: SocketAddr, dscp: u8) -> std::io::Result<Socket> {
     let kind = if protocol == Protocol::Udp { Type::DGRAM } else { Type::STREAM };
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
+    mark((&socket).into(), address, dscp)?;
     if address.is_ipv6() {
         // IPv4 has its own listener.
         socket.set_only_v6(true)?;
@@ -251,6 +265,8 @@ pub(super) struct Core {
     admit: Arc<Admit>,
     events: mpsc::UnboundedSender<Event>,
     sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
+    /// Our first TCP listener of IPv4 and of IPv6.
+    stream_listeners: [Option<SocketAddr>; 2],
     pub(super) streams: HashMap<u64, Rc<Stream>>,
     /// The newest stream to each address, for who wants any (RFC 5923).
     routes: HashMap<(SocketAddr, Protocol), u64>,
@@ -439,7 +455,7 @@ impl Core {
     /// Our address as a peer sees it: configured, or the listener's, or (for a listener on all addresses) the one that
     /// the system would send from.
     pub(super) fn local_address(&mut self, bound: SocketAddr, peer: IpAddr) -> SocketAddr {
-        if let Some(external) = self.config.external {
+        if let Some(external) = self.config.external.filter(|e| e.is_ipv4() == bound.is_ipv4()) {
             return SocketAddr::new(external, bound.port());
         }
         if !bound.ip().is_unspecified() {
@@ -462,6 +478,7 @@ impl Core {
 
     /// Writes messages into one visit's send buffer, as many as fit, and sends them as datagrams.
     fn send_datagrams(&mut self, mut transmits: &[Transmit]) {
+        let streams = self.stream_listeners;
         let reader = self.reader.clone();
         let mut at_once = IN_A_ROW;
         while !transmits.is_empty() {
@@ -479,12 +496,16 @@ impl Core {
             };
             let written = lengths.iter().flatten();
             self.region.composed(written.clone().sum());
-            let (sockets, counters) = (&self.sockets, &self.counters);
+            let (sockets, counters, endpoint) = (&self.sockets, &self.counters, &mut self.endpoint);
             self.region.transmit(|mut bytes| {
                 for (transmit, len) in some.iter().zip(written.clone()) {
                     let (message, rest) = bytes.split_at(*len);
                     bytes = rest;
                     let flow = transmit.flow;
+                    if let Some((branch, local)) = too_large(transmit, *len, streams) {
+                        endpoint.too_large(Instant::now(), branch, local);
+                        continue;
+                    }
                     let socket = sockets.get(flow.connection as usize).filter(|_| *len > 0);
                     // A datagram that the kernel does not take is lost as on the wire: its transaction repeats it.
                     let sent = socket.is_some_and(|(_, s)| s.try_send_to(message, flow.remote).is_ok());
@@ -555,6 +576,18 @@ impl Core {
     }
 }
 
+/// Whether a message is a request that is too large for a datagram: its branch, and the address of ours for a stream instead.
+fn too_large(transmit: &Transmit, len: usize, streams: [Option<SocketAddr>; 2]) -> Option<(u64, SocketAddr)> {
+    let Wire::Request(request) = &transmit.wire else { return None };
+    // ACK and CANCEL go the way of their INVITE.
+    let own_way = !matches!(request.method, Method::Ack | Method::Cancel);
+    let local = streams[usize::from(transmit.flow.remote.is_ipv6())];
+    let bound = |l: SocketAddr| {
+        if l.ip().is_unspecified() { SocketAddr::new(transmit.flow.local.ip(), l.port()) } else { l }
+    };
+    (len > LARGEST_DATAGRAM && own_way && !request.any_size).then_some((request.branch, bound(local?)))
+}
+
 fn local_of(flow: &Flow) -> LocalAddress {
     LocalAddress { address: flow.local, protocol: flow.protocol, trunk: flow.trunk }
 }
@@ -563,14 +596,20 @@ fn local_of(flow: &Flow) -> LocalAddress {
 pub(super) fn flush(core: &Shared) {
     let mut shared = core.borrow_mut();
     let mut datagrams = Vec::new();
-    while let Some(transmit) = shared.endpoint.poll_transmit() {
-        if !transmit.flow.protocol.is_reliable() {
-            datagrams.push(transmit);
-        } else if let Some(flow) = shared.send(transmit) {
-            tokio::task::spawn_local(tcp::open(core.clone(), flow));
+    loop {
+        while let Some(transmit) = shared.endpoint.poll_transmit() {
+            if !transmit.flow.protocol.is_reliable() {
+                datagrams.push(transmit);
+            } else if let Some(flow) = shared.send(transmit) {
+                tokio::task::spawn_local(tcp::open(core.clone(), flow));
+            }
         }
+        if datagrams.is_empty() {
+            break;
+        }
+        // What is too large for one comes out of the endpoint again.
+        shared.send_datagrams(&std::mem::take(&mut datagrams));
     }
-    shared.send_datagrams(&datagrams);
     shared.tell();
     let (counts, kept) = (shared.endpoint.counts(), shared.endpoint.kept());
     let counters = &shared.counters;
