@@ -110,22 +110,36 @@ impl Arena {
     /// `base` must be the base of a [`pages::Pages`] mapping of at least `len` bytes that nothing else uses
     /// and that outlives the arena.
     pub(crate) unsafe fn place(base: *mut u8, len: usize, protection: Protection) -> NonNull<Arena> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::place_with(base, len, len / ROW, protection) }
+    }
+
+    /// The same without a row: for blocks that last, each of which is wiped when it is freed.
+    ///
+    /// # Safety
+    /// As [`Self::place`].
+    pub(crate) unsafe fn place_lasting(base: *mut u8, len: usize, protection: Protection) -> NonNull<Arena> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::place_with(base, len, 0, protection) }
+    }
+
+    unsafe fn place_with(base: *mut u8, len: usize, in_row: usize, protection: Protection) -> NonNull<Arena> {
         let arena = base.cast::<Arena>();
         let head = size_of::<Arena>().next_multiple_of(64);
         let start = base as usize + head;
         let row = Row {
             start,
-            end: start + len / ROW,
+            end: start + in_row,
             next: start,
             last: 0,
             high: start,
             live: 0,
-            closed: protection != Protection::SecretMem,
+            closed: in_row == 0 || protection != Protection::SecretMem,
         };
         // SAFETY: the caller's promise; the row begins behind the arena's own fields, and the pool behind the row.
         unsafe {
-            let pool = base.add(head + len / ROW).cast::<MaybeUninit<u8>>();
-            let pool = std::slice::from_raw_parts_mut(pool, len - len / ROW - head);
+            let pool = base.add(head + in_row).cast::<MaybeUninit<u8>>();
+            let pool = std::slice::from_raw_parts_mut(pool, len - in_row - head);
             arena.write(Arena { tlsf: Tlsf::new(), row, owner: thread_mark(), live: 0, spilled: 0 });
             (*arena).tlsf.insert_free_block(pool);
             NonNull::new_unchecked(arena)
@@ -139,6 +153,15 @@ impl Arena {
     /// Blocks handed out and not yet freed.
     pub(crate) fn live(&self) -> usize {
         self.live
+    }
+
+    /// Whether a block of this size could be had.
+    pub(crate) fn has(&mut self, size: usize) -> bool {
+        let Ok(layout) = Layout::from_size_align(size, 16) else { return false };
+        let Some(block) = self.tlsf.allocate(layout) else { return false };
+        // SAFETY: just allocated, with this alignment.
+        unsafe { self.tlsf.deallocate(block, layout.align()) };
+        true
     }
 
     /// To be called when the region is left.

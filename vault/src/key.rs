@@ -50,7 +50,7 @@ impl Workshop {
 }
 
 pub(crate) struct Inner {
-    policy: Policy,
+    pub(crate) policy: Policy,
     pool: Mutex<KeyPool>,
     workshop: Mutex<Workshop>,
     pub(crate) panics: AtomicU64,
@@ -137,6 +137,11 @@ impl Vault {
     /// [`VaultError::TooWeak`] when its pages cannot be had (see RLIMIT_MEMLOCK).
     pub fn region(&self) -> Result<region::Region, VaultError> {
         Ok(region::Region::new(self.clone(), self.inner.policy)?)
+    }
+
+    /// A store for values that last, for the calling thread.
+    pub fn store(&self) -> crate::lasting::Store {
+        crate::lasting::Store::new(self.clone())
     }
 
     /// A fresh random AES-256-GCM key, made in place.

@@ -60,11 +60,13 @@ macro_rules! plain {
 }
 
 plain!((), bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, f32, f64);
+plain!(std::io::ErrorKind);
 plain!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, Duration, Instant);
 
 impl<T: Composite> Composite for Option<T> {}
 // Lengths.
 impl Composite for usize {}
+impl Composite for bool {}
 
 impl<T: Leaves> Leaves for Option<T> {
     fn leave(self, on: Leaving) -> Self {

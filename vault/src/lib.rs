@@ -15,6 +15,7 @@
 //! | [`envelope`] | JWE: values for a viewer's own key |
 //! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
+//! | [`lasting`] | what lasts between two visits and cannot be sealed: TLS sessions |
 //! | [`harden`] | process settings and the panic hook |
 //! | [`guardian`] | a second process that keeps tracers away |
 //!
@@ -26,6 +27,7 @@ pub mod guardian;
 pub mod harden;
 pub mod heap;
 pub mod key;
+pub mod lasting;
 pub mod leaves;
 pub mod opener;
 pub mod pages;
@@ -38,6 +40,7 @@ pub use guardian::{GuardError, Tracing, guard};
 pub use harden::harden;
 pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
+pub use lasting::{Kept, Store};
 pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
