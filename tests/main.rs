@@ -19,4 +19,5 @@ mod own;
 mod phones;
 mod privacy;
 mod sipp;
+mod tls;
 mod wire;

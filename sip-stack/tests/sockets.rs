@@ -262,6 +262,7 @@ fn a_port_in_use_is_a_clear_error() {
 fn call_a_long_number(handle: &Handle, to: SocketAddr) {
     let call = NewCall {
         to: (Protocol::Udp, to),
+        name: None,
         target: format!("sip:{}@{to}", "1".repeat(1300)),
         from: "<sip:+12025550100@example.com>".into(),
         call_id: "long".into(),

@@ -67,13 +67,13 @@ impl Store {
     /// Makes a value where there are `room` bytes for what it may grow to, at most 900 KiB.
     ///
     /// # Errors
-    /// [`VaultError::TooWeak`] when no more protected pages can be had (see RLIMIT_MEMLOCK).
-    pub fn keep<T>(
+    /// Those of `make`, or [`VaultError::TooWeak`] when no more protected pages can be had (see RLIMIT_MEMLOCK).
+    pub fn keep<T, E: Leaves + From<VaultError>>(
         &self,
         _inside: Secrets<'_>,
         room: usize,
-        make: impl FnOnce() -> T,
-    ) -> Result<Kept<T>, VaultError> {
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Kept<T>, E> {
         let ground = heap::with(std::ptr::null_mut(), || {
             let mut grounds = self.grounds.borrow_mut();
             // The store's own handle stands for the one that is to come.
@@ -87,7 +87,8 @@ impl Store {
             grounds.push(ground.clone());
             Ok::<_, VaultError>(ground)
         })?;
-        let value = heap::with(ground.arena.as_ptr(), || ManuallyDrop::new(Box::new(make())));
+        let value =
+            heap::with(ground.arena.as_ptr(), || make().map(|value| ManuallyDrop::new(Box::new(value))))?;
         Ok(Kept { value, ground, vault: self.vault.clone() })
     }
 }

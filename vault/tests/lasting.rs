@@ -1,7 +1,7 @@
 //! Values that last: where they lie, that they grow there, and that their pages go with them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-use vault::{Fault, Policy, Vault};
+use vault::{Fault, Policy, Vault, VaultError};
 
 #[global_allocator]
 static ALLOCATOR: vault::Allocator = vault::Allocator;
@@ -27,7 +27,11 @@ fn a_value_and_what_it_allocates_later_lie_in_secret_pages_until_it_goes() {
     let (mut region, store) = (vault.region().unwrap(), vault.store());
     let before = vault.status().locked_bytes;
     let mut kept = region
-        .run(|i| store.keep(i.secrets, 64 * 1024, || Session { buffer: vec![7; 100], more: Vec::new() }))
+        .run(|i| {
+            store.keep(i.secrets, 64 * 1024, || {
+                Ok::<_, VaultError>(Session { buffer: vec![7; 100], more: Vec::new() })
+            })
+        })
         .unwrap()
         .unwrap();
     assert!(vault.status().locked_bytes > before);
@@ -56,8 +60,12 @@ fn a_value_and_what_it_allocates_later_lie_in_secret_pages_until_it_goes() {
 fn many_values_share_pages_and_more_are_mapped_when_those_are_full() {
     let vault = Vault::open(Policy::Strict).unwrap();
     let (mut region, store) = (vault.region().unwrap(), vault.store());
-    let mut make =
-        |n: u8| region.run(|i| store.keep(i.secrets, 100_000, || vec![n; 90_000])).unwrap().unwrap();
+    let mut make = |n: u8| {
+        region
+            .run(|i| store.keep(i.secrets, 100_000, || Ok::<_, VaultError>(vec![n; 90_000])))
+            .unwrap()
+            .unwrap()
+    };
     let mut all: Vec<_> = (0..20).map(&mut make).collect();
     assert_eq!(format!("{store:?}"), "Store(3 pieces)");
     assert!(all.iter_mut().enumerate().all(|(n, kept)| kept.io(|v| v.iter().all(|b| *b == n as u8))));
@@ -71,7 +79,10 @@ fn many_values_share_pages_and_more_are_mapped_when_those_are_full() {
 fn a_value_that_grows_beyond_its_pages_is_told_and_counted() {
     let vault = Vault::open(Policy::Strict).unwrap();
     let (mut region, store) = (vault.region().unwrap(), vault.store());
-    let mut kept = region.run(|i| store.keep(i.secrets, 1000, Vec::<u8>::new)).unwrap().unwrap();
+    let mut kept = region
+        .run(|i| store.keep(i.secrets, 1000, || Ok::<_, VaultError>(Vec::<u8>::new())))
+        .unwrap()
+        .unwrap();
     let grown = region.run(|i| kept.with(i.secrets, |v| v.resize(2 << 20, 1))).unwrap();
     assert_eq!(grown, Err(Fault::Full));
     assert_eq!(vault.status().spills, 1);

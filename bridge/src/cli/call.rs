@@ -45,6 +45,9 @@ pub struct Options {
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
     local: IpAddr,
+    /// PEM file of the authorities whose certificates are believed, for `sips:` and `;transport=tls`.
+    #[arg(long)]
+    tls_ca: Option<PathBuf>,
 }
 
 // Who calls whom is not for Debug.
@@ -184,7 +187,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
         let destination = Destination::resolve(&options.uri).await?;
-        let agent = UserAgent::start(&vault, options.local, codecs)?;
+        let trusted = options.tls_ca.clone();
+        let agent = UserAgent::start_trusting(&vault, options.local, codecs, trusted)?;
         let agent = if options.tones { agent.without_events() } else { agent };
         let line = Line::open(options.local)?;
         let mut call = agent.dial(&caller, &destination, line.address).await?;

@@ -21,7 +21,7 @@ use media::ports::Ports;
 use sip_stack::endpoint::{Limits, SessionPolicy};
 use sip_stack::message::{DialRules, Reader};
 use sip_stack::sdp::Capabilities;
-use sip_stack::transport;
+use sip_stack::transport::{self, Command};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Options of `sotto serve`.
 #[derive(Debug, clap::Args)]
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             tokio::select! {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
-                _ = hangup.recv() => reload(&config, &running),
+                _ = hangup.recv() => reload(&config, &running).await,
             }
         }
         tracing::info!(seconds = options.drain_timeout, "draining: no new calls");
@@ -150,8 +151,16 @@ pub(super) fn tokens(config: &Config) -> anyhow::Result<String> {
     access::check(file.get_ref()).map_err(|e| anyhow::anyhow!("http.token_file: {e}"))
 }
 
-/// Takes the token file again. A faulty one changes nothing.
-fn reload(config: &Config, running: &Running) {
+/// Takes the token file and certificates again. Faulty ones change nothing.
+async fn reload(config: &Config, running: &Running) {
+    let (done, is_done) = oneshot::channel();
+    // The worker ends only with the house.
+    let _ = running.house.sip.tell(Command::ReloadTls(done));
+    match is_done.await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::error!(error = %e, "certificates stay as they were"),
+        Err(_) => return,
+    }
     match tokens(config).and_then(|text| Ok(running.access.reload(&text)?)) {
         Ok(()) => tracing::info!("tokens read again"),
         Err(e) => tracing::error!(error = %format!("{e:#}"), "tokens stay as they were"),
@@ -213,6 +222,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         external: config.sip.external_address,
         limits,
         dscp: *config.sip.dscp.get_ref() as u8,
+        tls: config.sip.tls.as_ref().map(|t| t.get_ref().files()),
         trunk_limits,
         ..Default::default()
     };

@@ -124,8 +124,23 @@ impl Check<'_> {
             self.wrong(config.sip.listen.span(), "`sip.listen` is empty, expected at least one listener");
         }
         for listen in config.sip.listen.get_ref() {
-            if let Err(e) = listener(listen.get_ref()) {
-                self.wrong(listen.span(), e);
+            match listener(listen.get_ref()) {
+                Err(e) => self.wrong(listen.span(), e),
+                Ok((protocol, _)) if protocol.is_secure() && config.sip.tls.is_none() => {
+                    let what =
+                        format!("`{}` needs `sip.tls`, expected tls = {{ cert, key }}", listen.get_ref());
+                    self.wrong(listen.span(), what);
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(tls) = &config.sip.tls {
+            let super::Tls { cert, key, client_ca, trusted } = tls.get_ref();
+            let all = [Some(cert), Some(key), client_ca.as_ref(), trusted.as_ref()];
+            for file in all.into_iter().flatten() {
+                if let Err(e) = std::fs::metadata(file) {
+                    self.wrong(tls.span(), format!("`sip.tls`: {} cannot be read: {e}", file.display()));
+                }
             }
         }
         self.range("sip.max_calls", &config.sip.max_calls, 1..=100_000);
@@ -270,11 +285,12 @@ impl Check<'_> {
                 self.wrong(value.span(), format!("`numbers.{name}` is not usable, expected 1 to 4 digits"));
             }
         }
-        if let Some(host) = &trunk.contact_host {
+        for (name, host) in [("contact_host", &trunk.contact_host), ("tls_name", &trunk.tls_name)] {
+            let Some(host) = host else { continue };
             let text = host.get_ref();
             let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
             if text.len() > 253 || !text.contains('.') || !text.split('.').all(label) {
-                self.wrong(host.span(), "`contact_host` is no host name, expected as sbc.example.com");
+                self.wrong(host.span(), format!("`{name}` is no host name, expected as sbc.example.com"));
             }
         }
     }
@@ -335,7 +351,7 @@ fn is_base_url(url: &str) -> bool {
     })
 }
 
-/// `udp://address:port` or `tcp://address:port`.
+/// `udp://address:port`, `tcp://…` or `tls://…`.
 ///
 /// # Errors
 /// What was expected.
@@ -343,10 +359,9 @@ pub(crate) fn listener(text: &str) -> Result<(Protocol, SocketAddr), String> {
     let (protocol, address) = match text.split_once("://") {
         Some(("udp", address)) => (Protocol::Udp, address),
         Some(("tcp", address)) => (Protocol::Tcp, address),
+        Some(("tls", address)) => (Protocol::Tls, address),
         _ => {
-            return Err(format!(
-                "`{text}` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT"
-            ));
+            return Err(format!("`{text}` is no listener, expected udp://, tcp:// or tls://ADDRESS:PORT"));
         }
     };
     let address = address.parse().map_err(|_| {
@@ -406,14 +421,14 @@ mod tests {
 
     #[test]
     fn every_fault_is_found_with_its_line() {
-        let text = "[sip]\nlisten = [\"udp://127.0.0.1:5060\",\n  \"tls://x\", \"tcp://nowhere\"]\nmax_calls = 0\n\
+        let text = "[sip]\nlisten = [\"udp://127.0.0.1:5060\",\n  \"sctp://x\", \"tcp://nowhere\"]\nmax_calls = 0\n\
             [media]\nports = \"30001-30001\"\nshard = 2\n[http]\nlisten = 8080\n\
             [[trunk]]\nname = \"a b\"\nfrom = []\n[[conference]]\nid = \"x\"\nnumber = \"12a\"\n";
         assert_eq!(
             faults(text),
             [
                 "f.toml:3: `nowhere` is no address, expected as 192.0.2.1:5060 or [2001:db8::1]:5060",
-                "f.toml:3: `tls://x` is no listener, expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT",
+                "f.toml:3: `sctp://x` is no listener, expected udp://, tcp:// or tls://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
                 "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`",

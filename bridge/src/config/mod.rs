@@ -78,9 +78,33 @@ pub struct Sip {
     /// A session that is not refreshed is over after so many seconds (RFC 4028): 90 to 86,400, or 0: only where a peer asks for it.
     #[serde(default = "session_expires")]
     pub session_expires: Spanned<usize>,
+    /// Certificates and keys, for `tls://` listeners and calls over TLS. Read again on SIGHUP.
+    pub tls: Option<Spanned<Tls>>,
     /// Mark of our packets (RFC 2474), 0 to 63.
     #[serde(default = "sip_dscp")]
     pub dscp: Spanned<usize>,
+}
+
+/// Files in PEM form.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Our chain, our own certificate first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of carriers' certificates, for mutual TLS.
+    pub client_ca: Option<PathBuf>,
+    /// Authorities of those whom we call.
+    pub trusted: Option<PathBuf>,
+}
+
+impl Tls {
+    /// As the SIP stack wants them.
+    pub fn files(&self) -> sip_stack::transport::TlsFiles {
+        let Self { cert, key, client_ca, trusted } = self.clone();
+        sip_stack::transport::TlsFiles { own: Some((cert, key)), client_ca, trusted }
+    }
 }
 
 /// CS3, for signalling (RFC 4594 §2.3 leaves the choice; carriers use this one).

@@ -23,6 +23,11 @@ pub struct Trunk {
     /// whoever reads the answer on its way can open the page.
     #[serde(default)]
     pub personal_link: bool,
+    /// Protocols by which it may come: `udp`, `tcp`, `tls`. Absent: any.
+    #[serde(default)]
+    pub transport: Vec<Transport>,
+    /// The host name that its TLS certificate must be for (mutual TLS); it may then come by TLS only.
+    pub tls_name: Option<Spanned<String>>,
     /// What it must prove by digest before its requests are taken (RFC 7616).
     pub auth: Option<Login>,
     /// The algorithms that it may prove it with, the most wanted first: `SHA-256` and `MD5`. Some peers look at the first only.
@@ -45,6 +50,28 @@ pub struct Trunk {
     /// Whether it may subscribe to conferences' states (RFC 4575). They carry pseudonyms only.
     #[serde(default)]
     pub conference_events: bool,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+    /// Streams by TLS.
+    Tls,
+}
+
+impl From<Transport> for sip_stack::transport::Protocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Udp,
+            Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
+        }
+    }
 }
 
 /// A digest algorithm.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use media::leg::{Direction, LegSetup};
 use media::{Codec, LegId, PayloadType};
 use sip_stack::endpoint::Event;
-use sip_stack::message::uri::{Host, Uri};
+use sip_stack::message::uri::{Host, Scheme, Uri};
 use sip_stack::message::{AddressBook, Reader};
 use sip_stack::sdp::{self, Capabilities, Encoding, LocalAudio, Session};
 use sip_stack::transport::{self, Command, Handle, NewCall, Protocol};
@@ -38,6 +38,8 @@ pub struct Destination {
     pub uri: String,
     /// Address and transport.
     pub to: (Protocol, SocketAddr),
+    /// The host's name, which its certificate must have.
+    pub name: Option<String>,
 }
 
 // Identity is not for Debug.
@@ -61,18 +63,21 @@ impl Destination {
     pub async fn resolve(text: &str) -> anyhow::Result<Self> {
         let uri = Uri::parse(text.as_bytes()).context("expected a URI as sip:NUMBER@HOST:PORT")?;
         let host = uri.host.context("expected a sip: URI")?;
-        let port = uri.port.unwrap_or(5060);
+        let named = uri.param(b"transport").and_then(Protocol::from_name);
+        let protocol =
+            if uri.scheme == Scheme::Sips { Protocol::Tls } else { named.unwrap_or(Protocol::Udp) };
+        let port = uri.port.unwrap_or(protocol.default_port());
+        let mut called = None;
         let address = match host {
             Host::Ip(ip) => SocketAddr::new(ip, port),
             Host::Name(name) => {
                 let name = String::from_utf8_lossy(name).into_owned();
+                called = Some(name.clone());
                 let mut found = tokio::net::lookup_host((name, port)).await.context("looking up the host")?;
                 found.next().context("the host has no address")?
             }
         };
-        let tcp = uri.param(b"transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
-        let protocol = if tcp { Protocol::Tcp } else { Protocol::Udp };
-        Ok(Self { uri: text.to_owned(), to: (protocol, address) })
+        Ok(Self { uri: text.to_owned(), to: (protocol, address), name: called })
     }
 }
 
@@ -116,10 +121,24 @@ impl UserAgent {
         local: std::net::IpAddr,
         codecs: Vec<Encoding>,
     ) -> anyhow::Result<Self> {
+        Self::start_trusting(vault, local, codecs, None)
+    }
+
+    /// The same, for calls over TLS to those whose certificates the authorities in a PEM file have signed.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn start_trusting(
+        vault: &vault::Vault,
+        local: std::net::IpAddr,
+        codecs: Vec<Encoding>,
+        trusted: Option<std::path::PathBuf>,
+    ) -> anyhow::Result<Self> {
         let reader = Reader::new(vault, AddressBook::default())?;
         let address = SocketAddr::new(local, 0);
         let listen = vec![(Protocol::Udp, address), (Protocol::Tcp, address)];
-        let config = transport::Config { listen, ..Default::default() };
+        let tls = trusted.map(|t| transport::TlsFiles { own: None, client_ca: None, trusted: Some(t) });
+        let config = transport::Config { listen, tls, ..Default::default() };
         // It asked to be answered, so it listens to everybody.
         let admit = |_| {
             let trunk = Default::default();
@@ -194,6 +213,7 @@ impl UserAgent {
         let offer = LocalAudio { events: offer.events.filter(|_| self.events), ..offer };
         let call = NewCall {
             to: destination.to,
+            name: destination.name.clone(),
             target: destination.uri.clone(),
             from: format!("{display}<sip:{}@{}>", caller.number, rtp.ip()),
             call_id: format!("{:032x}", rand::random::<u128>()),

@@ -22,8 +22,12 @@ impl Endpoint {
             _ => {}
         }
         let index = request.transaction;
-        if self.server.contains_key(&index) {
+        if let Some(transaction) = self.server.get_mut(&index) {
             self.counts.repeats += 1;
+            // Over another stream than before: the one before may be gone (RFC 3261 §18.2.2).
+            if flow.protocol.is_reliable() {
+                transaction.flow = reply_flow;
+            }
             return self.drive_server(now, index, Input::Again);
         }
         let verdict = self.guard.judge(now, flow.remote.ip(), request.auth);

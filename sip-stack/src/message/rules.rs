@@ -1,6 +1,7 @@
 //! What holds for messages from and to one trunk: how it writes numbers, how we show ourselves to it, what it must prove.
 
 use super::auth::{Algorithm, Credentials};
+use super::facts::Protocol;
 use super::uri::unescape;
 
 /// A trunk's place in the [`Reader`](super::Reader)'s list.
@@ -26,10 +27,22 @@ pub struct TrunkRules {
     pub offers: Option<Credentials>,
     /// The host name that stands in our Contact, Via and From towards it, instead of an address.
     pub contact_host: Option<String>,
+    /// The protocols that it may come by; none: any.
+    pub protocols: Vec<Protocol>,
+    /// The host name that its TLS certificate must be for.
+    pub tls_name: Option<String>,
     /// Whether it may transfer calls (RFC 3515).
     pub refer: bool,
     /// Whether it is told who our other callers are by P-Asserted-Identity: only inside a trust domain (RFC 3325).
     pub asserts: bool,
+}
+
+impl TrunkRules {
+    /// Whether it may come by a protocol.
+    pub fn takes(&self, protocol: Protocol) -> bool {
+        (self.protocols.is_empty() || self.protocols.contains(&protocol))
+            && (self.tls_name.is_none() || protocol.is_secure())
+    }
 }
 
 /// How a trunk writes numbers.

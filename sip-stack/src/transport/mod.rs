@@ -5,9 +5,11 @@
 
 mod framing;
 mod tcp;
+mod tls;
 mod worker;
 
 pub use framing::{Frame, scan};
+pub use tls::TlsFault;
 pub use worker::{Command, Handle, NewCall, Stopped, start};
 
 use crate::endpoint::{Limits, TrunkLimits};
@@ -15,6 +17,7 @@ pub use crate::message::Protocol;
 use crate::message::{TrunkId, Withhold};
 use crate::transaction::Times;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,6 +35,17 @@ pub struct Admission {
 /// Who may talk to us: called with each packet's source before anything of it is read.
 pub type Admit = dyn Fn(IpAddr) -> Option<Admission> + Send + Sync;
 
+/// Files in PEM form, for TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Our chain, our own certificate first, and its private key: for who listens, and for who must prove their name.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// Authorities of our peers' certificates, for mutual TLS.
+    pub client_ca: Option<PathBuf>,
+    /// Authorities of those whom we call.
+    pub trusted: Option<PathBuf>,
+}
+
 /// How to listen.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -41,6 +55,8 @@ pub struct Config {
     pub external: Option<IpAddr>,
     /// Mark of our packets (RFC 2474), 0 to 63.
     pub dscp: u8,
+    /// Certificates and keys, for TLS.
+    pub tls: Option<TlsFiles>,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of each trunk, by its number.
@@ -61,6 +77,7 @@ impl Default for Config {
             listen: Vec::new(),
             external: None,
             dscp: 0,
+            tls: None,
             limits: Limits::default(),
             trunk_limits: Vec::new(),
             times: Times::default(),
@@ -81,6 +98,12 @@ pub enum TransportError {
     /// The worker's thread or runtime could not be made.
     #[error("SIP worker: {0}")]
     Worker(#[from] std::io::Error),
+    /// A file of certificates or keys could not be read.
+    #[error("{}: {}", .0.display(), .1)]
+    File(PathBuf, std::io::Error),
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(TlsFault),
     /// No protected memory for its region.
     #[error(transparent)]
     Vault(#[from] vault::VaultError),

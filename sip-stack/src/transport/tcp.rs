@@ -1,9 +1,11 @@
-//! TCP: accepted and opened streams.
+//! Streams: TCP, accepted and opened, and TLS over it.
 //!
 //! A partial message is left in the kernel: it is looked at with MSG_PEEK inside the region and taken only when it is whole. So
-//! no ordinary memory holds it while the rest is awaited. What could not be written at once waits sealed.
+//! no ordinary memory holds it while the rest is awaited. What could not be written at once waits sealed. A TLS session has its own buffers,
+//! in secret pages.
 
 use super::framing::{Frame, scan};
+use super::tls::{ROOM, Session, TlsFault};
 use super::worker::{Core, Shared, add, flush};
 use crate::dialog::Flow;
 use crate::message::fields::context;
@@ -22,7 +24,7 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use vault::{Field, Region, Sealed, Signalling, SignallingText};
+use vault::{Field, Kept, Region, Sealed, Signalling, SignallingText};
 
 /// Bytes that may wait to be written to one peer; a peer that does not read is cut off.
 const OUTBOX: usize = 256 * 1024;
@@ -39,6 +41,8 @@ pub(super) struct Stream {
     stream: TcpStream,
     source: IpAddr,
     outbox: RefCell<Outbox>,
+    /// Its TLS session.
+    secure: Option<RefCell<Kept<Session>>>,
     /// Rings when the outbox begins to fill or must be closed.
     written: Notify,
 }
@@ -51,12 +55,42 @@ struct Outbox {
 }
 
 impl Stream {
-    fn new(stream: TcpStream, source: IpAddr) -> Self {
-        Self { stream, source, outbox: RefCell::default(), written: Notify::new() }
+    fn new(stream: TcpStream, source: IpAddr, secure: Option<Kept<Session>>) -> Self {
+        let secure = secure.map(RefCell::new);
+        Self { stream, source, outbox: RefCell::default(), secure, written: Notify::new() }
+    }
+
+    /// Says the composed message over TLS, or when its handshake is over. False when the peer is cut off.
+    fn say(&self, session: &RefCell<Kept<Session>>, region: &mut Region) -> bool {
+        let len = region.look(<[u8]>::len);
+        let said = region.run(|i| session.borrow_mut().with(i.secrets, |s| s.say(&i.tx[..len])));
+        region.transmit(|_| ());
+        let said = matches!(said, Ok(Ok(Ok(())))) && self.pass_on(session);
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.broken |= !said;
+        self.written.notify_one();
+        !outbox.broken
+    }
+
+    /// Writes a session's ciphertext as far as the kernel takes it. False when the peer is cut off.
+    fn pass_on(&self, session: &RefCell<Kept<Session>>) -> bool {
+        session.borrow_mut().io(|s| {
+            while !s.out().is_empty() {
+                match self.stream.try_write(s.out()) {
+                    Ok(n) => s.sent(n),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => return false,
+                }
+            }
+            s.out().len() <= OUTBOX
+        })
     }
 
     /// Writes the composed message; what the kernel does not take waits sealed. False when the peer is cut off.
     pub(super) fn send(&self, region: &mut Region, reader: &Reader) -> bool {
+        if let Some(session) = &self.secure {
+            return self.say(session, region);
+        }
         let mut outbox = self.outbox.borrow_mut();
         let len = region.look(<[u8]>::len);
         let done = match outbox.waiting.is_empty() && !outbox.broken {
@@ -92,6 +126,10 @@ impl Stream {
 
     /// Writes what waits, as far as the kernel takes it.
     fn drain(&self, region: &mut Region, reader: &Reader) {
+        if let Some(session) = &self.secure {
+            self.outbox.borrow_mut().broken |= !self.pass_on(session);
+            return;
+        }
         let mut outbox = self.outbox.borrow_mut();
         while let Some((subject, sealed)) = outbox.waiting.front() {
             let opened = region.run(|i| {
@@ -133,7 +171,8 @@ impl Stream {
     }
 
     fn waits(&self) -> bool {
-        !self.outbox.borrow().waiting.is_empty()
+        let ciphertext = self.secure.as_ref().is_some_and(|s| s.borrow_mut().io(|s| !s.out().is_empty()));
+        ciphertext || !self.outbox.borrow().waiting.is_empty()
     }
 
     fn is_broken(&self) -> bool {
@@ -141,8 +180,8 @@ impl Stream {
     }
 }
 
-/// Accepts streams for ever.
-pub(super) async fn listen(core: Shared, listener: TcpListener) {
+/// Accepts streams of a protocol for ever.
+pub(super) async fn listen(core: Shared, listener: TcpListener, protocol: Protocol) {
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -162,9 +201,16 @@ pub(super) async fn listen(core: Shared, listener: TcpListener) {
         let Ok(local) = stream.local_addr() else { continue };
         let connection = shared.new_stream();
         let local = shared.local_address(local, remote.ip());
-        let flow = Flow { remote, local, connection, protocol: Protocol::Tcp, trunk: admission.trunk };
+        let flow = Flow { remote, local, connection, protocol, trunk: admission.trunk };
+        let secure = match protocol.is_secure().then(|| shared.accept_session()).transpose() {
+            Ok(secure) => secure,
+            Err(_) => {
+                add(&shared.counters.streams_refused);
+                continue;
+            }
+        };
         drop(shared);
-        tokio::task::spawn_local(serve(core.clone(), stream, flow));
+        tokio::task::spawn_local(serve(core.clone(), stream, flow, secure));
     }
 }
 
@@ -185,7 +231,15 @@ pub(super) async fn open(core: Shared, flow: Flow) {
         Ok(Ok(stream)) => {
             let connection =
                 if flow.connection == Flow::ANY { core.borrow_mut().new_stream() } else { flow.connection };
-            serve(core, stream, Flow { connection, ..flow }).await;
+            let flow = Flow { connection, ..flow };
+            let secure = flow.protocol.is_secure().then(|| core.borrow_mut().open_session(flow.remote));
+            match secure.transpose() {
+                Ok(secure) => serve(core, stream, flow, secure).await,
+                Err(_) => {
+                    core.borrow_mut().failed(Flow { connection: Flow::ANY, ..flow });
+                    flush(&core);
+                }
+            }
         }
         _ => {
             core.borrow_mut().failed(flow);
@@ -194,15 +248,21 @@ pub(super) async fn open(core: Shared, flow: Flow) {
     }
 }
 
-async fn serve(core: Shared, stream: TcpStream, flow: Flow) {
+async fn serve(core: Shared, stream: TcpStream, flow: Flow, secure: Option<Kept<Session>>) {
     // Answers are small and wanted now.
     let _ = SockRef::from(&stream).set_tcp_nodelay(true);
-    let stream = Rc::new(Stream::new(stream, flow.remote.ip()));
+    let stream = Rc::new(Stream::new(stream, flow.remote.ip(), secure));
     let counters = core.borrow().counters.clone();
     counters.streams.fetch_add(1, Ordering::Relaxed);
     core.borrow_mut().opened(flow, stream.clone());
     flush(&core);
     let bad = converse(&core, &stream, flow).await;
+    if let Some(session) = &stream.secure {
+        let shared = &mut *core.borrow_mut();
+        // The peer is told that nothing follows, if it still listens.
+        let _ = shared.region.run(|i| session.borrow_mut().with(i.secrets, Session::close));
+        stream.pass_on(session);
+    }
     if bad {
         add(&counters.streams_refused);
     }
@@ -217,8 +277,14 @@ async fn converse(core: &Shared, stream: &Stream, flow: Flow) -> bool {
         let shared = core.borrow();
         (shared.config.message_time, shared.config.idle_time)
     };
-    let mut deadline = Instant::now() + idle_time;
-    let mut begun = false;
+    // A handshake is a message that has begun.
+    let mut begun = stream.secure.is_some();
+    let mut deadline = Instant::now() + if begun { message_time } else { idle_time };
+    if let Some(session) = &stream.secure
+        && !stream.pass_on(session)
+    {
+        return true;
+    }
     loop {
         tokio::select! {
             ready = stream.stream.readable() => {
@@ -248,7 +314,11 @@ async fn converse(core: &Shared, stream: &Stream, flow: Flow) -> bool {
                 continue;
             }
         }
-        match step(core, stream, flow) {
+        let step = match &stream.secure {
+            Some(session) => secure_step(core, stream, session, flow),
+            None => step(core, stream, flow),
+        };
+        match step {
             Step::Next => {
                 flush(core);
                 begun = false;
@@ -262,6 +332,10 @@ async fn converse(core: &Shared, stream: &Stream, flow: Flow) -> bool {
                 }
             }
             Step::Nothing => {}
+            Step::Open => {
+                begun = false;
+                deadline = Instant::now() + idle_time;
+            }
             Step::Closed => return false,
             Step::Bad => return true,
         }
@@ -275,6 +349,8 @@ enum Step {
     Wait,
     /// Nothing is there.
     Nothing,
+    /// A handshake is over, and nothing was said yet.
+    Open,
     Closed,
     Bad,
 }
@@ -324,5 +400,90 @@ fn step(core: &Shared, stream: &Stream, flow: Flow) -> Step {
             if seen >= MOST_BYTES { Step::Bad } else { Step::Wait }
         }
         Frame::Bad => Step::Bad,
+    }
+}
+
+/// Reads what is there of a TLS stream, and takes the messages in it.
+fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Session>>, flow: Flow) -> Step {
+    let mut shared = core.borrow_mut();
+    let received = shared.region.receive(|buffer| stream.stream.try_read(buffer).map(|n| (n, ())));
+    match received {
+        Ok((0, ())) => return Step::Closed,
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::WouldBlock => return Step::Nothing,
+        Err(_) => return Step::Closed,
+    }
+    let fed = shared.region.run(|i| session.borrow_mut().with(i.secrets, |s| s.feed(i.rx)));
+    // An alert goes out though the session has failed.
+    let passed = stream.pass_on(session);
+    if !matches!(fed, Ok(Ok(Ok(())))) || !passed {
+        return Step::Bad;
+    }
+    let (is_open, is_closed) = session.borrow_mut().io(|s| (s.is_open(), s.is_closed()));
+    if is_open && !shared.is_named(flow, session) {
+        return Step::Bad;
+    }
+    let mut taken = false;
+    loop {
+        let frame = shared.region.run(|i| session.borrow_mut().with(i.secrets, |s| scan(s.plain())));
+        let (len, message) = match frame {
+            Ok(Ok(Frame::Message(len))) => (len, true),
+            Ok(Ok(Frame::Blank(blank))) => (blank.len, blank.ping),
+            Ok(Ok(Frame::Partial)) => {
+                return match (taken, is_open, is_closed) {
+                    (.., true) => Step::Closed,
+                    (true, ..) => Step::Next,
+                    (false, true, _) if session.borrow_mut().io(|s| s.plain().is_empty()) => Step::Open,
+                    _ => Step::Wait,
+                };
+            }
+            _ => return Step::Bad,
+        };
+        let copied = shared.region.receive(|buffer| {
+            session.borrow_mut().io(|s| {
+                buffer[..len].copy_from_slice(&s.plain()[..len]);
+                s.taken(len);
+            });
+            Ok((len, ()))
+        });
+        if copied.is_ok() && message {
+            shared.take(flow)
+        } else {
+            shared.region.discard()
+        }
+        taken = true;
+    }
+}
+
+impl Core {
+    /// The server's side of a new session, in secret pages.
+    fn accept_session(&mut self) -> Result<Kept<Session>, TlsFault> {
+        let Self { region, store, server, .. } = self;
+        let server = server.as_mut().ok_or(TlsFault::Session)?;
+        let kept = region.run(|i| {
+            let made =
+                server.with(i.secrets, |server| store.keep(i.secrets, ROOM, || Session::accept(server)));
+            made.unwrap_or(Err(TlsFault::NoMemory))
+        });
+        kept.unwrap_or(Err(TlsFault::NoMemory))
+    }
+
+    /// The client's side of a new session with whoever is at an address, by the name that was called.
+    fn open_session(&mut self, remote: std::net::SocketAddr) -> Result<Kept<Session>, TlsFault> {
+        let name = self.names.get(&remote).cloned().unwrap_or_else(|| remote.ip().to_string());
+        let Self { region, store, client, .. } = self;
+        let client = client.as_mut().ok_or(TlsFault::Session)?;
+        let kept = region.run(|i| {
+            let made = client
+                .with(i.secrets, |client| store.keep(i.secrets, ROOM, || Session::connect(client, &name)));
+            made.unwrap_or(Err(TlsFault::NoMemory))
+        });
+        kept.unwrap_or(Err(TlsFault::NoMemory))
+    }
+
+    /// Whether the peer's certificate is the one that its trunk must have.
+    fn is_named(&self, flow: Flow, session: &RefCell<Kept<Session>>) -> bool {
+        let name = self.reader.trunk(flow.trunk).and_then(|t| t.tls_name.as_deref());
+        name.is_none_or(|name| session.borrow_mut().io(|s| s.peer_is(name)))
     }
 }

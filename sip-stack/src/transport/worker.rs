@@ -1,6 +1,7 @@
 //! The worker: one thread, one region, one endpoint, all its sockets.
 
 use super::tcp::{self, Stream};
+use super::tls::{self, Client, Server, TlsFault};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
 use crate::endpoint::{CallId, Endpoint, Event, Outgoing, SubscriptionId, Transmit};
@@ -13,14 +14,16 @@ use crate::sdp::LocalAudio;
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, mpsc, oneshot};
-use vault::{Region, Vault};
+use vault::{Kept, Region, Store, Vault};
 
 /// Datagrams read in a row before others get their turn.
 const BURST: usize = 64;
@@ -54,12 +57,16 @@ pub enum Command {
     ReferProgress(CallId, u32, u16),
     /// See [`Endpoint::set_available`].
     Available(bool),
+    /// Takes certificates and keys from their files again; what cannot be used changes nothing. Sessions that are open go on.
+    ReloadTls(oneshot::Sender<Result<(), TransportError>>),
 }
 
 /// A call to be made. Its texts are a caller's own, given on the command line of a test phone.
 pub struct NewCall {
     /// Where the INVITE goes.
     pub to: (Protocol, SocketAddr),
+    /// The host's name, for who must prove it by a certificate.
+    pub name: Option<String>,
     /// Request-URI.
     pub target: String,
     /// From value without tag.
@@ -192,7 +199,11 @@ pub fn start(
                 return;
             }
         };
-        let core = Core {
+        let mut core = Core {
+            store: vault.store(),
+            server: None,
+            client: None,
+            names: HashMap::new(),
             endpoint: endpoint(&config),
             region,
             reader,
@@ -200,6 +211,7 @@ pub fn start(
             admit,
             events: events_out,
             sockets: Vec::new(),
+            listening: streams.clone(),
             stream_listeners: [false, true].map(|v6| {
                 let fits = |(p, a): &&(Protocol, SocketAddr)| *p == Protocol::Tcp && a.is_ipv6() == v6;
                 streams.iter().find(fits).map(|(_, a)| *a)
@@ -213,11 +225,27 @@ pub fn start(
             timer: Rc::new(Notify::new()),
             armed: None,
         };
+        if let Err(e) = core.load_tls() {
+            let _ = ready.send(Err(e));
+            return;
+        }
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, run(core, sockets, commands_in, ready));
     })?;
     is_ready.recv().map_err(|_| std::io::Error::other("the worker's thread ended"))??;
     Ok((handle, events))
+}
+
+/// Reads a file into a buffer that it must fit.
+fn read_whole(path: &Path, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let (mut file, mut filled) = (std::fs::File::open(path)?, 0);
+    loop {
+        match file.read(&mut buffer[filled..])? {
+            0 if filled == buffer.len() => return Err(std::io::ErrorKind::FileTooLarge.into()),
+            0 => return Ok(filled),
+            n => filled += n,
+        }
+    }
 }
 
 fn endpoint(config: &Config) -> Endpoint {
@@ -242,7 +270,7 @@ fn bind(protocol: Protocol, address: SocketAddr, dscp: u8) -> std::io::Result<So
         // IPv4 has its own listener.
         socket.set_only_v6(true)?;
     }
-    if protocol == Protocol::Tcp {
+    if protocol.is_reliable() {
         socket.set_reuse_address(true)?;
         tcp::size_buffers(&socket)?;
     } else {
@@ -250,7 +278,7 @@ fn bind(protocol: Protocol, address: SocketAddr, dscp: u8) -> std::io::Result<So
         socket.set_recv_buffer_size(4 << 20)?;
     }
     socket.bind(&address.into())?;
-    if protocol == Protocol::Tcp {
+    if protocol.is_reliable() {
         socket.listen(1024)?;
     }
     Ok(socket)
@@ -260,11 +288,18 @@ fn bind(protocol: Protocol, address: SocketAddr, dscp: u8) -> std::io::Result<So
 pub(super) struct Core {
     pub(super) endpoint: Endpoint,
     pub(super) region: Region,
+    /// Where TLS sessions lie.
+    pub(super) store: Store,
+    pub(super) server: Option<Kept<Server>>,
+    pub(super) client: Option<Kept<Client>>,
+    /// Names of those whom we call over TLS, by address.
+    pub(super) names: HashMap<SocketAddr, String>,
     pub(super) reader: Arc<Reader>,
     pub(super) counters: Arc<Counters>,
     admit: Arc<Admit>,
     events: mpsc::UnboundedSender<Event>,
     sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
+    listening: Vec<(Protocol, SocketAddr)>,
     /// Our first TCP listener of IPv4 and of IPv6.
     stream_listeners: [Option<SocketAddr>; 2],
     pub(super) streams: HashMap<u64, Rc<Stream>>,
@@ -300,7 +335,7 @@ async fn run(
                 tokio::task::spawn_local(udp(core.clone(), socket, address, place));
             }),
             _ => TcpListener::from_std(socket.into()).map(|listener| {
-                tokio::task::spawn_local(tcp::listen(core.clone(), listener));
+                tokio::task::spawn_local(tcp::listen(core.clone(), listener, protocol));
             }),
         };
         if let Err(e) = opened {
@@ -386,6 +421,10 @@ impl Core {
         add(&self.counters.received);
         let Admission { trunk, trusted, withhold } = admission;
         flow.trunk = trunk;
+        if !self.reader.trunk(trunk).is_none_or(|t| t.takes(flow.protocol)) {
+            add(&self.counters.unknown_source);
+            return self.region.discard();
+        }
         let origin = Origin { source: flow.remote, protocol: flow.protocol, trunk, trusted, withhold };
         let reader = self.reader.clone();
         match self.region.run(|i| reader.read(i.secrets, i.rx, origin)) {
@@ -415,15 +454,56 @@ impl Core {
             Command::Reject(call, status, extras) => self.endpoint.reject(now, call, status, extras),
             Command::Hangup(call) => self.endpoint.hangup(now, call),
             Command::Available(available) => self.endpoint.set_available(available),
+            Command::ReloadTls(done) => {
+                // Who asked may have gone.
+                let _ = done.send(self.load_tls());
+            }
             Command::Invite(call) => self.invite(now, *call),
         }
     }
 
+    /// Reads certificates and keys: each key straight into the region, from where it goes to pages that last.
+    fn load_tls(&mut self) -> Result<(), TransportError> {
+        let Some(files) = self.config.tls.clone() else { return Ok(()) };
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| TransportError::File(path.clone(), e));
+        let (peers, trusted) = (files.client_ca.as_ref(), files.trusted.as_ref());
+        let (peers, trusted) = (peers.map(read).transpose()?, trusted.map(read).transpose()?);
+        let chain = files.own.as_ref().map(|(chain, _)| read(chain)).transpose()?;
+        if let Some((_, key)) = &files.own {
+            self.region
+                .receive(|buffer| read_whole(key, buffer).map(|n| (n, ())))
+                .map_err(|e| TransportError::File(key.clone(), e))?;
+        }
+        let Self { region, store, .. } = self;
+        let loaded = region.run(|i| {
+            let key: &[u8] = i.rx;
+            let own = chain.as_deref().map(|chain| (chain, key));
+            let server = own.map(|(chain, key)| {
+                store.keep(i.secrets, tls::ROOM, || Server::new(chain, key, peers.as_deref()))
+            });
+            let client = trusted
+                .as_deref()
+                .map(|trusted| store.keep(i.secrets, tls::ROOM, || Client::new(trusted, own)));
+            Ok::<_, TlsFault>((server.transpose()?, client.transpose()?))
+        });
+        let (server, client) = loaded.unwrap_or(Err(TlsFault::NoMemory)).map_err(TransportError::Tls)?;
+        (self.server, self.client) = (server, client);
+        Ok(())
+    }
+
     fn invite(&mut self, now: Instant, call: NewCall) {
         let (protocol, remote) = call.to;
+        if let Some(name) = call.name.filter(|_| protocol.is_secure()) {
+            if self.names.len() >= LOCALS {
+                self.names.clear();
+            }
+            self.names.insert(remote, name);
+        }
         let same_family = |a: &SocketAddr| a.is_ipv4() == remote.is_ipv4();
         let place = self.sockets.iter().position(|(a, _)| same_family(a)).unwrap_or(0);
-        let bound = self.sockets.get(place).map_or(remote, |(a, _)| *a);
+        // Where we listen by the same protocol we can be called back.
+        let listener = self.listening.iter().find(|(p, a)| *p == protocol && same_family(a)).map(|(_, a)| *a);
+        let bound = listener.or_else(|| self.sockets.get(place).map(|(a, _)| *a)).unwrap_or(remote);
         let connection = if protocol.is_reliable() { Flow::ANY } else { place as u64 };
         let local = self.local_address(bound, remote.ip());
         let flow = Flow { remote, local, connection, protocol, trunk: call.trunk };

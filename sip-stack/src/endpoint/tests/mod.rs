@@ -272,6 +272,18 @@ fn a_retransmitted_invite_gets_the_same_response_and_no_second_call() {
 }
 
 #[test]
+fn a_request_that_comes_again_over_another_stream_is_answered_there() {
+    let (mut side, now) = (Side::new(true), Instant::now());
+    for connection in [5, 6] {
+        side.flow.connection = connection;
+        side.receive(now, &request("OPTIONS", "", "z9hG4bKo1", 1, ""));
+        let answer = side.endpoint.poll_transmit().expect("an answer");
+        assert_eq!(answer.flow.connection, connection);
+    }
+    assert_eq!(side.endpoint.counts().repeats, 1);
+}
+
+#[test]
 fn the_same_request_over_another_way_is_482() {
     let (mut side, now) = (Side::new(false), Instant::now());
     side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
