@@ -20,4 +20,5 @@ mod phones;
 mod privacy;
 mod sipp;
 mod tls;
+mod web;
 mod wire;

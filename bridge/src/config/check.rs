@@ -351,7 +351,7 @@ fn is_base_url(url: &str) -> bool {
     })
 }
 
-/// `udp://address:port`, `tcp://…` or `tls://…`.
+/// `udp://address:port`, or `tcp`, `tls`, `ws`, `wss`.
 ///
 /// # Errors
 /// What was expected.
@@ -360,8 +360,12 @@ pub(crate) fn listener(text: &str) -> Result<(Protocol, SocketAddr), String> {
         Some(("udp", address)) => (Protocol::Udp, address),
         Some(("tcp", address)) => (Protocol::Tcp, address),
         Some(("tls", address)) => (Protocol::Tls, address),
+        Some(("ws", address)) => (Protocol::Ws, address),
+        Some(("wss", address)) => (Protocol::Wss, address),
         _ => {
-            return Err(format!("`{text}` is no listener, expected udp://, tcp:// or tls://ADDRESS:PORT"));
+            return Err(format!(
+                "`{text}` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT"
+            ));
         }
     };
     let address = address.parse().map_err(|_| {
@@ -428,7 +432,7 @@ mod tests {
             faults(text),
             [
                 "f.toml:3: `nowhere` is no address, expected as 192.0.2.1:5060 or [2001:db8::1]:5060",
-                "f.toml:3: `sctp://x` is no listener, expected udp://, tcp:// or tls://ADDRESS:PORT",
+                "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
                 "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`",

@@ -23,7 +23,7 @@ pub struct Trunk {
     /// whoever reads the answer on its way can open the page.
     #[serde(default)]
     pub personal_link: bool,
-    /// Protocols by which it may come: `udp`, `tcp`, `tls`. Absent: any.
+    /// Protocols by which it may come: `udp`, `tcp`, `tls`, `ws`, `wss`. Absent: any.
     #[serde(default)]
     pub transport: Vec<Transport>,
     /// The host name that its TLS certificate must be for (mutual TLS); it may then come by TLS only.
@@ -62,6 +62,10 @@ pub enum Transport {
     Tcp,
     /// Streams by TLS.
     Tls,
+    /// WebSocket (RFC 7118).
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl From<Transport> for sip_stack::transport::Protocol {
@@ -70,6 +74,8 @@ impl From<Transport> for sip_stack::transport::Protocol {
             Transport::Udp => Self::Udp,
             Transport::Tcp => Self::Tcp,
             Transport::Tls => Self::Tls,
+            Transport::Ws => Self::Ws,
+            Transport::Wss => Self::Wss,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! holds its text. A stream's partial message stays in the kernel until it is whole ([`tcp`]).
 
 mod framing;
+mod layers;
 mod tcp;
 mod tls;
+mod web;
 mod worker;
 
 pub use framing::{Frame, scan};

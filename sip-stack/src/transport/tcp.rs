@@ -5,7 +5,8 @@
 //! in secret pages.
 
 use super::framing::{Frame, scan};
-use super::tls::{ROOM, Session, TlsFault};
+use super::layers::{Broken, Layers, MOST_OUT};
+use super::tls::{ROOM, Session};
 use super::worker::{Core, Shared, add, flush};
 use crate::dialog::Flow;
 use crate::message::fields::context;
@@ -41,8 +42,8 @@ pub(super) struct Stream {
     stream: TcpStream,
     source: IpAddr,
     outbox: RefCell<Outbox>,
-    /// Its TLS session.
-    secure: Option<RefCell<Kept<Session>>>,
+    /// What lies between its bytes and its messages, if it is not TCP alone.
+    secure: Option<RefCell<Kept<Layers>>>,
     /// Rings when the outbox begins to fill or must be closed.
     written: Notify,
 }
@@ -55,13 +56,13 @@ struct Outbox {
 }
 
 impl Stream {
-    fn new(stream: TcpStream, source: IpAddr, secure: Option<Kept<Session>>) -> Self {
+    fn new(stream: TcpStream, source: IpAddr, secure: Option<Kept<Layers>>) -> Self {
         let secure = secure.map(RefCell::new);
         Self { stream, source, outbox: RefCell::default(), secure, written: Notify::new() }
     }
 
     /// Says the composed message over TLS, or when its handshake is over. False when the peer is cut off.
-    fn say(&self, session: &RefCell<Kept<Session>>, region: &mut Region) -> bool {
+    fn say(&self, session: &RefCell<Kept<Layers>>, region: &mut Region) -> bool {
         let len = region.look(<[u8]>::len);
         let said = region.run(|i| session.borrow_mut().with(i.secrets, |s| s.say(&i.tx[..len])));
         region.transmit(|_| ());
@@ -73,7 +74,7 @@ impl Stream {
     }
 
     /// Writes a session's ciphertext as far as the kernel takes it. False when the peer is cut off.
-    fn pass_on(&self, session: &RefCell<Kept<Session>>) -> bool {
+    fn pass_on(&self, session: &RefCell<Kept<Layers>>) -> bool {
         session.borrow_mut().io(|s| {
             while !s.out().is_empty() {
                 match self.stream.try_write(s.out()) {
@@ -82,7 +83,7 @@ impl Stream {
                     Err(_) => return false,
                 }
             }
-            s.out().len() <= OUTBOX
+            s.out().len() <= MOST_OUT
         })
     }
 
@@ -202,7 +203,8 @@ pub(super) async fn listen(core: Shared, listener: TcpListener, protocol: Protoc
         let connection = shared.new_stream();
         let local = shared.local_address(local, remote.ip());
         let flow = Flow { remote, local, connection, protocol, trunk: admission.trunk };
-        let secure = match protocol.is_secure().then(|| shared.accept_session()).transpose() {
+        let layered = protocol != Protocol::Tcp;
+        let secure = match layered.then(|| shared.accept_layers(protocol)).transpose() {
             Ok(secure) => secure,
             Err(_) => {
                 add(&shared.counters.streams_refused);
@@ -232,7 +234,8 @@ pub(super) async fn open(core: Shared, flow: Flow) {
             let connection =
                 if flow.connection == Flow::ANY { core.borrow_mut().new_stream() } else { flow.connection };
             let flow = Flow { connection, ..flow };
-            let secure = flow.protocol.is_secure().then(|| core.borrow_mut().open_session(flow.remote));
+            let layered = flow.protocol != Protocol::Tcp;
+            let secure = layered.then(|| core.borrow_mut().open_layers(flow));
             match secure.transpose() {
                 Ok(secure) => serve(core, stream, flow, secure).await,
                 Err(_) => {
@@ -248,7 +251,7 @@ pub(super) async fn open(core: Shared, flow: Flow) {
     }
 }
 
-async fn serve(core: Shared, stream: TcpStream, flow: Flow, secure: Option<Kept<Session>>) {
+async fn serve(core: Shared, stream: TcpStream, flow: Flow, secure: Option<Kept<Layers>>) {
     // Answers are small and wanted now.
     let _ = SockRef::from(&stream).set_tcp_nodelay(true);
     let stream = Rc::new(Stream::new(stream, flow.remote.ip(), secure));
@@ -260,7 +263,7 @@ async fn serve(core: Shared, stream: TcpStream, flow: Flow, secure: Option<Kept<
     if let Some(session) = &stream.secure {
         let shared = &mut *core.borrow_mut();
         // The peer is told that nothing follows, if it still listens.
-        let _ = shared.region.run(|i| session.borrow_mut().with(i.secrets, Session::close));
+        let _ = shared.region.run(|i| session.borrow_mut().with(i.secrets, Layers::close));
         stream.pass_on(session);
     }
     if bad {
@@ -404,7 +407,7 @@ fn step(core: &Shared, stream: &Stream, flow: Flow) -> Step {
 }
 
 /// Reads what is there of a TLS stream, and takes the messages in it.
-fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Session>>, flow: Flow) -> Step {
+fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Layers>>, flow: Flow) -> Step {
     let mut shared = core.borrow_mut();
     let received = shared.region.receive(|buffer| stream.stream.try_read(buffer).map(|n| (n, ())));
     match received {
@@ -425,7 +428,7 @@ fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Session>>,
     }
     let mut taken = false;
     loop {
-        let frame = shared.region.run(|i| session.borrow_mut().with(i.secrets, |s| scan(s.plain())));
+        let frame = shared.region.run(|i| session.borrow_mut().with(i.secrets, |s| s.scan()));
         let (len, message) = match frame {
             Ok(Ok(Frame::Message(len))) => (len, true),
             Ok(Ok(Frame::Blank(blank))) => (blank.len, blank.ping),
@@ -433,17 +436,14 @@ fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Session>>,
                 return match (taken, is_open, is_closed) {
                     (.., true) => Step::Closed,
                     (true, ..) => Step::Next,
-                    (false, true, _) if session.borrow_mut().io(|s| s.plain().is_empty()) => Step::Open,
+                    _ if !session.borrow_mut().io(|s| s.has_begun()) => Step::Open,
                     _ => Step::Wait,
                 };
             }
             _ => return Step::Bad,
         };
         let copied = shared.region.receive(|buffer| {
-            session.borrow_mut().io(|s| {
-                buffer[..len].copy_from_slice(&s.plain()[..len]);
-                s.taken(len);
-            });
+            session.borrow_mut().io(|s| s.take(len, buffer));
             Ok((len, ()))
         });
         if copied.is_ok() && message {
@@ -456,33 +456,41 @@ fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Session>>,
 }
 
 impl Core {
-    /// The server's side of a new session, in secret pages.
-    fn accept_session(&mut self) -> Result<Kept<Session>, TlsFault> {
+    /// The layers of a stream that was accepted, in secret pages.
+    fn accept_layers(&mut self, protocol: Protocol) -> Result<Kept<Layers>, Broken> {
         let Self { region, store, server, .. } = self;
-        let server = server.as_mut().ok_or(TlsFault::Session)?;
-        let kept = region.run(|i| {
-            let made =
-                server.with(i.secrets, |server| store.keep(i.secrets, ROOM, || Session::accept(server)));
-            made.unwrap_or(Err(TlsFault::NoMemory))
+        let made = region.run(|i| {
+            if !protocol.is_secure() {
+                return store.keep(i.secrets, ROOM, || Layers::new(protocol, None));
+            }
+            let server = server.as_mut().ok_or(Broken)?;
+            let made = server.with(i.secrets, |server| {
+                store.keep(i.secrets, ROOM, || Layers::new(protocol, Some(Session::accept(server)?)))
+            });
+            made.unwrap_or(Err(Broken))
         });
-        kept.unwrap_or(Err(TlsFault::NoMemory))
+        made.unwrap_or(Err(Broken))
     }
 
-    /// The client's side of a new session with whoever is at an address, by the name that was called.
-    fn open_session(&mut self, remote: std::net::SocketAddr) -> Result<Kept<Session>, TlsFault> {
-        let name = self.names.get(&remote).cloned().unwrap_or_else(|| remote.ip().to_string());
+    /// The layers of a stream that was opened, to whoever is there by the name that was called.
+    fn open_layers(&mut self, flow: Flow) -> Result<Kept<Layers>, Broken> {
+        let name = self.names.get(&flow.remote).cloned().unwrap_or_else(|| flow.remote.ip().to_string());
         let Self { region, store, client, .. } = self;
-        let client = client.as_mut().ok_or(TlsFault::Session)?;
-        let kept = region.run(|i| {
-            let made = client
-                .with(i.secrets, |client| store.keep(i.secrets, ROOM, || Session::connect(client, &name)));
-            made.unwrap_or(Err(TlsFault::NoMemory))
+        // Nobody is called by WebSocket: servers do not listen for it.
+        let client = client.as_mut().filter(|_| flow.protocol == Protocol::Tls).ok_or(Broken)?;
+        let made = region.run(|i| {
+            let made = client.with(i.secrets, |client| {
+                store.keep(i.secrets, ROOM, || {
+                    Layers::new(flow.protocol, Some(Session::connect(client, &name)?))
+                })
+            });
+            made.unwrap_or(Err(Broken))
         });
-        kept.unwrap_or(Err(TlsFault::NoMemory))
+        made.unwrap_or(Err(Broken))
     }
 
     /// Whether the peer's certificate is the one that its trunk must have.
-    fn is_named(&self, flow: Flow, session: &RefCell<Kept<Session>>) -> bool {
+    fn is_named(&self, flow: Flow, session: &RefCell<Kept<Layers>>) -> bool {
         let name = self.reader.trunk(flow.trunk).and_then(|t| t.tls_name.as_deref());
         name.is_none_or(|name| session.borrow_mut().io(|s| s.peer_is(name)))
     }
