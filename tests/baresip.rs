@@ -1,6 +1,7 @@
 //! A softphone that others wrote: baresip, headless, with a file for a microphone.
 
 use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, samples, speech, until};
+use crate::tls::Authority;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,24 +41,54 @@ fn recorded(folder: &Path, what: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn baresip_is_heard_and_hears_the_mix_without_itself() {
+fn baresip_is_heard_and_hears_the_mix_without_itself_by_udp() {
+    baresip_is_heard_and_hears_the_mix_without_itself("udp");
+}
+
+#[test]
+fn baresip_is_heard_and_hears_the_mix_without_itself_by_tcp() {
+    baresip_is_heard_and_hears_the_mix_without_itself("tcp");
+}
+
+#[test]
+fn baresip_is_heard_and_hears_the_mix_without_itself_by_tls() {
+    baresip_is_heard_and_hears_the_mix_without_itself("tls");
+}
+
+fn baresip_is_heard_and_hears_the_mix_without_itself(transport: &str) {
     let address = own_address();
     let listen = address.to_string();
-    let bridge =
-        Bridge::with(&Setup { listen: &listen, trunk: &format!("{address}/32"), ..Setup::default() });
+    let authority = Authority::new();
+    let sip = authority.settings(&format!("DNS:localhost,IP:{address}"));
+    let bridge = Bridge::with(&Setup {
+        listen: &listen,
+        also: &format!(", \"tls://{address}:0\""),
+        sip: &sip,
+        trunk: &format!("{address}/32"),
+        ..Setup::default()
+    });
+    let to = match transport {
+        "udp" => bridge.sip,
+        "tcp" => bridge.tcp,
+        _ => bridge.also.unwrap(),
+    };
     let folder = Folder::new();
     let voice = long(&folder, 6);
     folder.file(
         "config",
         format!(
             "module_path {}\naudio_source aufile,{}\naudio_player aubridge,x\naudio_channels 1\nmodule aufile.so\nmodule aubridge.so\n\
-             module g711.so\nmodule sndfile.so\nsnd_path {}\nmodule_app account.so\nmodule_app menu.so\n",
+             module g711.so\nmodule sndfile.so\nsnd_path {}\nmodule_app account.so\nmodule_app menu.so\nsip_cafile {}\n",
             modules().display(),
             voice.display(),
-            folder.0.display()
+            folder.0.display(),
+            authority.ca()
         ),
     );
-    folder.file("accounts", format!("<sip:alice@{address}>;regint=0;audio_codecs=PCMA\n"));
+    folder.file(
+        "accounts",
+        format!("<sip:alice@{address};transport={transport}>;regint=0;audio_codecs=PCMA\n"),
+    );
     folder.file("contacts", "");
     let recording = bridge.folder.0.join("heard.wav");
     let other = speech(3).display().to_string();
@@ -65,7 +96,7 @@ fn baresip_is_heard_and_hears_the_mix_without_itself() {
         Command::new("baresip")
             .arg("-f")
             .arg(&folder.0)
-            .args(["-e", &format!("/dial sip:confbaresip@{}", bridge.sip), "-t", "9"])
+            .args(["-e", &format!("/dial sip:confbaresip@{to};transport={transport}"), "-t", "9"])
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(folder.0.join("out")).unwrap())
             .stderr(Stdio::null())

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Certificates in a folder: an authority, and who it signed for.
-struct Authority {
+pub struct Authority {
     folder: Folder,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = Folder::new();
         let made = Self { folder };
         made.openssl(&[
@@ -77,20 +77,23 @@ impl Authority {
         [self.folder.0.join(pem), self.folder.0.join(key)]
     }
 
-    fn ca(&self) -> String {
+    pub fn ca(&self) -> String {
         self.folder.0.join("ca.pem").display().to_string()
+    }
+}
+
+impl Authority {
+    /// A bridge's `[sip] tls`, with a certificate for `names`.
+    pub fn settings(&self, names: &str) -> String {
+        let [cert, key] = self.sign("bridge", names);
+        let (cert, key, ca) = (cert.display(), key.display(), self.ca());
+        format!("tls = {{ cert = \"{cert}\", key = \"{key}\", client_ca = \"{ca}\" }}")
     }
 }
 
 /// A bridge with a TLS listener and a trunk as `trunk` says, and the listener's address.
 fn bridge(authority: &Authority, trunk: &str) -> Bridge {
-    let [cert, key] = authority.sign("bridge", "DNS:localhost,IP:127.0.0.1");
-    let tls = format!(
-        "tls = {{ cert = \"{}\", key = \"{}\", client_ca = \"{}\" }}",
-        cert.display(),
-        key.display(),
-        authority.ca()
-    );
+    let tls = authority.settings("DNS:localhost,IP:127.0.0.1");
     Bridge::with(&Setup { also: ", \"tls://127.0.0.1:0\"", sip: &tls, more: trunk, ..Setup::default() })
 }
 
