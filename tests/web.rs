@@ -23,6 +23,12 @@ fn next(socket: &mut WebSocket<TcpStream>) -> String {
     }
 }
 
+/// The To tag of an answer.
+fn tag_of(answer: &str) -> String {
+    let to = answer.lines().find(|l| l.starts_with("To: ")).unwrap();
+    to.split("tag=").nth(1).unwrap().to_owned()
+}
+
 fn request(method: &str, tag: &str, cseq: u32, body: &str) -> String {
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     // Browsers know neither their address nor their port, and write a name that leads nowhere (RFC 7118 section 5).
@@ -47,10 +53,7 @@ fn a_call_by_websocket_is_answered_hung_up_by_us_and_kept_alive() {
     say(&mut socket, request("INVITE", "", 2, SDP));
     let ok = next(&mut socket);
     assert!(ok.starts_with("SIP/2.0 200 OK") && ok.contains(";transport=ws>;isfocus"), "{ok}");
-    let tag = format!(
-        ";tag={}",
-        ok.split("To: ").nth(1).unwrap().split("tag=").nth(1).unwrap().split("\r\n").next().unwrap()
-    );
+    let tag = format!(";tag={}", tag_of(&ok));
     say(&mut socket, request("ACK", &tag, 2, ""));
     let rows = bridge.await_live("confweb", 1);
     say(&mut socket, "\r\n\r\n".into());
@@ -71,4 +74,34 @@ fn a_call_by_websocket_is_answered_hung_up_by_us_and_kept_alive() {
     say(&mut socket, request("BYE", &tag, 3, ""));
     assert!(next(&mut socket).starts_with("SIP/2.0 481"), "the call is over");
     assert!(connect(&bridge, "chat").is_err(), "another subprotocol");
+}
+
+#[test]
+fn a_call_takes_the_place_of_another_and_its_participant_goes() {
+    let bridge = Bridge::with(&Setup { also: ", \"ws://127.0.0.1:0\"", ..Setup::default() });
+    let mut socket = connect(&bridge, "sip").unwrap();
+    let say = |socket: &mut WebSocket<TcpStream>, text: String| socket.send(Message::text(text)).unwrap();
+    say(&mut socket, request("INVITE", "", 1, SDP));
+    let tag = tag_of(&next(&mut socket));
+    say(&mut socket, request("ACK", &format!(";tag={tag}"), 1, ""));
+    let first = bridge.await_live("confweb", 1);
+    // Another number is dialled; the place is the other call's.
+    let replaces = format!("Replaces: web1;to-tag={tag};from-tag=w1\r\nContent-Type");
+    let second = request("INVITE", "", 2, SDP).replace("Call-ID: web1", "Call-ID: web2");
+    say(
+        &mut socket,
+        second.replace("sip:confweb@bridge", "sip:confother@bridge").replace("Content-Type", &replaces),
+    );
+    let messages = [next(&mut socket), next(&mut socket)];
+    let ok = messages.iter().find(|m| m.starts_with("SIP/2.0 200")).expect("answered");
+    assert!(
+        messages.iter().any(|m| m.starts_with("BYE ") && m.contains("Call-ID: web1\r\n")),
+        "{messages:?}"
+    );
+    let ack =
+        request("ACK", &format!(";tag={}", tag_of(ok)), 2, "").replace("Call-ID: web1", "Call-ID: web2");
+    say(&mut socket, ack);
+    let now = bridge.await_live("confweb", 1);
+    assert_ne!(now[0]["id"], first[0]["id"]);
+    assert!(bridge.roster("confother").is_empty());
 }

@@ -3,7 +3,7 @@
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use sip_stack::endpoint::{Event, Limits};
-use sip_stack::message::compose::LocalAddress;
+use sip_stack::message::headers::LocalAddress;
 use sip_stack::message::{Origin, ReplyExtras};
 use sip_stack::sdp::{self, Capabilities};
 use sip_stack::transaction::Times;

@@ -4,7 +4,7 @@ use media::leg::{Direction, Leg, LegSetup, Received};
 use media::{Codec, LegId, Nanos, PayloadType, rtcp, units::Ssrc};
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Endpoint, Event, Limits};
-use sip_stack::message::compose::LocalAddress;
+use sip_stack::message::headers::LocalAddress;
 use sip_stack::message::{AddressBook, Origin, Reader};
 use sip_stack::sdp::{self, Capabilities};
 use sip_stack::transaction::Times;

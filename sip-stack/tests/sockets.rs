@@ -24,7 +24,8 @@ fn worker(config: Config) -> (Handle, UnboundedReceiver<Event>, Vault) {
     let book = AddressBook { numbers: vec![], adhoc_prefix: Some("conf".into()) };
     let reader = Reader::new(&vault, book).unwrap();
     let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let config = Config { listen: vec![(Protocol::Udp, here), (Protocol::Tcp, here)], ..config };
+    let config =
+        Config { listen: [Protocol::Udp, Protocol::Tcp, Protocol::Ws].map(|p| (p, here)).to_vec(), ..config };
     let admit = |ip: std::net::IpAddr| {
         (ip.to_string() == "127.0.0.1").then_some(Admission {
             trunk: Default::default(),
@@ -302,4 +303,16 @@ fn a_large_request_goes_over_tcp_and_only_without_a_listener_there_as_a_datagram
     let invite = std::str::from_utf8(&buffer[..n]).unwrap();
     assert!(n > 1300 && invite.contains("Via: SIP/2.0/UDP 127.0.0.1:") && !invite.contains("transport=tcp"));
     assert_eq!(datagrams.recv(&mut buffer).expect("and again after T1"), n);
+}
+
+#[test]
+fn an_upgrade_or_handshake_that_does_not_end_is_closed_in_time() {
+    let message_time = Duration::from_millis(200);
+    let (handle, _events, _vault) = worker(Config { message_time, ..Config::default() });
+    for begun in ["", "GET / HTTP/1.1\r\n"] {
+        let mut stream = TcpStream::connect(at(&handle, Protocol::Ws)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).expect("closed"), 0, "{begun:?}");
+    }
 }

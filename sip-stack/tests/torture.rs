@@ -4,7 +4,7 @@
 
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Endpoint, Limits};
-use sip_stack::message::compose::LocalAddress;
+use sip_stack::message::headers::LocalAddress;
 use sip_stack::message::lexer::decimal;
 use sip_stack::message::uri::{Host, Scheme};
 use sip_stack::message::values::{NameAddr, Via, cseq, list};

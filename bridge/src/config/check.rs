@@ -135,8 +135,8 @@ impl Check<'_> {
             }
         }
         if let Some(tls) = &config.sip.tls {
-            let super::Tls { cert, key, client_ca, trusted } = tls.get_ref();
-            let all = [Some(cert), Some(key), client_ca.as_ref(), trusted.as_ref()];
+            let super::Tls { cert, key, client_ca } = tls.get_ref();
+            let all = [Some(cert), Some(key), client_ca.as_ref()];
             for file in all.into_iter().flatten() {
                 if let Err(e) = std::fs::metadata(file) {
                     self.wrong(tls.span(), format!("`sip.tls`: {} cannot be read: {e}", file.display()));
@@ -240,28 +240,24 @@ impl Check<'_> {
 
 impl Check<'_> {
     fn trunk(&mut self, trunk: &super::Trunk) {
-        for (key, login) in [("auth", &trunk.auth), ("login", &trunk.login)] {
-            let Some(login) = login else { continue };
+        if let Some(login) = &trunk.auth {
             let user = login.user.get_ref();
             if user.is_empty()
                 || user.len() > 128
                 || user.chars().any(|c| c.is_control() || matches!(c, '"' | '\\'))
             {
-                let what = format!("`{key}.user` is not usable, expected 1 to 128 characters without quotes");
+                let what = "`auth.user` is not usable, expected 1 to 128 characters without quotes";
                 self.wrong(login.user.span(), what);
             }
             match std::fs::metadata(login.password_file.get_ref()) {
                 Ok(file) if file.len() > 4096 => {
-                    self.wrong(
-                        login.password_file.span(),
-                        format!("`{key}.password_file` is larger than 4096 bytes"),
-                    );
+                    self.wrong(login.password_file.span(), "`auth.password_file` is larger than 4096 bytes");
                 }
                 Ok(_) => {}
                 Err(e) => {
                     self.wrong(
                         login.password_file.span(),
-                        format!("`{key}.password_file` cannot be read: {e}"),
+                        format!("`auth.password_file` cannot be read: {e}"),
                     );
                 }
             }
@@ -504,7 +500,7 @@ mod tests {
                 "auth = { user = \"a\", password_file = \"/nowhere/x\" }",
                 "`auth.password_file` cannot be read",
             ),
-            ("login = { user = \"a\\\"b\", password_file = \"/dev/null\" }", "`login.user` is not usable"),
+            ("auth = { user = \"a\\\"b\", password_file = \"/dev/null\" }", "`auth.user` is not usable"),
             ("auth_algorithms = [\"SHA-1\"]", "unknown variant `SHA-1`"),
         ] {
             let said = with(lines).unwrap_err().to_string();

@@ -78,7 +78,7 @@ pub struct Sip {
     /// A session that is not refreshed is over after so many seconds (RFC 4028): 90 to 86,400, or 0: only where a peer asks for it.
     #[serde(default = "session_expires")]
     pub session_expires: Spanned<usize>,
-    /// Certificates and keys, for `tls://` listeners and calls over TLS. Read again on SIGHUP.
+    /// Certificates and keys, for `tls://` and `wss://` listeners. Read again on SIGHUP.
     pub tls: Option<Spanned<Tls>>,
     /// Mark of our packets (RFC 2474), 0 to 63.
     #[serde(default = "sip_dscp")]
@@ -95,15 +95,13 @@ pub struct Tls {
     pub key: PathBuf,
     /// Authorities of carriers' certificates, for mutual TLS.
     pub client_ca: Option<PathBuf>,
-    /// Authorities of those whom we call.
-    pub trusted: Option<PathBuf>,
 }
 
 impl Tls {
     /// As the SIP stack wants them.
     pub fn files(&self) -> sip_stack::transport::TlsFiles {
-        let Self { cert, key, client_ca, trusted } = self.clone();
-        sip_stack::transport::TlsFiles { own: Some((cert, key)), client_ca, trusted }
+        let Self { cert, key, client_ca } = self.clone();
+        sip_stack::transport::TlsFiles { own: Some((cert, key)), client_ca, trusted: None }
     }
 }
 

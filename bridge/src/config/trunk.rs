@@ -33,8 +33,6 @@ pub struct Trunk {
     /// The algorithms that it may prove it with, the most wanted first: `SHA-256` and `MD5`. Some peers look at the first only.
     #[serde(default)]
     pub auth_algorithms: Vec<Algorithm>,
-    /// What we prove to it when it asks.
-    pub login: Option<Login>,
     /// Bounds on its calls.
     #[serde(default)]
     pub limits: Limits,
@@ -44,9 +42,6 @@ pub struct Trunk {
     /// The host name by which we are known to it: in Contact and Via instead of an address. It must be that of our certificate for who
     /// compares them.
     pub contact_host: Option<Spanned<String>>,
-    /// Whether it may transfer its calls (REFER).
-    #[serde(default)]
-    pub transfer: bool,
     /// Whether it may subscribe to conferences' states (RFC 4575). They carry pseudonyms only.
     #[serde(default)]
     pub conference_events: bool,

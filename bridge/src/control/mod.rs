@@ -162,8 +162,11 @@ impl Control {
 
     async fn invite(&mut self, invite: Box<Invite>) {
         let call = invite.call;
-        if let Target::Listen(number) = invite.target {
+        if let (Target::Listen(number), None) = (invite.target, invite.replaces) {
             return self.listen(invite, number).await;
+        }
+        if let Some(inbox) = invite.replaces.and_then(|old| self.calls.get(&old)).cloned() {
+            return self.replace(invite, inbox).await;
         }
         let Some(plan) = self.routing.find(invite.target) else {
             self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
@@ -191,6 +194,17 @@ impl Control {
         let Some(inbox) = inbox else { return self.reject(call, 503) };
         self.registry.routed.fetch_add(1, Ordering::Relaxed);
         self.calls.insert(call, inbox.clone());
+        let _ = inbox.send(ToFocus::Join(invite, None)).await;
+    }
+
+    /// A call takes the place of one that is in a conference (RFC 3891), whatever number it dialled.
+    async fn replace(&mut self, invite: Box<Invite>, inbox: mpsc::Sender<ToFocus>) {
+        let entry = self.registry.by_id.iter_mut().find(|e| e.inbox.same_channel(&inbox));
+        let Some(mut entry) = entry else { return self.reject(invite.call, 481) };
+        entry.joins += 1;
+        drop(entry);
+        self.registry.routed.fetch_add(1, Ordering::Relaxed);
+        self.calls.insert(invite.call, inbox.clone());
         let _ = inbox.send(ToFocus::Join(invite, None)).await;
     }
 

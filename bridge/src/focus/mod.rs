@@ -316,7 +316,12 @@ impl Focus {
     fn join(&mut self, mut invite: Invite, monitor: Option<Monitor>) {
         self.joins += 1;
         let call = invite.call;
-        if self.legs.len() >= self.plan.capacity {
+        let replaced = invite.replaces.filter(|old| self.legs.contains_key(old));
+        // Who listens without being seen cannot be followed by somebody who speaks.
+        if replaced.and_then(|old| self.legs.get(&old)).is_some_and(|leg| leg.monitor.is_some()) {
+            return self.reject(call, 403, None);
+        }
+        if self.legs.len() >= self.plan.capacity + usize::from(replaced.is_some()) {
             return self.reject(call, 486, None);
         }
         let withheld = |c: &Caller| c.number.status == Shown::Withheld;
@@ -391,6 +396,11 @@ impl Focus {
             self.tell(Command::Progress(call, 183, Some((rtp, audio))));
         }
         self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
+        // RFC 3891 §3: the call whose place it takes ends when it is accepted.
+        if let Some(old) = replaced {
+            self.tell(Command::Hangup(old));
+            self.left(old);
+        }
     }
 
     fn say(&self, call: CallId, prompt: Prompt) {

@@ -104,12 +104,10 @@ pub fn rules(
             numbering: t.numbers.of_trunk(),
             requires: seal(&t.auth)?,
             algorithms: t.auth_algorithms.iter().map(|a| (*a).into()).collect(),
-            offers: seal(&t.login)?,
             contact_host: t.contact_host.as_ref().map(|h| h.get_ref().clone()),
             protocols: t.transport.iter().map(|p| (*p).into()).collect(),
             tls_name: t.tls_name.as_ref().map(|n| n.get_ref().clone()),
-            refer: t.transfer,
-            asserts: false,
+            refer: false,
         })
     };
     trunks.iter().map(rules).collect()

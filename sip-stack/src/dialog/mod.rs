@@ -1,7 +1,7 @@
 //! One call: its dialog (RFC 3261 §12) and the state of its session (RFC 3264). No text: what its requests need is
 //! sealed.
 
-use crate::message::compose::Contact;
+use crate::message::headers::Contact;
 use crate::message::{Extensions, Hop, Protocol, Reply, ReplyExtras, Target, TrunkId};
 use crate::sdp::{Local, LocalAudio, Session};
 use std::net::SocketAddr;
@@ -102,8 +102,6 @@ pub struct Reliable {
     pub(crate) interval: Duration,
     /// When to give up.
     pub(crate) until: Instant,
-    /// What is sent when it is acknowledged.
-    pub(crate) then: Option<Deferred>,
 }
 
 /// An answer that waits for a PRACK.
@@ -203,6 +201,10 @@ pub struct Call {
     /// Our half of the session's identifier and theirs (RFC 7989).
     pub(crate) session_id: Option<Box<(u128, u128)>>,
     pub(crate) reliable: Option<Box<Reliable>>,
+    /// The answer that is sent when nothing before it is open any more.
+    pub(crate) deferred: Option<Box<Deferred>>,
+    /// The REFER that waits for the user's word: its CSeq and transaction.
+    pub(crate) refer: Option<(u32, Index)>,
     pub(crate) rseq: u32,
     /// Our description went out in a reliable provisional response: the 2xx has none (RFC 6337 §3.1.1).
     pub(crate) described: bool,
@@ -240,6 +242,8 @@ impl Call {
             contact: Contact::default(),
             session_id: None,
             reliable: None,
+            deferred: None,
+            refer: None,
             rseq: 0,
             described: false,
             attempt: None,

@@ -3,6 +3,7 @@
 //! [`Endpoint::receive`], [`Endpoint::poll_transmit`], [`Endpoint::poll_event`], [`Endpoint::poll_timeout`]; the rest are the user's wishes. It
 //! owns no socket, no task and no clock, and no readable text.
 
+mod event;
 mod guard;
 mod provisional;
 mod session;
@@ -12,12 +13,8 @@ mod uac;
 mod uas;
 
 use crate::dialog::{Call, Flow, State};
-use crate::message::compose::{Contact, Headers};
-use crate::message::{
-    Caller, Digit, Extensions, Incoming, Method, Protocol, Reason, ReferTo, Reply, ReplyExtras, Target, Wire,
-    WireRequest,
-};
-use crate::sdp::Session;
+use crate::message::headers::{Contact, Headers};
+use crate::message::{Incoming, Method, Protocol, Reason, Reply, ReplyExtras, Wire, WireRequest};
 use crate::transaction::{Actions, ClientInvite, ClientOther, Input, ServerInvite, ServerOther, Times};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -26,172 +23,11 @@ use std::time::Instant;
 use timers::{Key, Timers};
 use vault::{Index, IndexMap, Sealed, SignallingText};
 
+pub use event::{CallId, Cause, Event, Invite, Subscribe};
 pub use guard::TrunkLimits;
 pub use session::SessionPolicy;
 pub use subscription::SubscriptionId;
 pub use uac::{Outgoing, PingId};
-
-/// A call of this endpoint. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(pub u64);
-
-/// What the user should know.
-#[derive(Debug)]
-pub enum Event {
-    /// Somebody calls. Answer with [`Endpoint::progress`], [`Endpoint::accept`] or [`Endpoint::reject`].
-    Invite(Box<Invite>),
-    /// The peer wants to change the session, by re-INVITE or UPDATE. Answer with [`Endpoint::accept`] or [`Endpoint::reject`].
-    Reinvite {
-        /// The call.
-        call: CallId,
-        /// Its offer; `None` when ours is wanted.
-        offer: Option<Session>,
-    },
-    /// The ACK of our 2xx came; with the answer, if the offer was ours.
-    Acked {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        answer: Option<Session>,
-    },
-    /// The peer answered our offer before the call was answered, in the acknowledgement of a reliable provisional response.
-    EarlyAnswer {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        answer: Session,
-    },
-    /// The peer answered the offer of [`Endpoint::modify`].
-    Modified {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        answer: Session,
-    },
-    /// The peer refused what [`Endpoint::modify`] offered; the session is as it was.
-    NotModified {
-        /// The call.
-        call: CallId,
-        /// Its status.
-        status: u16,
-    },
-    /// The peer wants us to call somebody else in its place. Answer with [`Endpoint::referred`].
-    Refer {
-        /// The call.
-        call: CallId,
-        /// Which REFER of it.
-        refer: u32,
-        /// Number under which its address is sealed.
-        subject: u64,
-        /// Whom.
-        to: Box<ReferTo>,
-    },
-    /// Somebody wants to be told of a conference's state. Answer with [`Endpoint::subscribed`].
-    Subscribe(Box<Subscribe>),
-    /// A subscriber was told; the next change may be.
-    Notified(SubscriptionId),
-    /// A subscription is over.
-    Unsubscribed(SubscriptionId),
-    /// What became of a [`Endpoint::ping`].
-    Pong {
-        /// Which.
-        ping: PingId,
-        /// Status of the answer; `None`: there was none.
-        status: Option<u16>,
-    },
-    /// A caller pressed a key, and their phone tells of it by INFO.
-    Digit {
-        /// The call.
-        call: CallId,
-        /// The key.
-        key: Digit,
-    },
-    /// A call of ours rings or progresses.
-    Progress {
-        /// The call.
-        call: CallId,
-        /// Status, 101..=199.
-        status: u16,
-        /// An answer to our offer that came with it: early media.
-        answer: Option<Session>,
-    },
-    /// A call of ours was answered.
-    Answered {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        answer: Session,
-    },
-    /// The call is over.
-    Ended {
-        /// The call.
-        call: CallId,
-        /// Why.
-        cause: Cause,
-        /// What the peer says of it (RFC 3326).
-        reason: Reason,
-        /// When a peer that refused may be tried again, s.
-        retry_after: Option<u32>,
-    },
-}
-
-/// A subscription that somebody asks for.
-#[derive(Debug)]
-pub struct Subscribe {
-    /// It.
-    pub subscription: SubscriptionId,
-    /// The packet's flow.
-    pub flow: Flow,
-    /// What it is to.
-    pub target: Target,
-}
-
-/// A new call.
-#[derive(Debug)]
-pub struct Invite {
-    /// The call.
-    pub call: CallId,
-    /// The packet's source.
-    pub source: SocketAddr,
-    /// Our address that was called.
-    pub local: SocketAddr,
-    /// Who is called.
-    pub target: Target,
-    /// The offer; `None` when ours is wanted.
-    pub offer: Option<Session>,
-    /// Number under which the caller's values are sealed.
-    pub subject: u64,
-    /// Who calls.
-    pub caller: Option<Caller>,
-    /// The packet's flow.
-    pub flow: Flow,
-    /// What extensions say.
-    pub extensions: Extensions,
-    /// The call that this one takes the place of (RFC 3891).
-    pub replaces: Option<CallId>,
-}
-
-/// Why a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The peer said BYE.
-    Bye,
-    /// The caller gave up before the answer.
-    Cancelled,
-    /// The ACK never came.
-    NoAck,
-    /// The peer refused, with this status.
-    Refused(u16),
-    /// No answer to what we sent.
-    TimedOut,
-    /// The answer could not be used.
-    NotAcceptable,
-    /// The session was not refreshed in its time (RFC 4028).
-    Expired,
-    /// The user refused it or hung up.
-    Local,
-}
 
 /// Bounds on what peers can make an endpoint keep.
 #[derive(Debug, Clone, Copy)]
@@ -271,14 +107,6 @@ struct ServerTransaction {
     cseq: u32,
     call: Option<CallId>,
     reply: Option<Reply>,
-    refers: bool,
-}
-
-impl ServerTransaction {
-    /// Whether it is a REFER that waits for the user's word.
-    fn refers(&self) -> bool {
-        self.refers && self.reply.is_none()
-    }
 }
 
 #[derive(Debug)]
@@ -652,9 +480,9 @@ impl Endpoint {
         }
     }
 
-    /// A re-INVITE or UPDATE that waits when the call ends gets its final response.
+    /// A re-INVITE, UPDATE or REFER that waits when the call ends gets its final response.
     fn abandon_pending(&mut self, now: Instant, call: &Call) {
-        for index in [call.pending, call.update].into_iter().flatten() {
+        for index in [call.pending, call.update, call.refer.map(|(_, i)| i)].into_iter().flatten() {
             self.respond(now, index, 487, ReplyExtras::default());
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{CallId, Dress, Endpoint, Event, Key, Owner, Transmit};
 use crate::dialog::{Deferred, DialogText, Early, Flow, Offer, Reliable, State};
-use crate::message::compose::Headers;
 use crate::message::facts::RAck;
+use crate::message::headers::Headers;
 use crate::message::{Body, Hop, Method, Options, ReplyExtras, Response, Wire, WireRequest};
 use crate::sdp::LocalAudio;
 use std::net::SocketAddr;
@@ -60,7 +60,7 @@ impl Endpoint {
         let sent = self.server.get(&index).and_then(|t| Some((t.reply.clone()?, t.cseq)));
         if let (Some((reply, cseq)), Some(call)) = (sent, self.calls.get_mut(&id)) {
             let (interval, until) = (self.times.t1, now + self.times.t1 * 64);
-            call.reliable = Some(Box::new(Reliable { reply, rseq, cseq, interval, until, then: None }));
+            call.reliable = Some(Box::new(Reliable { reply, rseq, cseq, interval, until }));
             self.timers.add(now + interval, Key::Reliable(id, rseq));
         }
     }
@@ -73,10 +73,20 @@ impl Endpoint {
         audio: LocalAudio,
         extras: ReplyExtras,
     ) -> bool {
-        let waiting = self.calls.get_mut(&id).filter(|c| c.state == State::Early && c.update.is_none());
-        let Some(reliable) = waiting.and_then(|c| c.reliable.as_mut()) else { return false };
-        reliable.then = Some(Deferred { rtp, audio, extras });
+        let Some(call) = self.calls.get_mut(&id).filter(|c| c.reliable.is_some()) else { return false };
+        call.deferred = Some(Box::new(Deferred { rtp, audio, extras }));
         true
+    }
+
+    /// Sends the answer that was kept, if nothing before it is open any more.
+    pub(super) fn answer_deferred(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if call.reliable.is_none()
+            && call.update.is_none()
+            && let Some(Deferred { rtp, audio, extras }) = call.deferred.take().map(|d| *d)
+        {
+            self.accept_invite(now, id, rtp, audio, extras);
+        }
     }
 
     /// The reliable response's turn to be sent again, or given up.
@@ -105,9 +115,9 @@ impl Endpoint {
         let Some(rack) = rack else { return self.respond(now, index, 400, ReplyExtras::default()) };
         let Some(call) = self.calls.get_mut(&id) else { return };
         let fits = |r: &Reliable| (r.rseq, r.cseq, Method::Invite) == (rack.rseq, rack.cseq, rack.method);
-        let Some(reliable) = call.reliable.take_if(|r| fits(r)) else {
+        if call.reliable.take_if(|r| fits(r)).is_none() {
             return self.respond(now, index, 481, ReplyExtras::default());
-        };
+        }
         let ours = matches!(call.offer, Offer::Ours);
         match body {
             Body::Unusable => self.respond(now, index, 400, ReplyExtras::default()),
@@ -120,9 +130,7 @@ impl Endpoint {
             Body::Sdp(_) => self.offered(now, index, id, body),
             Body::Empty => self.respond(now, index, 200, ReplyExtras::default()),
         }
-        if let Some(Deferred { rtp, audio, extras }) = reliable.then {
-            self.accept_invite(now, id, rtp, audio, extras);
-        }
+        self.answer_deferred(now, id);
     }
 
     /// A provisional response to our INVITE that made a dialog.

@@ -3,7 +3,8 @@
 use super::uas::take_offer;
 use super::{CallId, Cause, Dress, Endpoint, Event, Key, Outcome, Owner, Transmit, request_in};
 use crate::dialog::{Change, DialogText, Offer, Role, SessionTimer, State};
-use crate::message::compose::{Headers, Payload};
+use crate::message::compose::Payload;
+use crate::message::headers::Headers;
 use crate::message::{
     Body, Extensions, Method, Options, Reason, Refresher, ReplyExtras, Response, SessionExpires, Wire,
 };
@@ -200,9 +201,12 @@ impl Endpoint {
                 if change.asked {
                     self.events.push_back(Event::NotModified { call: id, status });
                 } else if status == 422 {
+                    // Once: who wants no more than we asked for, and refuses, is not asked for ever.
                     let least = response.and_then(|r| r.extensions.min_se);
-                    if let (Some(timer), Some(least)) = (&mut call.timer, least) {
-                        timer.seconds = timer.seconds.max(least);
+                    if let (Some(timer), Some(least)) = (&mut call.timer, least)
+                        && least > timer.seconds
+                    {
+                        timer.seconds = least;
                         self.send_change(now, id, None, false);
                     }
                 } else if method == Method::Update {
@@ -231,7 +235,7 @@ impl Endpoint {
             call.hop = response.hop;
         }
         if method == Method::Invite {
-            self.acknowledge(id);
+            self.acknowledge(id, response.cseq);
         }
         self.take_time(now, id, &response.extensions);
         match response.body {
@@ -243,11 +247,10 @@ impl Endpoint {
         }
     }
 
-    /// Acknowledges a 2xx to an INVITE, and remembers how (RFC 3261 §13.2.2.4).
-    pub(super) fn acknowledge(&mut self, id: CallId) {
+    /// Acknowledges the 2xx to the INVITE with this CSeq, and remembers how (RFC 3261 §13.2.2.4).
+    pub(super) fn acknowledge(&mut self, id: CallId, cseq: u32) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(text) = call.text.clone() else { return };
-        let cseq = call.local_cseq;
         let ack = super::uac::ack_of(call, &text, cseq);
         call.acked = Some(Box::new(ack.clone()));
         let flow = call.next_flow();
@@ -259,12 +262,7 @@ impl Endpoint {
         let sessions = self.limits.sessions;
         let Some(call) = self.calls.get_mut(&id) else { return };
         if sessions.refuses(&call.peer_says) {
-            return self.refuse(
-                now,
-                index,
-                422,
-                Headers { min_se: Some(sessions.min), ..Headers::default() },
-            );
+            return self.too_short(now, index);
         }
         match body {
             Body::Empty => self.confirm_update(now, index, id, None),
@@ -278,8 +276,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let waits = call.pending.is_some() && matches!(call.offer, Offer::Theirs { .. });
         if call.update.is_some() || waits {
-            let retry_after = Some(rand::random_range(0..=10));
-            return self.respond(now, index, 500, ReplyExtras { retry_after, ..ReplyExtras::default() });
+            return self.later(now, index);
         }
         if matches!(call.offer, Offer::Ours) {
             return self.respond(now, index, 491, ReplyExtras::default());
@@ -294,6 +291,18 @@ impl Endpoint {
             }
             Err(status) => self.respond(now, index, status, ReplyExtras::default()),
         }
+    }
+
+    /// The session would have to be refreshed too often (RFC 4028 §6).
+    pub(super) fn too_short(&mut self, now: Instant, index: Index) {
+        let min_se = Some(self.limits.sessions.min);
+        self.refuse(now, index, 422, Headers { min_se, ..Headers::default() });
+    }
+
+    /// One change at a time (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub(super) fn later(&mut self, now: Instant, index: Index) {
+        let retry_after = Some(rand::random_range(0..=10));
+        self.respond(now, index, 500, ReplyExtras { retry_after, ..ReplyExtras::default() });
     }
 
     /// 200 to an UPDATE or PRACK.

@@ -3,7 +3,8 @@
 use super::uas::Facts;
 use super::{CallId, Dress, Endpoint, Event, Key, Outcome, Owner, Subscribe, request_in};
 use crate::dialog::{DialogText, Flow};
-use crate::message::compose::{Contact, Headers, Payload, SubscriptionState};
+use crate::message::compose::Payload;
+use crate::message::headers::{Contact, Headers, SubscriptionState};
 use crate::message::{Extensions, Hop, Method, Package, ReplyExtras, Target, WireRequest};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,8 +92,8 @@ impl Endpoint {
         match answer {
             Ok(()) => self.confirm(now, id, index),
             Err(status) => {
-                self.subscriptions.remove(&id);
                 self.respond(now, index, status, ReplyExtras::default());
+                self.forget_subscription(id);
             }
         }
     }
@@ -226,13 +227,9 @@ impl Endpoint {
 
     /// Answers a REFER: `Ok` and it is honoured (202, and the first notification), else a status of refusal.
     pub fn referred(&mut self, now: Instant, id: CallId, refer: u32, answer: Result<(), u16>) {
-        let index = self
-            .server
-            .iter()
-            .find(|(_, t)| t.call == Some(id) && t.cseq == refer && t.refers())
-            .map(|(i, _)| *i);
-        let Some(index) = index else { return };
-        let contact = self.calls.get(&id).map(|c| c.contact.clone());
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some((_, index)) = call.refer.take_if(|(cseq, _)| *cseq == refer) else { return };
+        let contact = Some(call.contact.clone());
         match answer {
             Ok(()) => {
                 self.respond_with(

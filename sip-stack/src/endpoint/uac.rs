@@ -3,8 +3,9 @@
 use super::{CallId, Cause, ClientMachine, Endpoint, Event, Key, Outcome, Owner, Transmit};
 use crate::dialog::{Attempt, Call, DialogText, Flow, Role, State};
 use crate::message::auth::{Answer, Credentials};
-use crate::message::compose::{Headers, Payload};
+use crate::message::compose::Payload;
 use crate::message::facts::Challenge;
+use crate::message::headers::Headers;
 use crate::message::{Body, Hop, Method, Reason, Response, SessionExpires, Wire, WireRequest};
 use crate::sdp::LocalAudio;
 use crate::transaction::Input;
@@ -178,15 +179,12 @@ impl Endpoint {
         let status = response.status;
         let own = self.calls.get(&id).is_some_and(|c| c.branch == branch);
         if !own && self.calls.get(&id).is_some_and(|c| c.state == State::Confirmed) {
-            // A re-INVITE's.
-            match status {
-                100..=199 => {}
-                200..=299 if self.calls.get(&id).is_some_and(|c| c.change.is_none()) => {
-                    self.repeat_ack(id, response.cseq)
-                }
-                _ => {
-                    self.changed(now, id, branch, Method::Invite, Outcome::Status(status), Some(response));
-                }
+            // A re-INVITE's; a 2xx that comes again may be of one before.
+            let cseq = response.cseq;
+            let is_new = status >= 200
+                && self.changed(now, id, branch, Method::Invite, Outcome::Status(status), Some(response));
+            if !is_new && (200..300).contains(&status) {
+                self.repeat_ack(id, cseq);
             }
             return;
         }
@@ -246,18 +244,13 @@ impl Endpoint {
         let attempt = call.attempt.take();
         let early = attempt.and_then(|a| a.early.into_iter().find(|e| e.peer == peer)).and_then(|e| e.answer);
         (call.peer, call.hop, call.text) = (Some(peer), hop, Some(text));
-        // What was acknowledged before had later numbers; the ACK has the INVITE's (RFC 3261 §13.2.2.4).
-        let later = std::mem::replace(&mut call.local_cseq, cseq).max(cseq);
         call.state = State::Confirmed;
         call.peer_says = extensions;
         if let (Some(ids), Some(theirs)) = (&mut call.session_id, extensions.session_id) {
             ids.1 = theirs;
         }
         let cancelled = call.cancelled;
-        self.acknowledge(id);
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.local_cseq = later;
-        }
+        self.acknowledge(id, cseq);
         let answer = match body {
             Body::Sdp(description) => Some(description.session),
             _ => early.map(|session| *session),

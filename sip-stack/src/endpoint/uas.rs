@@ -3,9 +3,9 @@
 use super::guard::Verdict;
 use super::{CallId, Cause, Dress, Endpoint, Event, Invite, Key, ServerMachine, ServerTransaction, Transmit};
 use crate::dialog::{Call, DialogText, Flow, Offer, Repeat, Role, State};
-use crate::message::compose::Headers;
 use crate::message::facts::OurTag;
-use crate::message::{Body, Method, Reason, Replaces, Reply, ReplyExtras, Request, Target, Wire};
+use crate::message::headers::Headers;
+use crate::message::{Body, Method, Reason, Replaces, Reply, ReplyExtras, Request, Target, TrunkId, Wire};
 use crate::sdp::{LocalAudio, Session};
 use crate::transaction::{Input, ServerInvite, ServerOther};
 use std::net::SocketAddr;
@@ -58,7 +58,6 @@ impl Endpoint {
             cseq: request.cseq,
             call: None,
             reply: None,
-            refers: request.method == Method::Refer,
         };
         self.server.insert(index, Box::new(transaction));
         if merged {
@@ -105,7 +104,8 @@ impl Endpoint {
             }
             c.remote_cseq = request.cseq;
             c.flow = flow;
-            if matches!(request.method, Method::Invite | Method::Update) {
+            // What the INVITE said counts until it is answered.
+            if matches!(request.method, Method::Invite | Method::Update) && c.state != State::Early {
                 c.peer_says = crate::message::Extensions {
                     allows_update: says.allows_update.or(c.peer_says.allows_update),
                     ..says
@@ -137,10 +137,11 @@ impl Endpoint {
                     return self.respond(now, index, 483, ReplyExtras::default());
                 }
                 let Some(to) = request.refer_to.map(Box::new) else { return };
-                if let Some(transaction) = self.server.get_mut(&index) {
-                    transaction.call = Some(call);
-                }
                 let (refer, subject) = (request.cseq, request.subject);
+                match self.calls.get_mut(&call).map(|c| &mut c.refer) {
+                    Some(Some(_)) | None => return self.later(now, index),
+                    Some(waiting) => *waiting = Some((refer, index)),
+                }
                 self.events.push_back(Event::Refer { call, refer, subject, to });
             }
             // Somebody who is in no call of ours has nobody call for them.
@@ -214,19 +215,13 @@ impl Endpoint {
             self.counts.over_limit += 1;
             return self.unavailable(now, index);
         }
-        let sessions = self.limits.sessions;
-        if sessions.refuses(&extensions) {
-            return self.refuse(
-                now,
-                index,
-                422,
-                Headers { min_se: Some(sessions.min), ..Headers::default() },
-            );
+        if self.limits.sessions.refuses(&extensions) {
+            return self.too_short(now, index);
         }
         if target == Target::Ambiguous {
             return self.respond(now, index, 485, ReplyExtras::default());
         }
-        let replaces = match replaces.map(|r| self.replaced(r)).transpose() {
+        let replaces = match replaces.map(|r| self.replaced(r, trunk)).transpose() {
             Ok(replaces) => replaces,
             Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
         };
@@ -259,8 +254,12 @@ impl Endpoint {
     }
 
     /// The call that a new one takes the place of (RFC 3891 §3), or the status of refusal.
-    fn replaced(&self, replaces: Replaces) -> Result<CallId, u16> {
+    fn replaced(&self, replaces: Replaces, trunk: TrunkId) -> Result<CallId, u16> {
         let id = self.call_of(replaces.to_tag, replaces.peer).ok_or(481u16)?;
+        // One carrier's calls are no other's to take (RFC 3891 §3: authorised).
+        if self.calls.get(&id).is_some_and(|c| c.flow.trunk != trunk) {
+            return Err(403);
+        }
         match self.calls.get(&id).map(|c| (c.state, c.role)) {
             // An early dialog only of the side that calls.
             Some((State::Early, Role::Server)) | None => Err(481),
@@ -278,17 +277,11 @@ impl Endpoint {
             return self.respond(now, index, 491, ReplyExtras::default());
         }
         if sessions.refuses(&call.peer_says) {
-            return self.refuse(
-                now,
-                index,
-                422,
-                Headers { min_se: Some(sessions.min), ..Headers::default() },
-            );
+            return self.too_short(now, index);
         }
         // RFC 3261 §14.2: one at a time.
         if call.pending.is_some() || call.update.is_some() || call.state == State::Early {
-            let retry_after = Some(rand::random_range(0..=10));
-            return self.respond(now, index, 500, ReplyExtras { retry_after, ..ReplyExtras::default() });
+            return self.later(now, index);
         }
         let offer = match take_offer(call, body) {
             Ok(offer) => offer,
@@ -391,7 +384,8 @@ impl Endpoint {
             let offer = std::mem::replace(&mut call.offer, Offer::None);
             let Offer::Theirs { rejects, place } = offer else { return };
             let local = call.describe(rtp, audio, place);
-            return self.confirm_update(now, index, id, Some((local, rejects)));
+            self.confirm_update(now, index, id, Some((local, rejects)));
+            return self.answer_deferred(now, id);
         }
         if !self.defer(id, rtp, audio, extras) {
             self.accept_invite(now, id, rtp, audio, extras);
@@ -443,7 +437,8 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if let Some(index) = call.update.take() {
             call.offer = Offer::None;
-            return self.respond(now, index, status, extras);
+            self.respond(now, index, status, extras);
+            return self.answer_deferred(now, id);
         }
         let Some(index) = call.pending.take() else { return };
         call.offer = Offer::None;

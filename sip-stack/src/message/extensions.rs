@@ -5,27 +5,37 @@ use super::fault::Fault;
 use super::lexer::{Message, Method, Name, decimal, is_token, trim};
 use super::values::params;
 
-/// Reads them all.
-///
-/// # Errors
-/// 400 for a value that this request is about and that cannot be read.
-pub(super) fn read(m: &Message<'_>) -> Result<Extensions, Fault> {
-    let number = |name| number(m, name);
-    Ok(Extensions {
+/// Reads them all, and tells whether one of them cannot be read: a request is then refused, of a response the rest counts.
+pub(super) fn read(m: &Message<'_>) -> (Extensions, Option<Fault>) {
+    let mut fault = None;
+    let mut number = |name| {
+        let value = number(m, name);
+        if value.is_none() && m.first(name).is_some() {
+            fault = Some(Fault::BAD_REQUEST);
+        }
+        value
+    };
+    let seconds = number(Name::SessionExpires);
+    let mut extensions = Extensions {
         supported: options(m, Name::Supported),
         required: options(m, Name::Require),
         allows_update: allows(m, b"UPDATE"),
-        session_expires: session_expires(m)?,
-        min_se: number(Name::MinSe)?,
-        rseq: number(Name::RSeq)?,
-        rack: m.first(Name::RAck).map(|v| rack(v).ok_or(Fault::BAD_REQUEST)).transpose()?,
-        expires: number(Name::Expires)?,
+        session_expires: seconds.map(|seconds| SessionExpires { seconds, refresher: refresher(m) }),
+        min_se: number(Name::MinSe),
+        rseq: number(Name::RSeq),
+        rack: m.first(Name::RAck).and_then(rack),
+        expires: number(Name::Expires),
         event: m.first(Name::Event).map(package),
         session_id: m.first(Name::SessionId).and_then(session_id),
         reason: reason(m),
-        retry_after: number(Name::RetryAfter).ok().flatten(),
-        max_forwards: number(Name::MaxForwards)?.and_then(|n| u8::try_from(n).ok()),
-    })
+        retry_after: None,
+        max_forwards: number(Name::MaxForwards).and_then(|n| u8::try_from(n).ok()),
+    };
+    if m.first(Name::RAck).is_some() && extensions.rack.is_none() {
+        fault = Some(Fault::BAD_REQUEST);
+    }
+    extensions.retry_after = self::number(m, Name::RetryAfter);
+    (extensions, fault)
 }
 
 /// Tags of a list of options that are ours; the others are dealt with where they are required.
@@ -54,26 +64,21 @@ fn allows(m: &Message<'_>, method: &[u8]) -> Option<bool> {
 }
 
 /// The number that a value begins with; what may follow (a comment, parameters) is of no interest.
-fn number(m: &Message<'_>, name: Name) -> Result<Option<u32>, Fault> {
-    let Some(value) = m.first(name) else { return Ok(None) };
+fn number(m: &Message<'_>, name: Name) -> Option<u32> {
+    let value = m.first(name)?;
     let end = value.iter().position(|b| b";( \t".contains(b)).unwrap_or(value.len());
-    match decimal(&value[..end]) {
-        Some(number) => Ok(Some(number)),
-        None => Err(Fault::BAD_REQUEST),
-    }
+    decimal(&value[..end])
 }
 
-fn session_expires(m: &Message<'_>) -> Result<Option<SessionExpires>, Fault> {
-    let Some(seconds) = number(m, Name::SessionExpires)? else { return Ok(None) };
-    let value = m.first(Name::SessionExpires).unwrap_or_default();
-    let text = &value[value.iter().position(|b| *b == b';').unwrap_or(value.len())..];
-    let refresher = params(text).find(|(name, _)| name.eq_ignore_ascii_case(b"refresher"));
-    let refresher = refresher.and_then(|(_, who)| match who {
+fn refresher(m: &Message<'_>) -> Option<Refresher> {
+    let value = m.first(Name::SessionExpires)?;
+    let text = &value[value.iter().position(|b| *b == b';')?..];
+    let (_, who) = params(text).find(|(name, _)| name.eq_ignore_ascii_case(b"refresher"))?;
+    match who {
         who if who.eq_ignore_ascii_case(b"uac") => Some(Refresher::Uac),
         who if who.eq_ignore_ascii_case(b"uas") => Some(Refresher::Uas),
         _ => None,
-    });
-    Ok(Some(SessionExpires { seconds, refresher }))
+    }
 }
 
 fn rack(value: &[u8]) -> Option<RAck> {
@@ -122,7 +127,10 @@ mod tests {
 
     fn read_of(headers: &str) -> Result<Extensions, Fault> {
         let mut text = format!("OPTIONS sip:a@192.0.2.9 SIP/2.0\r\n{headers}\r\n\r\n").into_bytes();
-        read(&Message::lex(&mut text).unwrap())
+        match read(&Message::lex(&mut text).unwrap()) {
+            (extensions, None) => Ok(extensions),
+            (_, Some(fault)) => Err(fault),
+        }
     }
 
     #[test]

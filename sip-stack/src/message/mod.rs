@@ -1,19 +1,23 @@
 //! Wire text to facts, and facts to wire text. Everything here runs inside a region.
 //!
 //! [`lexer`] cuts a message into borrowed parts; [`uri`] and [`values`] read typed values; [`read`] turns the whole into an
-//! [`Incoming`] ([`facts`]), from which only numbers, indexes and ciphertext can leave; [`compose`] writes messages from those.
+//! [`Incoming`] ([`facts`]), from which only numbers, indexes and ciphertext can leave, with the help of `body`, `caller`, `target`, `extensions`
+//! and [`auth`], by each trunk's [`rules`]; [`compose`] writes messages from those, [`headers`] the fields that they share.
 
 pub mod auth;
+mod body;
 mod caller;
 pub mod compose;
 mod extensions;
 pub mod facts;
 pub mod fault;
 pub(crate) mod fields;
+pub mod headers;
 pub mod lexer;
 mod multipart;
 pub mod read;
 pub mod rules;
+mod target;
 pub mod uri;
 pub mod values;
 

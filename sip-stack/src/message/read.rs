@@ -2,17 +2,16 @@
 
 use super::caller::{Withhold, asks_too_much, told};
 use super::facts::{
-    Body, Caller, Description, Dialled, Digit, Hop, Incoming, LISTEN, OurTag, Own, Protocol, ReferTo,
-    Replaces, Request, Response, Said, Shown, Target,
+    Body, Caller, Hop, Incoming, OurTag, Own, Protocol, Request, Response, Said, Shown, Target,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
-use super::lexer::{Message, Method, Name, Start, decimal, trim};
+use super::lexer::{Message, Method, Name, Start, decimal};
 use super::rules::{DialRules, Numbering, TrunkId, TrunkRules};
-use super::uri::{Scheme, Uri, unescape};
-use super::values::{NameAddr, Via, cseq, is_sip_date, list, params};
-use super::{auth, extensions, multipart};
-use crate::sdp;
+use super::target::hop_of;
+use super::uri::{Scheme, Uri};
+use super::values::{NameAddr, Via, cseq, is_sip_date, list};
+use super::{auth, extensions};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use vault::{Becomes, Field, IndexKey, Keyring, Kind, Sealed, Secrets};
@@ -45,11 +44,11 @@ pub struct AddressBook {
 #[derive(Debug)]
 pub struct Reader {
     ring: Keyring,
-    key: IndexKey,
-    book: AddressBook,
+    pub(super) key: IndexKey,
+    pub(super) book: AddressBook,
     page: Option<String>,
     trunks: Vec<TrunkRules>,
-    dial: DialRules,
+    pub(super) dial: DialRules,
     subjects: AtomicU64,
 }
 
@@ -126,11 +125,11 @@ impl Reader {
 }
 
 /// One message being read.
-struct Text<'a, 'r> {
-    reader: &'a Reader,
-    secrets: Secrets<'r>,
+pub(super) struct Text<'a, 'r> {
+    pub(super) reader: &'a Reader,
+    pub(super) secrets: Secrets<'r>,
     origin: Origin,
-    message: Message<'a>,
+    pub(super) message: Message<'a>,
 }
 
 impl<'a> Text<'a, '_> {
@@ -166,13 +165,10 @@ impl<'a> Text<'a, '_> {
         let cseq_number = number.to_be_bytes();
         let from_tag = from.and_then(|f| f.tag()).unwrap_or_default();
         let to_tag = to.and_then(|t| t.tag()).map(our_tag);
-        let extensions = match extensions::read(m) {
-            Ok(extensions) => extensions,
-            Err(fault) => {
-                wrong(true, fault);
-                Default::default()
-            }
-        };
+        let (extensions, unreadable) = extensions::read(m);
+        if let Some(fault) = unreadable {
+            wrong(true, fault);
+        }
         let index = |parts: &[&[u8]]| self.secrets.index(&self.reader.key, parts);
         let class: &[u8] = match method {
             Method::Invite | Method::Ack | Method::Cancel => b"INVITE",
@@ -278,7 +274,7 @@ impl<'a> Text<'a, '_> {
         let contact =
             m.first(Name::Contact).and_then(|c| list(c)?.first().copied()).and_then(NameAddr::parse);
         let routes = self.routes(Name::RecordRoute, true);
-        let extensions = extensions::read(m).map_err(|_| Malformed::Response)?;
+        let (extensions, _) = extensions::read(m);
         let index = |parts: &[&[u8]]| self.secrets.index(&self.reader.key, parts);
         let makes_dialog = matches!(method, Method::Invite | Method::Update) && status > 100;
         let redirects = match status {
@@ -345,126 +341,8 @@ impl<'a> Text<'a, '_> {
         self.reader.trunk(self.origin.trunk)
     }
 
-    fn numbering(&self) -> Option<&'a Numbering> {
+    pub(super) fn numbering(&self) -> Option<&'a Numbering> {
         self.rules().map(|r| &r.numbering)
-    }
-
-    /// RFC 3891 §6.1.
-    fn replaces(&self, value: &[u8]) -> Option<Replaces> {
-        let end = value.iter().position(|b| *b == b';')?;
-        let (call_id, parameters) = value.split_at(end);
-        let get =
-            |name: &[u8]| params(parameters).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
-        let (to_tag, from_tag) = (get(b"to-tag")?, get(b"from-tag")?);
-        Some(Replaces {
-            to_tag: our_tag(to_tag),
-            peer: self.secrets.index(&self.reader.key, &[b"peer", trim(call_id), from_tag]),
-            early_only: get(b"early-only").is_some(),
-        })
-    }
-
-    /// RFC 3515 §2.1.
-    fn refer_to(&self, value: &[u8], subject: u64) -> Option<ReferTo> {
-        self.elsewhere(&NameAddr::parse(value)?, subject)
-    }
-
-    /// Contacts of a redirection, the most wanted first (RFC 3261 §8.1.3.4).
-    fn redirects(&self, subject: u64) -> Vec<ReferTo> {
-        const MOST: usize = 8;
-        let contacts = self.message.all(Name::Contact).filter_map(list).flatten().filter_map(NameAddr::parse);
-        let mut contacts: Vec<_> = contacts.take(MOST).map(|c| (preference(&c), c)).collect();
-        contacts.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
-        contacts.iter().filter_map(|(_, contact)| self.elsewhere(contact, subject)).collect()
-    }
-
-    fn elsewhere(&self, address: &NameAddr<'_>, subject: u64) -> Option<ReferTo> {
-        if address.uri.scheme == Scheme::Other {
-            return None;
-        }
-        let number = address.uri.user.and_then(|user| {
-            self.numbering().map(|n| n.e164(user))?.or_else(|| Numbering::default().e164(user))
-        });
-        Some(ReferTo {
-            // Headers in it (RFC 3261 §19.1.1) are another's wish, of which nothing is taken over.
-            uri: self.seal(subject, Field::Uri, without_headers(address.uri_text)),
-            target: self.target(&address.uri),
-            hop: hop_of(&address.uri),
-            dialable: number.is_some_and(|n| self.reader.dial.allow(&n)),
-        })
-    }
-
-    /// RFC 3261 §20.1: without an Accept, SDP is accepted; an empty one accepts nothing.
-    fn accepts_sdp(&self) -> bool {
-        let mut values = self.message.all(Name::Accept).peekable();
-        if values.peek().is_none() {
-            return true;
-        }
-        values.flat_map(|v| v.split(|b| *b == b',')).any(|range| {
-            let kind: Vec<u8> = range
-                .split(|b| *b == b';')
-                .next()
-                .unwrap_or_default()
-                .iter()
-                .filter(|b| !b.is_ascii_whitespace())
-                .map(u8::to_ascii_lowercase)
-                .collect();
-            matches!(&kind[..], b"application/sdp" | b"application/*" | b"*/*")
-                || kind.starts_with(b"multipart/")
-        })
-    }
-
-    fn body(&self, subject: u64) -> Result<Body, Fault> {
-        let m = &self.message;
-        if m.body.is_empty() {
-            return Ok(Body::Empty);
-        }
-        let encoded = m.all(Name::ContentEncoding).any(|v| !v.eq_ignore_ascii_case(b"identity"));
-        let kind = m.first(Name::ContentType).ok_or(Fault::BAD_REQUEST)?;
-        if is_encrypted(kind) {
-            return Err(Fault::UNDECIPHERABLE);
-        }
-        let Some(text) = multipart::sdp(kind, m.body).filter(|_| !encoded) else {
-            // RFC 3261 §20.11: an optional body that is not understood is passed over.
-            let optional = m.first(Name::ContentDisposition).is_some_and(|d| {
-                super::values::params(&d[d.iter().position(|b| *b == b';').unwrap_or(d.len())..])
-                    .any(|(n, v)| n.eq_ignore_ascii_case(b"handling") && v.eq_ignore_ascii_case(b"optional"))
-            });
-            return if optional { Ok(Body::Empty) } else { Err(Fault::MEDIA_TYPE) };
-        };
-        let Ok(session) = sdp::parse(text) else { return Ok(Body::Unusable) };
-        if session.lines == 1 && session.audio.is_some() {
-            return Ok(Body::Sdp(Box::new(Description { session, rejects: None })));
-        }
-        let mut rejects = Fields::default();
-        for index in 0..session.lines {
-            let mut line = Vec::new();
-            sdp::rejected_line(text, index, &mut line);
-            rejects.push(&line);
-        }
-        let rejects = self.secrets.seal(&self.reader.ring, context(subject, Field::Rejects), &rejects.0);
-        Ok(Body::Sdp(Box::new(Description { session, rejects: Some(rejects) })))
-    }
-
-    /// The key in an INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`). Neither was ever standardised; INFO without
-    /// a body is a sign of life (RFC 2976 §2.2). A signal that is no key (a hook flash) is passed over.
-    fn key(&self) -> Result<Option<Digit>, Fault> {
-        let m = &self.message;
-        if m.body.is_empty() {
-            return Ok(None);
-        }
-        let kind = m.first(Name::ContentType).ok_or(Fault::BAD_REQUEST)?;
-        let kind = trim(kind.split(|b| *b == b';').next().unwrap_or_default());
-        if kind.eq_ignore_ascii_case(b"application/dtmf") {
-            return Ok(Digit::new(m.body.trim_ascii()));
-        }
-        if !kind.eq_ignore_ascii_case(b"application/dtmf-relay") {
-            return Err(Fault::MEDIA_TYPE);
-        }
-        let signal = m.body.split(|b| b"\r\n".contains(b)).find_map(|line| {
-            let at = line.iter().position(|b| *b == b'=')?;
-            trim(&line[..at]).eq_ignore_ascii_case(b"signal").then(|| trim(&line[at + 1..]))
-        });
-        signal.map(Digit::new).ok_or(Fault::BAD_REQUEST)
     }
 
     /// The route set, as it is used: as it stands for who is called, reversed for who calls (RFC 3261 §12.1).
@@ -533,46 +411,6 @@ impl<'a> Text<'a, '_> {
         fields
     }
 
-    /// What is called. A call that was diverted and whose Request-URI says nothing to us is for the number that was dialled first
-    /// (RFC 7044, RFC 5806).
-    fn called(&self, uri: &Uri<'_>) -> Target {
-        let target = self.target(uri);
-        if target != Target::Unknown {
-            return target;
-        }
-        let before = [Name::HistoryInfo, Name::Diversion].into_iter().flat_map(|name| self.message.all(name));
-        let before = before.filter_map(list).flatten().filter_map(NameAddr::parse);
-        let ours =
-            before.map(|n| self.target(&n.uri)).find(|t| matches!(t, Target::Number(_) | Target::AdHoc(_)));
-        ours.unwrap_or(Target::Unknown)
-    }
-
-    fn target(&self, uri: &Uri<'_>) -> Target {
-        let mut user = Vec::new();
-        unescape(uri.user.unwrap_or_default(), &mut user);
-        let user = user.split(|b| *b == b';').next().unwrap_or_default();
-        let digits = digits_of(user);
-        let numbers = || self.reader.book.numbers.iter().enumerate();
-        let is = |digits: &[u8]| numbers().find(|(_, n)| n.as_bytes() == digits).map(|(place, _)| place);
-        let whole = self.numbering().and_then(|n| n.e164(user)).and_then(|n| is(&n[1..]));
-        if let Some(place) = whole.or_else(|| is(&digits)).filter(|_| !digits.is_empty()) {
-            return Target::Number(place);
-        }
-        if self.numbering().and_then(|n| n.last_digits).is_some_and(|n| n == digits.len()) {
-            let mut fits = numbers().filter(|(_, n)| n.as_bytes().ends_with(&digits));
-            match (fits.next(), fits.next()) {
-                (Some((place, _)), None) => return Target::Number(place),
-                (Some(_), Some(_)) => return Target::Ambiguous,
-                (None, _) => {}
-            }
-        }
-        if user.starts_with(LISTEN.as_bytes()) {
-            return Dialled::new(user).map_or(Target::Unknown, Target::Listen);
-        }
-        let adhoc = self.reader.book.adhoc_prefix.as_ref().filter(|p| user.starts_with(p.as_bytes()));
-        adhoc.and_then(|_| Dialled::new(user)).map_or(Target::Unknown, Target::AdHoc)
-    }
-
     /// Who calls, sealed; what is withheld is sealed for the caller's own act only.
     fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
         let usual = Numbering::default();
@@ -601,57 +439,17 @@ impl<'a> Text<'a, '_> {
         }
     }
 
-    fn seal<T>(&self, subject: u64, field: Field, text: &[u8]) -> Sealed<T> {
+    pub(super) fn seal<T>(&self, subject: u64, field: Field, text: &[u8]) -> Sealed<T> {
         self.secrets.seal(&self.reader.ring, context(subject, field), text)
     }
-}
-
-/// Where a URI's requests go.
-fn hop_of(uri: &Uri<'_>) -> Hop {
-    let named = uri.param(b"transport").and_then(Protocol::from_name);
-    let protocol = match uri.scheme {
-        Scheme::Sips => Some(Protocol::Tls),
-        _ => named,
-    };
-    Hop { address: uri.address(), protocol, nat: false }
-}
-
-/// S/MIME, for which nobody gave us a key.
-fn is_encrypted(content_type: &[u8]) -> bool {
-    let kind = trim(content_type.split(|b| *b == b';').next().unwrap_or_default());
-    [&b"application/pkcs7-mime"[..], b"application/x-pkcs7-mime"].iter().any(|k| kind.eq_ignore_ascii_case(k))
-}
-
-/// A URI up to its headers.
-fn without_headers(uri: &[u8]) -> &[u8] {
-    &uri[..uri.iter().position(|b| *b == b'?').unwrap_or(uri.len())]
-}
-
-/// A contact's `q` in thousandths (RFC 3261 §20.10); 1 unless it is given.
-fn preference(contact: &NameAddr<'_>) -> u32 {
-    let Some(q) = contact.param(b"q") else { return 1000 };
-    let text = std::str::from_utf8(q).unwrap_or_default();
-    (text.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0) as u32
 }
 
 fn via_is_right(value: &[u8]) -> bool {
     Via::parse(value).is_some_and(|v| v.right)
 }
 
-/// The digits of a number: without separators and plus; empty when it is none.
-fn digits_of(user: &[u8]) -> Vec<u8> {
-    let right = user
-        .iter()
-        .enumerate()
-        .all(|(i, b)| b.is_ascii_digit() || b"-.()".contains(b) || (*b == b'+' && i == 0));
-    if !right {
-        return Vec::new();
-    }
-    user.iter().copied().filter(u8::is_ascii_digit).collect()
-}
-
 /// Our tags are 16 hexadecimal digits.
-fn our_tag(tag: &[u8]) -> OurTag {
+pub(super) fn our_tag(tag: &[u8]) -> OurTag {
     hex(tag).map_or(OurTag::Foreign, OurTag::Ours)
 }
 

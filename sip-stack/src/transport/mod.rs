@@ -3,6 +3,7 @@
 //! A packet is received straight into the region, read there, and answered from there: no ordinary buffer ever
 //! holds its text. A stream's partial message stays in the kernel until it is whole ([`tcp`]).
 
+mod command;
 mod framing;
 mod layers;
 mod tcp;
@@ -10,9 +11,10 @@ mod tls;
 mod web;
 mod worker;
 
+pub use command::{Command, Handle, NewCall, Stopped};
 pub use framing::{Frame, scan};
 pub use tls::TlsFault;
-pub use worker::{Command, Handle, NewCall, Stopped, start};
+pub use worker::start;
 
 use crate::endpoint::{Limits, TrunkLimits};
 pub use crate::message::Protocol;

@@ -233,13 +233,12 @@ pub(super) async fn open(core: Shared, flow: Flow) {
         Ok(Ok(stream)) => {
             let connection =
                 if flow.connection == Flow::ANY { core.borrow_mut().new_stream() } else { flow.connection };
-            let flow = Flow { connection, ..flow };
             let layered = flow.protocol != Protocol::Tcp;
             let secure = layered.then(|| core.borrow_mut().open_layers(flow));
             match secure.transpose() {
-                Ok(secure) => serve(core, stream, flow, secure).await,
+                Ok(secure) => serve(core, stream, Flow { connection, ..flow }, secure).await,
                 Err(_) => {
-                    core.borrow_mut().failed(Flow { connection: Flow::ANY, ..flow });
+                    core.borrow_mut().failed(flow);
                     flush(&core);
                 }
             }
@@ -422,10 +421,17 @@ fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Layers>>, 
     if !matches!(fed, Ok(Ok(Ok(())))) || !passed {
         return Step::Bad;
     }
-    let (is_open, is_closed) = session.borrow_mut().io(|s| (s.is_open(), s.is_closed()));
+    let is_open = session.borrow_mut().io(|s| s.is_open());
     if is_open && !shared.is_named(flow, session) {
         return Step::Bad;
     }
+    let step = take_messages(&mut shared, session, flow);
+    // Reading answers pings.
+    if stream.pass_on(session) { step } else { Step::Bad }
+}
+
+/// Takes the whole messages of a stream with layers.
+fn take_messages(shared: &mut Core, session: &RefCell<Kept<Layers>>, flow: Flow) -> Step {
     let mut taken = false;
     loop {
         let frame = shared.region.run(|i| session.borrow_mut().with(i.secrets, |s| s.scan()));
@@ -433,11 +439,12 @@ fn secure_step(core: &Shared, stream: &Stream, session: &RefCell<Kept<Layers>>, 
             Ok(Ok(Frame::Message(len))) => (len, true),
             Ok(Ok(Frame::Blank(blank))) => (blank.len, blank.ping),
             Ok(Ok(Frame::Partial)) => {
-                return match (taken, is_open, is_closed) {
-                    (.., true) => Step::Closed,
-                    (true, ..) => Step::Next,
-                    _ if !session.borrow_mut().io(|s| s.has_begun()) => Step::Open,
-                    _ => Step::Wait,
+                let (has_begun, is_closed) = session.borrow_mut().io(|s| (s.has_begun(), s.is_closed()));
+                return match (is_closed, taken, has_begun) {
+                    (true, ..) => Step::Closed,
+                    (_, true, _) => Step::Next,
+                    (.., true) => Step::Wait,
+                    _ => Step::Open,
                 };
             }
             _ => return Step::Bad,

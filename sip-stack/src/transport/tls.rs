@@ -10,8 +10,6 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
-/// Readable bytes that may wait for the rest of their message; one message, and what comes behind it in the same record.
-const MOST_PLAIN: usize = crate::message::lexer::MOST_BYTES + 32 * 1024;
 /// Ciphertext that may wait for the rest of its record or of a handshake message in several (a long chain of certificates).
 const MOST_INCOMING: usize = 64 * 1024;
 /// What a session may need of its store, bytes: a message in parts, a record, and the session itself.
@@ -262,9 +260,8 @@ impl Session {
         take_front(&mut incoming, used);
         self.incoming = incoming;
         result?;
-        // A record that will never be whole, or a message that will never end.
-        let too_much = self.incoming.len() > MOST_INCOMING || self.plain.len() > MOST_PLAIN;
-        if too_much { Err(TlsFault::Session) } else { Ok(()) }
+        // A record or handshake message that will never be whole. Messages are bounded by who looks for their ends.
+        if self.incoming.len() > MOST_INCOMING { Err(TlsFault::Session) } else { Ok(()) }
     }
 }
 

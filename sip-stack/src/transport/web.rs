@@ -12,8 +12,6 @@ use tungstenite::{HandshakeError, Message, Utf8Bytes, WebSocket};
 
 /// The largest message.
 const MOST: usize = crate::message::lexer::MOST_BYTES;
-/// Messages that may wait to be taken.
-const MOST_WAITING: usize = 16;
 /// Bytes of a request for the upgrade.
 const MOST_REQUEST: usize = 16 * 1024;
 
@@ -82,8 +80,8 @@ enum State {
 pub(super) struct Web {
     pipe: Pipe,
     state: State,
-    /// Messages that nobody has taken yet.
-    messages: VecDeque<Utf8OrBytes>,
+    /// The message that is to be taken next; what is behind it is read when it was.
+    message: Option<Utf8OrBytes>,
     /// What we want to say when the upgrade is over.
     waiting: Vec<Vec<u8>>,
     closed: bool,
@@ -122,7 +120,7 @@ impl Web {
             Err(HandshakeError::Interrupted(shaking)) => State::Shaking(shaking),
             _ => return Err(WebFault),
         };
-        Ok(Self { pipe, state, messages: VecDeque::new(), waiting: Vec::new(), closed: false, asked: 0 })
+        Ok(Self { pipe, state, message: None, waiting: Vec::new(), closed: false, asked: 0 })
     }
 
     /// Takes bytes of the stream.
@@ -153,26 +151,28 @@ impl Web {
         for message in std::mem::take(&mut self.waiting) {
             say(socket, &message)?;
         }
-        loop {
+        Ok(())
+    }
+
+    /// The next message, if it is whole.
+    pub(super) fn read(&mut self) -> Result<Option<&[u8]>, WebFault> {
+        let State::Open(socket) = &mut self.state else { return Ok(None) };
+        while self.message.is_none() && !self.closed {
             match socket.read() {
-                Ok(Message::Text(text)) => self.messages.push_back(Utf8OrBytes::Text(text)),
-                Ok(Message::Binary(bytes)) => self.messages.push_back(Utf8OrBytes::Binary(bytes)),
+                Ok(Message::Text(text)) => self.message = Some(Utf8OrBytes::Text(text)),
+                Ok(Message::Binary(bytes)) => self.message = Some(Utf8OrBytes::Binary(bytes)),
                 Ok(Message::Close(_)) => self.closed = true,
                 // A ping's answer is written by itself, with the next flush.
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
-                    self.closed = true;
-                    break;
+                    self.closed = true
                 }
                 Err(_) => return Err(WebFault),
             }
-            if self.messages.len() > MOST_WAITING {
-                return Err(WebFault);
-            }
         }
         match socket.flush() {
-            Ok(()) | Err(tungstenite::Error::ConnectionClosed) => Ok(()),
+            Ok(()) | Err(tungstenite::Error::ConnectionClosed) => Ok(self.message()),
             Err(_) => Err(WebFault),
         }
     }
@@ -189,14 +189,14 @@ impl Web {
         }
     }
 
-    /// The oldest message that nobody has taken.
+    /// The message that is to be taken next.
     pub(super) fn message(&self) -> Option<&[u8]> {
-        self.messages.front().map(Utf8OrBytes::bytes)
+        self.message.as_ref().map(Utf8OrBytes::bytes)
     }
 
     /// Forgets it.
     pub(super) fn taken(&mut self) {
-        self.messages.pop_front();
+        self.message = None;
     }
 
     /// Takes out what is to be sent.

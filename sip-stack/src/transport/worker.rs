@@ -1,16 +1,16 @@
 //! The worker: one thread, one region, one endpoint, all its sockets.
 
+use super::command::{Command, Handle, NewCall};
 use super::tcp::{self, Stream};
 use super::tls::{self, Client, Server, TlsFault};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
-use crate::endpoint::{CallId, Endpoint, Event, Outgoing, SubscriptionId, Transmit};
+use crate::endpoint::{Endpoint, Event, Outgoing, Transmit};
 use crate::message::TrunkId;
-use crate::message::auth::Credentials;
-use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, LocalAddress, Wire, Writer, seal_call};
+use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, Wire, Writer, seal_call};
+use crate::message::headers::LocalAddress;
 use crate::message::read::Origin;
-use crate::message::{Method, Reader, ReplyExtras};
-use crate::sdp::LocalAudio;
+use crate::message::{Method, Reader};
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,140 +22,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use vault::{Kept, Region, Store, Vault};
 
 /// Datagrams read in a row before others get their turn.
 const BURST: usize = 64;
 /// Addresses of ours, by peer, that are remembered.
 const LOCALS: usize = 4096;
-
-/// What a user of the worker wants.
-#[derive(Debug)]
-pub enum Command {
-    /// See [`Endpoint::progress`].
-    Progress(CallId, u16, Option<(SocketAddr, LocalAudio)>),
-    /// See [`Endpoint::accept`].
-    Accept(CallId, SocketAddr, LocalAudio, ReplyExtras),
-    /// See [`Endpoint::reject`].
-    Reject(CallId, u16, ReplyExtras),
-    /// See [`Endpoint::hangup`].
-    Hangup(CallId),
-    /// See [`Endpoint::invite`].
-    Invite(Box<NewCall>),
-    /// See [`Endpoint::modify`].
-    Modify(CallId, SocketAddr, LocalAudio),
-    /// See [`Endpoint::subscribed`].
-    Subscribed(SubscriptionId, Result<(), u16>),
-    /// See [`Endpoint::notify`].
-    Notify(SubscriptionId, Arc<str>),
-    /// See [`Endpoint::end_subscription`].
-    EndSubscription(SubscriptionId),
-    /// See [`Endpoint::referred`].
-    Referred(CallId, u32, Result<(), u16>),
-    /// See [`Endpoint::refer_progress`].
-    ReferProgress(CallId, u32, u16),
-    /// See [`Endpoint::set_available`].
-    Available(bool),
-    /// Takes certificates and keys from their files again; what cannot be used changes nothing. Sessions that are open go on.
-    ReloadTls(oneshot::Sender<Result<(), TransportError>>),
-}
-
-/// A call to be made. Its texts are a caller's own, given on the command line of a test phone.
-pub struct NewCall {
-    /// Where the INVITE goes.
-    pub to: (Protocol, SocketAddr),
-    /// The host's name, for who must prove it by a certificate.
-    pub name: Option<String>,
-    /// Request-URI.
-    pub target: String,
-    /// From value without tag.
-    pub from: String,
-    /// Call-ID.
-    pub call_id: String,
-    /// Where we receive RTP.
-    pub rtp: SocketAddr,
-    /// What we offer.
-    pub audio: LocalAudio,
-    /// `Privacy: id`.
-    pub privacy_id: bool,
-    /// The trunk that it goes over.
-    pub trunk: TrunkId,
-    /// What we prove when we are asked.
-    pub credentials: Option<Credentials>,
-    /// Redirections that are followed.
-    pub redirects: u8,
-    /// Without any response after this the call has failed.
-    pub silence: Option<Duration>,
-    /// Tells the call's number.
-    pub made: oneshot::Sender<CallId>,
-}
-
-impl std::fmt::Debug for NewCall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NewCall(..)")
-    }
-}
-
-/// The worker has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the SIP worker has ended")]
-pub struct Stopped;
-
-/// A running worker. Dropping the last clone ends it.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
-    counters: Arc<Counters>,
-    reader: Arc<Reader>,
-    listening: Vec<(Protocol, SocketAddr)>,
-    runtime: tokio::runtime::Handle,
-}
-
-impl Handle {
-    /// Gives a command.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub fn tell(&self, command: Command) -> Result<(), Stopped> {
-        self.commands.send(command).map_err(|_| Stopped)
-    }
-
-    /// Its counters.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Waits until there is no call.
-    pub async fn no_calls(&self) {
-        loop {
-            let emptied = self.counters.emptied.notified();
-            tokio::pin!(emptied);
-            // From here on it is noticed, and so not missed between the look and the wait.
-            emptied.as_mut().enable();
-            if self.counters.calls.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-
-    /// Its reader, whose key sealed what its events carry.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
-    /// The worker's own runtime, of one thread: what runs here gets events and gives commands without a hop between threads, and must
-    /// not keep the worker waiting.
-    pub fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.runtime
-    }
-
-    /// Where it listens; ports that were 0 are the real ones.
-    pub fn listening(&self) -> &[(Protocol, SocketAddr)] {
-        &self.listening
-    }
-}
 
 /// Starts a worker on a thread of its own. Its events end when it has ended.
 ///
@@ -646,10 +519,12 @@ impl Core {
     pub(super) fn failed(&mut self, flow: Flow) {
         self.streams.remove(&flow.connection);
         let route = (flow.remote, flow.protocol);
-        if self.routes.get(&route) == Some(&flow.connection) {
+        let was_route = self.routes.get(&route) == Some(&flow.connection);
+        if was_route {
             self.routes.remove(&route);
         }
-        for connection in [flow.connection, Flow::ANY] {
+        // Who wants any stream to there waits on this one only if it was the one.
+        for connection in [Some(flow.connection), was_route.then_some(Flow::ANY)].into_iter().flatten() {
             self.connecting.remove(&(flow.remote, connection));
             self.endpoint.transport_failed(Instant::now(), Flow { connection, ..flow });
         }

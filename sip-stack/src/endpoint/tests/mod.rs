@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::dialog::Flow;
-use crate::message::compose::{IN_A_ROW, LocalAddress, Wire, Writer, seal_call};
+use crate::message::compose::{IN_A_ROW, Wire, Writer, seal_call};
+use crate::message::headers::LocalAddress;
 use crate::message::read::{AddressBook, Origin, Reader};
 use crate::message::{DialRules, Protocol, TrunkId, TrunkRules};
 use crate::sdp::{self, Capabilities, Direction};

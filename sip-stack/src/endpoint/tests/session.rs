@@ -360,3 +360,83 @@ fn bodies_that_are_encrypted_or_unknown_are_refused_with_what_would_be_taken() {
         assert_eq!((status(&sent), header(&sent, "Accept")), (415, Some(accept)), "{method}");
     }
 }
+
+#[test]
+fn a_peer_that_finds_every_session_too_short_is_not_asked_for_ever() {
+    let (mut side, now, _, _, _) = up(Limits::default(), "Session-Expires: 200");
+    let mut invite = side.run(now, Duration::from_secs(100)).remove(0).1;
+    let then = now + Duration::from_secs(100);
+    for (min, again) in [(400, true), (400, false)] {
+        let refusal =
+            response_to(&invite, "422 Session Interval Too Small", "", &format!("Min-SE: {min}\r\n"), "");
+        side.receive(then, refusal.as_bytes());
+        let sent = side.sent();
+        let next = sent.iter().find(|m| method(m) == "INVITE");
+        assert_eq!(next.is_some(), again);
+        if let Some(next) = next {
+            assert_eq!(header(next, "Session-Expires"), Some("400;refresher=uac"));
+            invite = next.clone();
+        }
+    }
+}
+
+#[test]
+fn a_reinvites_ack_has_its_number_whatever_was_sent_meanwhile_and_is_repeated_during_the_next_change() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    let (rtp, audio) = held(&side);
+    side.receive(now, &request_with("REFER", &tag, 2, "", "Refer-To: <sip:a@example.com>"));
+    side.endpoint.modify(now, call, rtp, audio);
+    let first = side.sent().remove(0);
+    side.endpoint.referred(now, call, 2, Ok(()));
+    side.sent();
+    side.receive(now, response_to(&first, "200 OK", "", "", SDP).as_bytes());
+    let ack = side.sent().remove(0);
+    assert_eq!((header(&first, "CSeq"), header(&ack, "CSeq")), (Some("1 INVITE"), Some("1 ACK")));
+    let audio = crate::sdp::LocalAudio { direction: Direction::SendRecv, ..audio };
+    assert!(side.endpoint.modify(now, call, rtp, audio));
+    assert_eq!(header(&side.sent()[0], "CSeq"), Some("3 INVITE"));
+    side.receive(now, response_to(&first, "200 OK", "", "", SDP).as_bytes());
+    assert_eq!(side.sent(), [ack], "of the one before");
+}
+
+#[test]
+fn one_transfer_waits_at_a_time_and_is_answered_when_the_call_ends() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
+    for (n, expected) in [(2, None), (3, Some(500))] {
+        side.receive(now, &request_with("REFER", &tag, n, "", "Refer-To: <sip:a@example.com>"));
+        assert_eq!(side.sent().first().map(|m| status(m)), expected);
+    }
+    side.endpoint.hangup(now, call);
+    let sent = side.sent();
+    assert!(
+        sent.iter().any(|m| m.starts_with("SIP/2.0 487") && header(m, "CSeq") == Some("2 REFER")),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn a_call_of_one_trunk_is_not_another_trunks_to_take() {
+    let (mut side, now, _, tag, _) = up(Limits::default(), "Subject: x");
+    side.flow.trunk = TrunkId(1);
+    let lines = format!("Replaces: c1@example.com;from-tag=f1;to-tag={tag}");
+    let text = String::from_utf8(request_with("INVITE", "", 20, SDP, &lines)).unwrap();
+    side.receive(now, text.replace("Call-ID: c1@", "Call-ID: c2@").as_bytes());
+    assert_eq!(status(&side.sent()[0]), 403);
+    assert!(side.events().is_empty());
+}
+
+#[test]
+fn an_update_before_the_answer_changes_nothing_of_what_the_invite_asked_for() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(
+        now,
+        &request_with("INVITE", "", 1, SDP, "Supported: timer\r\nSession-Expires: 600;refresher=uac"),
+    );
+    let invite = side.invited();
+    side.endpoint.progress(now, invite.call, 180, None);
+    let tag = to_tag(side.sent().last().unwrap());
+    side.receive(now, &request_with("UPDATE", &tag, 2, "", "Subject: x"));
+    assert_eq!(status(&side.sent()[0]), 200);
+    side.accept(now, invite.call, &invite.offer);
+    assert_eq!(header(&side.sent()[0], "Session-Expires"), Some("600;refresher=uac"));
+}

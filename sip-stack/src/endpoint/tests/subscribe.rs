@@ -120,6 +120,21 @@ fn what_is_no_subscription_of_ours_is_refused_with_what_would_be() {
     let [Event::Subscribe(subscribe)] = &events[..] else { panic!("{events:?}") };
     side.endpoint.subscribed(now, subscribe.subscription, Err(403));
     assert_eq!(status(&side.sent()[0]), 403);
+    assert!(matches!(side.events()[..], [Event::Unsubscribed(_)]), "who keeps it forgets it");
     side.receive(now, &request_with("NOTIFY", "", 5, "", "Event: conference\r\nSubscription-State: active"));
     assert_eq!(status(&side.sent()[0]), 481, "we subscribe to nothing");
+}
+
+#[test]
+fn subscriptions_are_bounded() {
+    let limits = Limits { subscriptions: 2, ..Limits::default() };
+    let (mut side, now) = (Side::with(false, limits, vec![]), Instant::now());
+    for (n, expected) in [(1, 200), (2, 200), (3, 503)] {
+        side.receive(now, &subscribe("", n, "Event: conference"));
+        for event in side.events() {
+            let Event::Subscribe(subscribe) = event else { panic!("{event:?}") };
+            side.endpoint.subscribed(now, subscribe.subscription, Ok(()));
+        }
+        assert_eq!(status(&side.sent()[0]), expected, "{n}");
+    }
 }

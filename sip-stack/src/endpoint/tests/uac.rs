@@ -1,6 +1,7 @@
 //! Calls of ours: two endpoints with a network between them, and one whose other end is written by hand.
 
 use super::*;
+use crate::message::Target;
 
 /// Two endpoints and a lossy network between them.
 struct Pair {
@@ -429,7 +430,7 @@ fn a_challenge_in_an_algorithm_that_we_lack_is_passed_over_for_the_next() {
 #[test]
 fn a_redirection_is_followed_to_numbers_that_may_be_dialled_and_so_often_as_is_allowed() {
     let mut ours = ready(1);
-    let lines = "Contact: <sip:+33123456789@198.51.100.1>, <sip:+12025550177@198.51.100.2:5070?Subject=x>;q=0.2\r\n\
+    let lines = "Contact: <sip:+442079460123@198.51.100.1>, <sip:+12025550177@198.51.100.2:5070?Subject=x>;q=0.2\r\n\
         Contact: <sip:+12025550188@198.51.100.3>;q=0.7\r\n";
     let sent = ours.answer_with("302 Moved Temporarily", "b", lines, "");
     assert!(sent[1].starts_with("INVITE sip:+12025550188@198.51.100.3 SIP/2.0\r\n"), "{}", sent[1]);
@@ -438,7 +439,7 @@ fn a_redirection_is_followed_to_numbers_that_may_be_dialled_and_so_often_as_is_a
     assert_eq!(sent.len(), 1);
     assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(302), .. }]));
     let mut ours = ready(1);
-    ours.answer_with("302 Moved Temporarily", "b", "Contact: <sip:+33123456789@198.51.100.1>\r\n", "");
+    ours.answer_with("302 Moved Temporarily", "b", "Contact: <sip:+442079460123@198.51.100.1>\r\n", "");
     assert!(
         matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(302), .. }]),
         "toll fraud"
@@ -519,4 +520,33 @@ fn a_peer_is_asked_whether_it_is_there() {
     let id = ping(&mut side);
     side.run(now, Duration::from_secs(40));
     assert!(matches!(side.events()[..], [Event::Pong { ping, status: None }] if ping == id));
+}
+
+#[test]
+fn a_peer_that_finds_every_nonce_stale_is_not_answered_for_ever() {
+    let mut ours = ready(0);
+    let stale = "WWW-Authenticate: Digest realm=\"x\", nonce=\"n\", qop=\"auth\", stale=true\r\n";
+    let again =
+        (0..10).take_while(|n| ours.answer_with("401 Unauthorized", &format!("t{n}"), stale, "").len() == 2);
+    assert_eq!(again.count(), 4);
+    assert!(matches!(ours.side.events()[..], [Event::Ended { cause: Cause::Refused(401), .. }]));
+}
+
+#[test]
+fn a_fork_of_very_many_branches_is_acknowledged_on_some() {
+    let mut ours = Ours::call();
+    let sent = (0..20).map(|n| {
+        ours.answer_with("183 Session Progress", &format!("t{n}"), "Require: 100rel\r\nRSeq: 5\r\n", SDP)
+            .len()
+    });
+    assert_eq!(sent.sum::<usize>(), 8);
+}
+
+#[test]
+fn a_response_with_an_unreadable_header_that_does_not_matter_is_taken_nevertheless() {
+    let mut ours = Ours::call();
+    let sent =
+        ours.answer_with("200 OK", "b", "Expires: Thu, 01 Dec 1994 16:00:00 GMT\r\nMin-SE: soon\r\n", SDP);
+    assert_eq!(sent.iter().map(|m| method(m)).collect::<Vec<_>>(), ["ACK"]);
+    assert!(matches!(ours.side.events()[..], [Event::Answered { .. }]));
 }
