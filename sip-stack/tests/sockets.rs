@@ -279,17 +279,25 @@ fn call_a_long_number(handle: &Handle, to: SocketAddr) {
     handle.tell(Command::Invite(Box::new(call))).unwrap();
 }
 
+/// Sockets of both kinds on one port, of which others may have one or the other.
+fn same_port() -> (UdpSocket, socket2::Socket) {
+    let both = || {
+        let datagrams = UdpSocket::bind("127.0.0.1:0").ok()?;
+        datagrams.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).ok()?;
+        socket.bind(&datagrams.local_addr().ok()?.into()).ok()?;
+        Some((datagrams, socket))
+    };
+    (0..100).find_map(|_| both()).expect("a port")
+}
+
 #[test]
 fn a_large_request_goes_over_tcp_and_only_without_a_listener_there_as_a_datagram() {
     let (handle, _events, _vault) = worker(Config::default());
-    // A port that is free for both; another test may have one of them.
-    let both = || {
-        let datagrams = UdpSocket::bind("127.0.0.1:0").ok()?;
-        Some((TcpListener::bind(datagrams.local_addr().ok()?).ok()?, datagrams))
-    };
-    let (streams, datagrams) = (0..100).find_map(|_| both()).expect("a port");
-    datagrams.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let (datagrams, socket) = same_port();
     let to = datagrams.local_addr().unwrap();
+    socket.listen(1).unwrap();
+    let streams = TcpListener::from(socket);
     call_a_long_number(&handle, to);
     let (mut stream, _) = streams.accept().unwrap();
     let invite = read_some(&mut stream);
@@ -299,9 +307,10 @@ fn a_large_request_goes_over_tcp_and_only_without_a_listener_there_as_a_datagram
     );
     let contact = format!("Contact: <sip:{};transport=tcp>", at(&handle, Protocol::Tcp));
     assert!(invite.contains(&contact), "where a stream reaches us: {invite}");
-    drop((stream, streams));
     let (handle, _events, _vault) = worker(Config::default());
-    call_a_long_number(&handle, to);
+    // Held and not listened on, so that nobody else does.
+    let (datagrams, _held) = same_port();
+    call_a_long_number(&handle, datagrams.local_addr().unwrap());
     let mut buffer = [0; 4096];
     let n = datagrams.recv(&mut buffer).expect("a datagram after all");
     let invite = std::str::from_utf8(&buffer[..n]).unwrap();
