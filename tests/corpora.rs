@@ -42,6 +42,11 @@ fn descriptions() {
 }
 
 #[test]
+fn dialogs() {
+    run("dialog", targets::dialog);
+}
+
+#[test]
 fn rtp() {
     run("rtp", targets::rtp);
 }

@@ -1,5 +1,9 @@
 //! What is tried with arbitrary bytes, and what must hold for all of them. Used by the fuzzer and, with the corpora, by a test.
 
+mod dialog;
+
+pub use dialog::dialog;
+
 use media::leg::{Direction, Leg, LegSetup, Received};
 use media::{Codec, LegId, Nanos, PayloadType, rtcp, units::Ssrc};
 use sip_stack::dialog::Flow;

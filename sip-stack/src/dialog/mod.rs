@@ -38,6 +38,22 @@ pub struct DialogText {
     pub text: Arc<Sealed<SignallingText>>,
     /// Our tag, when the text does not have it already.
     pub tag: Option<u64>,
+    /// The text with the dialog's routes, when it is another one: a new target changes no route (RFC 3261 §12.2).
+    pub routes: Option<(u64, Arc<Sealed<SignallingText>>)>,
+}
+
+impl DialogText {
+    /// A dialog's first text.
+    pub fn new(subject: u64, text: Arc<Sealed<SignallingText>>, tag: Option<u64>) -> Self {
+        Self { subject, text, tag, routes: None }
+    }
+
+    /// The text of a message that refreshed the target.
+    #[must_use]
+    pub fn refreshed(&self, subject: u64, text: Arc<Sealed<SignallingText>>) -> Self {
+        let routes = self.routes.clone().unwrap_or_else(|| (self.subject, self.text.clone()));
+        Self { subject, text, tag: None, routes: Some(routes) }
+    }
 }
 
 /// Who began the call.
@@ -179,7 +195,7 @@ pub struct Call {
     pub(crate) local_cseq: u32,
     pub(crate) text: Option<DialogText>,
     /// A target refresh that becomes valid with the 2xx.
-    pub(crate) refresh: Option<(DialogText, Hop)>,
+    pub(crate) refresh: Option<(u64, Arc<Sealed<SignallingText>>, Hop)>,
     /// The INVITE that waits for our final response.
     pub(crate) pending: Option<Index>,
     /// The UPDATE or PRACK whose offer waits for our answer.
@@ -291,6 +307,15 @@ impl Call {
         }
     }
 
+    /// The peer is reached elsewhere from now on (RFC 3261 §12.2).
+    pub fn retarget(&mut self, subject: u64, text: Arc<Sealed<SignallingText>>, hop: Hop) {
+        let Some(before) = &self.text else { return };
+        self.text = Some(before.refreshed(subject, text));
+        if !self.hop.routed {
+            self.hop = hop;
+        }
+    }
+
     /// The call's stream is gone: its next request goes over another one to the peer's Contact, if that is an address
     /// (RFC 3261 §18.2.2).
     pub fn stream_gone(&mut self) {
@@ -307,7 +332,7 @@ mod tests {
     fn the_dialogs_requests_go_to_the_contact_but_where_that_cannot_be_reached_back_to_the_source() {
         let contact: SocketAddr = "198.51.100.7:5070".parse().unwrap();
         let source: SocketAddr = "192.0.2.1:5060".parse().unwrap();
-        let direct = Hop { address: Some(contact), protocol: None, nat: false };
+        let direct = Hop { address: Some(contact), ..Hop::default() };
         let of = |hop, protocol| {
             let local = "192.0.2.9:5060".parse().unwrap();
             let flow = Flow { remote: source, local, connection: 2, protocol, trunk: TrunkId(3) };

@@ -246,7 +246,8 @@ impl Endpoint {
                 Key::Reliable(call, rseq) => self.repeat_reliable(now, call, rseq),
                 Key::Session(call, generation) => self.session_due(now, call, generation),
                 Key::Retry(call) => self.retry_change(now, call),
-                Key::Silence(call, branch) => self.silence(call, branch),
+                Key::Silence(call, branch) => self.silence(now, call, branch),
+                Key::GivenUp(branch) => self.given_up(now, branch),
                 Key::Subscription(id) => self.finish_subscription(now, id, "timeout"),
             }
         }
@@ -444,26 +445,27 @@ impl Endpoint {
         Some(call)
     }
 
-    fn end(&mut self, id: CallId, cause: Cause) -> Option<Box<Call>> {
-        self.end_with(id, cause, Reason::default(), None)
+    fn end(&mut self, now: Instant, id: CallId, cause: Cause) -> Option<Box<Call>> {
+        self.end_with(now, id, cause, Reason::default(), None)
     }
 
     fn end_with(
         &mut self,
+        now: Instant,
         id: CallId,
         cause: Cause,
         reason: Reason,
         retry_after: Option<u32>,
     ) -> Option<Box<Call>> {
         let call = self.forget(id)?;
+        self.abandon_pending(now, &call);
         self.events.push_back(Event::Ended { call: id, cause, reason, retry_after });
         Some(call)
     }
 
     /// Ends an answered call that cannot go on: tells the user, and the peer by BYE with the reason.
     fn break_off(&mut self, now: Instant, id: CallId, cause: Cause, reason: Reason) {
-        if let Some(call) = self.end(id, cause) {
-            self.abandon_pending(now, &call);
+        if let Some(call) = self.end(now, id, cause) {
             self.bye(now, id, call, reason);
         }
     }
@@ -480,7 +482,7 @@ impl Endpoint {
         }
     }
 
-    /// A re-INVITE, UPDATE or REFER that waits when the call ends gets its final response.
+    /// What waits for the user's word when the call ends gets its final response.
     fn abandon_pending(&mut self, now: Instant, call: &Call) {
         for index in [call.pending, call.update, call.refer.map(|(_, i)| i)].into_iter().flatten() {
             self.respond(now, index, 487, ReplyExtras::default());
@@ -509,6 +511,7 @@ fn request_in(call: &mut Call, method: Method) -> Option<WireRequest> {
     let text = call.text.clone()?;
     call.local_cseq += 1;
     let mut request = WireRequest::new(method, (text.subject, text.text), text.tag, call.local_cseq);
+    request.routes = text.routes;
     if matches!(method, Method::Invite | Method::Update | Method::Notify) {
         request.contact = Some(call.contact.clone());
     }

@@ -1,7 +1,7 @@
 //! Provisional responses and their acknowledgement (RFC 3262), both sides.
 
 use super::{CallId, Dress, Endpoint, Event, Key, Owner, Transmit};
-use crate::dialog::{Deferred, DialogText, Early, Flow, Offer, Reliable, State};
+use crate::dialog::{Deferred, Early, Flow, Offer, Reliable, State};
 use crate::message::facts::RAck;
 use crate::message::headers::Headers;
 use crate::message::{Body, Hop, Method, Options, ReplyExtras, Response, Wire, WireRequest};
@@ -96,8 +96,8 @@ impl Endpoint {
         let Some(reliable) = call.reliable.as_mut().filter(|r| r.rseq == rseq) else { return };
         if now >= reliable.until {
             // RFC 3262 §3: the INVITE is refused.
-            call.reliable = None;
-            self.end(id, super::Cause::NoAck);
+            (call.reliable, call.pending) = (None, None);
+            self.end(now, id, super::Cause::NoAck);
             if let Some(index) = pending {
                 self.respond(now, index, 504, ReplyExtras::default());
             }
@@ -171,8 +171,8 @@ impl Endpoint {
             early.answer = Some(Box::new(session.clone()));
         }
         call.local_cseq = call.local_cseq.max(early.cseq);
-        let tag = DialogText { subject: response.subject, text: std::sync::Arc::new(text), tag: None };
-        let mut prack = WireRequest::new(Method::Prack, (tag.subject, tag.text), tag.tag, early.cseq);
+        let text = (response.subject, std::sync::Arc::new(text));
+        let mut prack = WireRequest::new(Method::Prack, text, None, early.cseq);
         prack.headers().rack = Some(RAck { rseq, cseq, method: Method::Invite });
         prack.headers().session_id = call.session_id.as_deref().copied();
         let to = next_flow(flow, response.hop);

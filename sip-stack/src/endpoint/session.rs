@@ -2,7 +2,7 @@
 
 use super::uas::take_offer;
 use super::{CallId, Cause, Dress, Endpoint, Event, Key, Outcome, Owner, Transmit, request_in};
-use crate::dialog::{Change, DialogText, Offer, Role, SessionTimer, State};
+use crate::dialog::{Change, Offer, Role, SessionTimer, State};
 use crate::message::compose::Payload;
 use crate::message::headers::Headers;
 use crate::message::{
@@ -13,6 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vault::Index;
+
+/// A re-INVITE needs nobody's attention: one without a final response after this has failed.
+const CHANGE: Duration = Duration::from_secs(180);
 
 /// How long sessions last without a refresh (RFC 4028).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +154,11 @@ impl Endpoint {
             headers.min_se = Some(asks_for.min);
         }
         call.change = Some(Box::new(Change { branch: request.branch, offer, asked, waits: false }));
-        let flow = call.next_flow();
+        let (flow, branch) = (call.next_flow(), request.branch);
         self.send_request(now, Owner::Call(id), flow, request);
+        if method == Method::Invite {
+            self.timers.add(now + CHANGE, Key::GivenUp(branch));
+        }
         true
     }
 
@@ -230,9 +236,8 @@ impl Endpoint {
     ) {
         let (Some(response), Some(call)) = (response, self.calls.get_mut(&id)) else { return };
         call.offer = Offer::None;
-        if let Some(text) = response.dialog {
-            call.text = Some(DialogText { subject: response.subject, text: Arc::new(text), tag: None });
-            call.hop = response.hop;
+        if let Some(text) = response.dialog.filter(|_| response.has_contact) {
+            call.retarget(response.subject, Arc::new(text), response.hop);
         }
         if method == Method::Invite {
             self.acknowledge(id, response.cseq);

@@ -60,7 +60,7 @@ impl Endpoint {
         }
         let Some(text) = facts.dialog else { return };
         let local_tag = rand::random();
-        let text = DialogText { subject: facts.subject, text, tag: Some(local_tag) };
+        let text = DialogText::new(facts.subject, text, Some(local_tag));
         let contact = Contact { focus: Some(Arc::new(target)), secure: false };
         let id = SubscriptionId(self.next_call_id().0);
         let subscription = Subscription {
@@ -140,9 +140,12 @@ impl Endpoint {
             self.refuse(now, index, 423, Headers { min_expires: Some(LEAST), ..Headers::default() });
             return true;
         }
-        (subscription.remote_cseq, subscription.flow, subscription.hop) = (facts.cseq, flow, facts.hop);
+        (subscription.remote_cseq, subscription.flow) = (facts.cseq, flow);
+        if !subscription.hop.routed {
+            subscription.hop = facts.hop;
+        }
         if let Some(text) = &facts.dialog {
-            subscription.text = DialogText { subject: facts.subject, text: text.clone(), tag: None };
+            subscription.text = subscription.text.refreshed(facts.subject, text.clone());
         }
         subscription.expires = expires;
         self.confirm(now, id, index);
@@ -163,10 +166,11 @@ impl Endpoint {
     }
 
     /// Tells a subscriber of the conference's state: a conference-info document (RFC 4575 §5) without anybody's name or number. Wait
-    /// for [`Event::Notified`] before the next one. False: the subscription is over, or busy.
+    /// for [`Event::Notified`] before the next one. False: the subscription is over, busy, or not
+    /// taken yet.
     pub fn notify(&mut self, now: Instant, id: SubscriptionId, document: Arc<str>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return false };
-        if std::mem::replace(&mut subscription.busy, true) {
+        if subscription.pending.is_some() || std::mem::replace(&mut subscription.busy, true) {
             return false;
         }
         let left = subscription.ends.saturating_duration_since(now).as_secs() as u32;
@@ -186,7 +190,11 @@ impl Endpoint {
     }
 
     pub(super) fn finish_subscription(&mut self, now: Instant, id: SubscriptionId, why: &'static str) {
-        if self.subscriptions.contains_key(&id) {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            if let Some(index) = subscription.pending.take() {
+                self.respond(now, index, 480, ReplyExtras::default());
+                return self.forget_subscription(id);
+            }
             self.send_notify(now, id, SubscriptionState::Terminated(why), Payload::None);
             self.forget_subscription(id);
         }
@@ -203,8 +211,9 @@ impl Endpoint {
     fn send_notify(&mut self, now: Instant, id: SubscriptionId, state: SubscriptionState, body: Payload) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
         subscription.local_cseq += 1;
-        let DialogText { subject, text, tag } = subscription.text.clone();
+        let DialogText { subject, text, tag, routes } = subscription.text.clone();
         let mut request = WireRequest::new(Method::Notify, (subject, text), tag, subscription.local_cseq);
+        request.routes = routes;
         request.contact = Some(subscription.contact.clone());
         request.body = body;
         let headers = request.headers();

@@ -49,7 +49,7 @@ impl Endpoint {
     pub fn invite(&mut self, now: Instant, outgoing: Outgoing) -> CallId {
         let Outgoing { flow, subject, text, rtp, audio, privacy_id, credentials, redirects, silence } =
             outgoing;
-        let mut call = Call::new(Role::Client, flow, Hop { address: None, protocol: None, nat: false });
+        let mut call = Call::new(Role::Client, flow, Hop::default());
         let local = call.describe(rtp, audio, (0, 1));
         call.local_cseq = 1;
         call.session_id = Some(Box::new((rand::random(), 0)));
@@ -90,13 +90,13 @@ impl Endpoint {
     }
 
     /// Nothing was answered for so long that another way is to be tried. What comes later is cancelled or hung up.
-    pub(super) fn silence(&mut self, id: CallId, branch: u64) {
+    pub(super) fn silence(&mut self, now: Instant, id: CallId, branch: u64) {
         let key = (branch, false);
         let Some(transaction) = self.client.get_mut(&key) else { return };
         let is_silent = matches!(&transaction.machine, ClientMachine::Invite(m) if m.is_calling());
         if is_silent && self.calls.get(&id).is_some_and(|c| c.branch == branch) {
             transaction.abandoned = true;
-            self.end(id, Cause::TimedOut);
+            self.end(now, id, Cause::TimedOut);
         }
     }
 
@@ -126,6 +126,17 @@ impl Endpoint {
         };
         let flow = invite.flow;
         self.send_request(now, Owner::Call(id), flow, request);
+        // Without a final response it is forgotten after 64·T1 (RFC 3261 §9.1).
+        self.timers.add(now + self.times.t1 * 64, Key::GivenUp(branch));
+    }
+
+    /// An INVITE still has no final response though it should.
+    pub(super) fn given_up(&mut self, now: Instant, branch: u64) {
+        let key = (branch, false);
+        let waits = |t: &&super::ClientTransaction| matches!(&t.machine, ClientMachine::Invite(m) if m.is_proceeding());
+        let Some(owner) = self.client.get(&key).filter(waits).map(|t| t.owner) else { return };
+        self.client.remove(&key);
+        self.request_timed_out(now, owner, Method::Invite, branch);
     }
 
     pub(super) fn response(&mut self, now: Instant, flow: Flow, mut response: Response) {
@@ -220,13 +231,13 @@ impl Endpoint {
             call.flow = flow;
             return self.send_request(now, Owner::Call(id), flow, request);
         }
-        self.end_with(id, Cause::Refused(status), says.reason, says.retry_after);
+        self.end_with(now, id, Cause::Refused(status), says.reason, says.retry_after);
     }
 
     fn answered(&mut self, now: Instant, flow: Flow, id: CallId, response: Response) {
         let Response { subject, dialog, peer, hop, body, cseq, extensions, .. } = response;
         let Some(text) = dialog.map(Arc::new) else { return };
-        let text = DialogText { subject, text, tag: None };
+        let text = DialogText::new(subject, text, None);
         let fork = self.calls.get(&id).is_none_or(|c| c.peer.is_some_and(|p| p != peer));
         if fork {
             // Another branch of a fork answered too, or the call is gone: its dialog is ended (RFC 3261 §13.2.2.4).
@@ -282,8 +293,9 @@ impl Endpoint {
             (Owner::Subscription(id), _) => self.notified(id, Outcome::TimedOut),
             (Owner::Call(id), Method::Invite | Method::Update) => {
                 let change = self.changed(now, id, branch, method, Outcome::TimedOut, None);
-                if !change && self.calls.get(&id).is_some_and(|c| c.branch == branch) {
-                    self.end(id, Cause::TimedOut);
+                if let Some(call) = self.calls.get(&id).filter(|c| !change && c.branch == branch) {
+                    let cause = if call.cancelled { Cause::Cancelled } else { Cause::TimedOut };
+                    self.end(now, id, cause);
                 }
             }
             _ => {}
@@ -348,6 +360,7 @@ fn another_try(
 /// The ACK of a 2xx: a request of its own, with the INVITE's number (RFC 3261 §13.2.2.4).
 pub(super) fn ack_of(call: &Call, text: &DialogText, cseq: u32) -> WireRequest {
     let mut ack = WireRequest::new(Method::Ack, (text.subject, text.text.clone()), text.tag, cseq);
+    ack.routes = text.routes.clone();
     if let Some(ids) = &call.session_id {
         ack.headers().session_id = Some(**ids);
     }

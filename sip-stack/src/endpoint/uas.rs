@@ -119,17 +119,14 @@ impl Endpoint {
             (Method::Update, Some(call)) => {
                 if let (Some(text), Some(c)) = (facts.dialog, self.calls.get_mut(&call)) {
                     // RFC 3311 §5.1: a target refresh.
-                    c.text = Some(DialogText { subject: facts.subject, text, tag: None });
-                    c.hop = facts.hop;
+                    c.retarget(facts.subject, text, facts.hop);
                 }
                 self.updated(now, index, call, body);
             }
             (Method::Prack, Some(call)) => self.pracked(now, index, call, says.rack, body),
             (Method::Bye, Some(id)) => {
                 self.respond(now, index, 200, ReplyExtras::default());
-                if let Some(call) = self.end_with(id, Cause::Bye, says.reason, None) {
-                    self.abandon_pending(now, &call);
-                }
+                self.end_with(now, id, Cause::Bye, says.reason, None);
             }
             (Method::Refer, Some(call)) => {
                 // RFC 7332 §4: what makes us call somebody else counts as passing on.
@@ -238,7 +235,7 @@ impl Endpoint {
             Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
         };
         let tag = call.local_tag;
-        call.text = facts.dialog.map(|text| DialogText { subject: facts.subject, text, tag: Some(tag) });
+        call.text = facts.dialog.map(|text| DialogText::new(facts.subject, text, Some(tag)));
         let (source, local) = (flow.remote, flow.local);
         let call = self.new_call(call);
         if let Some(transaction) = self.server.get_mut(&index) {
@@ -288,8 +285,7 @@ impl Endpoint {
             Err(status) => return self.respond(now, index, status, ReplyExtras::default()),
         };
         call.pending = Some(index);
-        let text = facts.dialog.map(|text| DialogText { subject: facts.subject, text, tag: None });
-        call.refresh = text.map(|t| (t, facts.hop));
+        call.refresh = facts.dialog.map(|text| (facts.subject, text, facts.hop));
         if let Some(transaction) = self.server.get_mut(&index) {
             transaction.call = Some(id);
         }
@@ -329,8 +325,11 @@ impl Endpoint {
                 c.refresh = None;
                 c.offer = Offer::None;
             }
-            _ => {
-                self.end_with(call, Cause::Cancelled, request.extensions.reason, None);
+            early => {
+                if let Some(c) = early {
+                    c.pending = None;
+                }
+                self.end_with(now, call, Cause::Cancelled, request.extensions.reason, None);
             }
         }
     }
@@ -416,8 +415,8 @@ impl Endpoint {
             call.state = State::Answered;
             self.unanswered -= 1;
         }
-        if let Some((text, hop)) = call.refresh.take() {
-            (call.text, call.hop) = (Some(text), hop);
+        if let Some((subject, text, hop)) = call.refresh.take() {
+            call.retarget(subject, text, hop);
         }
         let contact = Some(call.contact.clone());
         let mut headers = Headers::default();
@@ -444,7 +443,7 @@ impl Endpoint {
         call.offer = Offer::None;
         call.refresh = None;
         if call.state == State::Early {
-            self.end(id, Cause::Local);
+            self.end(now, id, Cause::Local);
         }
         self.respond(now, index, status, extras);
     }

@@ -9,6 +9,7 @@ use super::fields::{
 use super::headers::{Contact, Headers, LocalAddress, allow, supported};
 use super::lexer::Method;
 use super::read::Reader;
+use super::values::NameAddr;
 use crate::sdp::Local;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -99,6 +100,8 @@ pub struct WireRequest {
     pub remote: Option<(u64, Arc<Sealed<SignallingText>>)>,
     /// Where to take the Request-URI from instead: a redirection's contact.
     pub target: Option<(u64, Arc<Sealed<SignallingText>>)>,
+    /// Where to take the routes from instead: the dialog's first text.
+    pub routes: Option<(u64, Arc<Sealed<SignallingText>>)>,
     /// The body.
     pub body: Payload,
     /// Privacy to ask for (RFC 3323), for INVITE.
@@ -130,6 +133,7 @@ impl WireRequest {
             local_tag,
             remote: None,
             target: None,
+            routes: None,
             body: Payload::None,
             privacy_id: false,
             contact: None,
@@ -381,7 +385,15 @@ impl WireRequest {
             None => None,
             Some((subject, sealed)) => Some(open(secrets, reader, *subject, Field::Uri, sealed)?),
         };
-        let uri = target.as_ref().map_or(field(DIALOG_TARGET), Plain::bytes);
+        let target = target.as_ref().map_or(field(DIALOG_TARGET), Plain::bytes);
+        let first_text = match &self.routes {
+            None => None,
+            Some((subject, sealed)) => Some(open(secrets, reader, *subject, Field::Dialog, sealed)?),
+        };
+        let routes =
+            first_text.as_ref().map_or(field(DIALOG_ROUTES), |t| Fields::get(t.bytes(), DIALOG_ROUTES));
+        let strict = strict_router(routes);
+        let uri = strict.map_or(target, |(uri, _)| uri);
         text.extend_from_slice(uri);
         let _ = write!(text, " SIP/2.0\r\nVia: SIP/2.0/{} ", local.protocol.via());
         local.write(reader, text);
@@ -401,7 +413,13 @@ impl WireRequest {
         text.extend_from_slice(b"\r\nCall-ID: ");
         text.extend_from_slice(field(DIALOG_CALL_ID));
         let _ = write!(text, "\r\nCSeq: {} {}\r\n", self.cseq, self.method.as_str());
-        text.extend_from_slice(field(DIALOG_ROUTES));
+        match strict {
+            None => text.extend_from_slice(routes),
+            Some((_, others)) => {
+                text.extend_from_slice(others);
+                write_route(&[b"<", target, b">"].concat(), text);
+            }
+        }
         if let Some(contact) = &self.contact {
             contact.write(reader, local, text);
         }
@@ -441,6 +459,20 @@ impl WireRequest {
         finish(text, kind, &body);
         Ok(())
     }
+}
+
+/// Writes one line of a dialog's routes.
+pub(super) fn write_route(value: &[u8], lines: &mut Vec<u8>) {
+    for part in [&b"Route: "[..], value, b"\r\n"] {
+        lines.extend_from_slice(part);
+    }
+}
+
+/// A strict router as first hop takes the Request-URI's place (RFC 3261 §12.2.1.1): its URI, and the lines behind it.
+fn strict_router(routes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, others) = routes.split_at_checked(routes.iter().position(|b| *b == b'\n')? + 1)?;
+    let first = NameAddr::parse(first.strip_prefix(b"Route: ")?.strip_suffix(b"\r\n")?)?;
+    first.uri.param(b"lr").is_none().then_some((first.uri_text, others))
 }
 
 /// Seals the text of a call that we begin.

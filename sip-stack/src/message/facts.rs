@@ -302,6 +302,8 @@ vault::leaves! {
         pub body: Body,
         /// What the dialog's own requests need, or the ACK of a refusal.
         pub dialog: Option<Sealed<SignallingText>>,
+        /// Whether it says where the peer is reached from now on.
+        pub has_contact: bool,
         /// What extensions say.
         pub extensions: Extensions,
         /// Where a 3xx sends us, the most wanted first.
@@ -335,7 +337,7 @@ vault::leaves! {
     }
 
     /// The next hop of a dialog.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Hop {
         /// Its address: of the first Route, else of the Contact; `None` for a host name.
         pub address: Option<SocketAddr>,
@@ -343,6 +345,8 @@ vault::leaves! {
         pub protocol: Option<Protocol>,
         /// The sender is behind a NAT: reach it where it came from.
         pub nat: bool,
+        /// A proxy stays on the way (RFC 3261 §16.6): the hop is its, whatever the Contact becomes.
+        pub routed: bool,
     }
 
     /// The Request-URI, as far as it is ours.

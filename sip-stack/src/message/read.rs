@@ -1,6 +1,7 @@
 //! A message inside a region becomes an [`Incoming`]: what the machines need, without a readable name in it.
 
 use super::caller::{Withhold, asks_too_much, told};
+use super::compose::write_route;
 use super::facts::{
     Body, Caller, Hop, Incoming, OurTag, Own, Protocol, Request, Response, Said, Shown, Target,
 };
@@ -299,6 +300,7 @@ impl<'a> Text<'a, '_> {
             hop: self.hop(&routes, contact.as_ref(), false),
             body: self.body(subject).unwrap_or(Body::Unusable),
             dialog,
+            has_contact: contact.is_some(),
             extensions,
             redirects,
             challenge,
@@ -357,8 +359,8 @@ impl<'a> Text<'a, '_> {
     fn hop(&self, routes: &[&[u8]], contact: Option<&NameAddr<'_>>, nat: bool) -> Hop {
         let first = routes.first().and_then(|r| NameAddr::parse(r));
         let uri = first.as_ref().or(contact).map(|n| n.uri);
-        let hop = uri.map_or(Hop { address: None, protocol: None, nat: false }, |u| hop_of(&u));
-        Hop { nat: nat && first.is_none(), ..hop }
+        let hop = uri.map_or(Hop::default(), |u| hop_of(&u));
+        Hop { nat: nat && first.is_none(), routed: first.is_some(), ..hop }
     }
 
     /// RFC 3261 §18.2.2 with RFC 3581 §4: to the source address; to its port when it asked so, else to the
@@ -492,8 +494,7 @@ fn received(top: &[u8], via: &Via<'_>, source: SocketAddr) -> Vec<u8> {
     out
 }
 
-/// What the dialog's own requests need. A strict router as first hop takes the Request-URI's place (RFC 3261
-/// §12.2.1.1).
+/// What the dialog's own requests need. Without a contact the peer is reached by its own address.
 fn dialog_text(
     local: &[u8],
     remote: &[u8],
@@ -501,28 +502,13 @@ fn dialog_text(
     contact: Option<&NameAddr<'_>>,
     routes: &[&[u8]],
 ) -> Fields {
-    let target = contact.map_or(&[][..], |c| c.uri_text);
-    let first = routes.first().and_then(|r| NameAddr::parse(r));
-    let strict = first.filter(|f| f.uri.param(b"lr").is_none());
+    let target = contact.copied().or_else(|| NameAddr::parse(remote)).map_or(&[][..], |c| c.uri_text);
     let mut lines = Vec::new();
-    let mut route = |value: &[u8]| {
-        for part in [&b"Route: "[..], value, b"\r\n"] {
-            lines.extend_from_slice(part);
-        }
-    };
-    let request_uri = match strict {
-        Some(first) => {
-            routes[1..].iter().for_each(|r| route(r));
-            route(&[b"<", target, b">"].concat());
-            first.uri_text
-        }
-        None => {
-            routes.iter().for_each(|r| route(r));
-            target
-        }
-    };
+    for route in routes {
+        write_route(route, &mut lines);
+    }
     let mut fields = Fields::default();
-    for field in [local, remote, call_id, request_uri, &lines] {
+    for field in [local, remote, call_id, target, &lines] {
         fields.push(field);
     }
     fields

@@ -101,7 +101,7 @@ pub(super) fn hop_of(uri: &Uri<'_>) -> Hop {
         Scheme::Sips => Some(Protocol::Tls),
         _ => named,
     };
-    Hop { address: uri.address(), protocol, nat: false }
+    Hop { address: uri.address(), protocol, ..Hop::default() }
 }
 
 /// A URI up to its headers.

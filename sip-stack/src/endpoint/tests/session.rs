@@ -440,3 +440,72 @@ fn an_update_before_the_answer_changes_nothing_of_what_the_invite_asked_for() {
     side.accept(now, invite.call, &invite.offer);
     assert_eq!(header(&side.sent()[0], "Session-Expires"), Some("600;refresher=uac"));
 }
+
+#[test]
+fn a_target_refresh_without_record_route_keeps_the_dialogs_routes() {
+    for (route, uri, routes) in [
+        ("<sip:192.0.2.7;lr>", "sip:new@192.0.2.30:5070", "<sip:192.0.2.7;lr>"),
+        // RFC 3261 §12.2.1.1: a strict router takes the Request-URI.
+        ("<sip:192.0.2.7>", "sip:192.0.2.7", "<sip:new@192.0.2.30:5070>"),
+    ] {
+        let (mut side, now) = (Side::new(false), Instant::now());
+        let with = |bytes: Vec<u8>, to: &str| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replacen("Record-Route: <sip:192.0.2.7;lr>\r\n", to, 1).into_bytes()
+        };
+        let line = format!("Record-Route: {route}\r\n");
+        side.receive(now, &with(request("INVITE", "", "z9hG4bKi1", 1, SDP), &line));
+        let invite = side.invited();
+        side.accept(now, invite.call, &invite.offer);
+        let tag = to_tag(&side.sent().pop().unwrap());
+        side.receive(now, &with(request("ACK", &tag, "z9hG4bKa1", 1, ""), ""));
+        // Few proxies repeat it in requests of the dialog.
+        let update = String::from_utf8(with(request("UPDATE", &tag, "z9hG4bKu1", 2, ""), "")).unwrap();
+        side.receive(now, update.replace("12025550100@192.0.2.1:5060", "new@192.0.2.30:5070").as_bytes());
+        assert_eq!(status(&side.sent()[0]), 200);
+        side.endpoint.hangup(now, invite.call);
+        let flow = side.endpoint.poll_transmit().unwrap();
+        assert_eq!(flow.flow.remote, "192.0.2.7:5060".parse().unwrap());
+        side.endpoint.transmits.push_front(flow);
+        let bye = side.sent().remove(0);
+        assert_eq!(bye.lines().next(), Some(&*format!("BYE {uri} SIP/2.0")));
+        assert_eq!(header(&bye, "Route"), Some(routes));
+    }
+}
+
+#[test]
+fn an_answer_without_contact_leaves_the_target_as_it_was() {
+    let (mut side, now, call, _, _) = up(Limits::default(), "Supported: timer");
+    assert!(side.endpoint.modify(now, call, MEDIA.parse().unwrap(), sdp::offer(&Capabilities::default())));
+    let invite = side.sent().remove(0);
+    let ok = response_to(&invite, "200 OK", "", "", SDP).replace("Contact: <sip:b@192.0.2.44:5062>\r\n", "");
+    side.receive(now, ok.as_bytes());
+    let ack = side.sent().remove(0);
+    assert_eq!(ack.split(' ').nth(1), invite.split(' ').nth(1));
+}
+
+#[test]
+fn what_is_given_up_and_never_answered_is_forgotten() {
+    let (mut side, now, call, tag, _) = up(Limits::default(), "Supported: timer");
+    assert!(side.endpoint.modify(now, call, MEDIA.parse().unwrap(), sdp::offer(&Capabilities::default())));
+    let invite = side.sent().remove(0);
+    side.receive(now, response_to(&invite, "100 Trying", "", "", "").as_bytes());
+    side.receive(now, &request("BYE", &tag, "z9hG4bKb1", 2, ""));
+    side.run(now, Duration::from_secs(200));
+    assert_eq!(side.endpoint.kept(), [0; 4], "the re-INVITE's transaction");
+}
+
+#[test]
+fn a_refer_that_waits_is_answered_when_the_call_is_refused() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    side.receive(now, &request("INVITE", "", "z9hG4bKi1", 1, SDP));
+    let call = side.invited().call;
+    side.endpoint.progress(now, call, 180, None);
+    let tag = to_tag(&side.sent().pop().unwrap());
+    side.receive(now, &request_with("REFER", &tag, 2, "", "Refer-To: <sip:+12025550143@example.com>"));
+    side.endpoint.reject(now, call, 486, ReplyExtras::default());
+    let answers: Vec<_> = side.sent().iter().map(|t| status(t)).collect();
+    assert!(answers.contains(&486) && answers.len() == 2, "{answers:?}");
+    side.run(now, Duration::from_secs(60));
+    assert_eq!(side.endpoint.kept(), [0; 4]);
+}
