@@ -4,8 +4,9 @@
 //! (RFC 7517 §7); each value disclosed to them afterwards is a compact JWE (`dir`, `A256GCM`) under that content key. A value is opened,
 //! cut to what may be seen and sealed again on the vault's secret stack: no plaintext of it is ever anywhere else.
 
+use crate::compact::Parts;
 use crate::key::{Keyring, Vault, VaultError};
-use crate::sealed::{Context, Discloses, ForViewers, MOST, Sealed, Tampered, nonce_of};
+use crate::sealed::{Context, Discloses, ForViewers, FromViewers, MOST, Sealed, Tampered, nonce_of};
 use crate::wipe;
 use aes_kw::{KeyInit, KwAes256};
 use base64::Engine;
@@ -119,6 +120,7 @@ impl Recipient {
 #[derive(Debug)]
 pub struct ViewerKey {
     ring: Keyring,
+    id: Box<str>,
     /// The protected header of every value, as it is sent: base64url.
     header: Box<str>,
 }
@@ -135,7 +137,7 @@ impl ViewerKey {
         debug_assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "no escaping is needed");
         let header = B64.encode(format!(r#"{{"alg":"dir","enc":"A256GCM","kid":"{id}"}}"#));
         let (ring, handover) = vault.keyring_told(|key| hand_over(id, key, public))?;
-        Ok((Self { ring, header: header.into() }, handover?))
+        Ok((Self { ring, id: id.into(), header: header.into() }, handover?))
     }
 
     /// Discloses a sealed value to the viewer: opens it, cuts it to `extent` and seals it under the viewer's key.
@@ -178,6 +180,55 @@ impl ViewerKey {
             Ok(())
         })?;
         Ok(out)
+    }
+}
+
+impl ViewerKey {
+    /// Takes a value that the viewer sealed under the content key: opens it and seals it again for `here`. The initialisation vector may not begin
+    /// with four zero bytes, for ours do (one under one key is never used twice): a random one does so once in 2^32.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NotHere`] when it is no such JWE, or longer than 1 KiB.
+    pub fn receive<T: FromViewers>(
+        &self,
+        jwe: &str,
+        to: &Keyring,
+        here: Context,
+    ) -> Result<Sealed<T>, EnvelopeError> {
+        let no = |_| EnvelopeError::NotHere;
+        let parts = Parts::of(jwe).map_err(no)?;
+        let (header, iv, mut text) =
+            (parts.header().map_err(no)?, parts.iv().map_err(no)?, parts.text().map_err(no)?);
+        let right = header.is_direct() && header.is_for(&self.id) && parts.has_no_key() && iv[..4] != [0; 4];
+        if !right || text.len() > MOST || text.len() < AES_256_GCM.tag_len() {
+            return Err(EnvelopeError::NotHere);
+        }
+        let nonce = to.next_nonce();
+        to.vault().in_workshop(|| {
+            let mut bench = [0u8; MOST];
+            let bench = &mut bench[..text.len()];
+            bench.copy_from_slice(&text);
+            let result: Result<usize, EnvelopeError> = (|| {
+                let (iv, aad) = (Nonce::assume_unique_for_key(iv), Aad::from(parts.header.as_bytes()));
+                let plain =
+                    self.ring.key().open_in_place(iv, aad, bench).map_err(|_| EnvelopeError::NotHere)?;
+                let (body, end) = text.split_at_mut(plain.len());
+                if crate::UNPROTECTED {
+                    body.copy_from_slice(plain);
+                    return Ok(plain.len());
+                }
+                let tag = to
+                    .key()
+                    .seal_in_place_separate_tag(nonce_of(nonce), Aad::from(here.bytes()), plain)
+                    .map_err(|_| EnvelopeError::NotHere)?;
+                body.copy_from_slice(plain);
+                end.copy_from_slice(tag.as_ref());
+                Ok(plain.len() + end.len())
+            })();
+            wipe::bytes(bench);
+            result.map(|len| text.truncate(len))
+        })?;
+        Ok(Sealed::of(nonce, text.into()))
     }
 }
 

@@ -12,7 +12,8 @@
 //! | [`leaves`] | which types may leave a region |
 //! | [`key`] | keys and index keys, made in place in secret pages; dropping one shreds what it sealed |
 //! | [`sealed`] | `Sealed<T>`, its context and the purposes that open it |
-//! | [`envelope`] | JWE: values for a viewer's own key |
+//! | `compact` | compact JWEs taken apart |
+//! | [`envelope`] | JWE: values for a viewer's own key, and from it |
 //! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
 //! | [`lasting`] | what lasts between two visits and cannot be sealed: TLS sessions |
@@ -22,6 +23,7 @@
 //! A module imports only from those above it.
 #![deny(unsafe_code)]
 
+mod compact;
 pub mod envelope;
 pub mod guardian;
 pub mod harden;
@@ -45,9 +47,9 @@ pub use leaves::Leaves;
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    Becomes, CallerName, CallerNumber, CallerProfile, Context, Discloses, Field, ForViewers, Kind,
-    LegalAccess, OwnName, OwnNumber, OwnProfile, Plain, Purpose, Roster, Sealed, Signalling, SignallingText,
-    Tampered,
+    Becomes, CallerName, CallerNumber, CallerProfile, Context, DialledNumber, Discloses, Field, ForViewers,
+    FromViewers, Kind, LegalAccess, OwnName, OwnNumber, OwnProfile, Plain, Purpose, Roster, Sealed,
+    Signalling, SignallingText, Tampered,
 };
 
 /// Whether this build is for measuring only: some or all of what it should protect is not protected.

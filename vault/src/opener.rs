@@ -1,19 +1,17 @@
 //! The viewer's side of [`envelope`](crate::envelope): opening what was disclosed. It runs in the viewer's process, which shows the values
 //! to a person, and so protects nothing.
 
+use crate::compact::{Parts, decode};
 use crate::envelope::PublicKey;
 use aes_kw::{KeyInit, KwAes256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 
-/// It is no JWE for this key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an envelope does not open with this key")]
-pub struct NotForUs;
+pub use crate::compact::NotForUs;
 
 /// A viewer's private key, good for one handover.
 #[derive(Debug)]
@@ -32,20 +30,6 @@ impl std::fmt::Debug for ContentKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ContentKey({})", self.id)
     }
-}
-
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    enc: String,
-    epk: Option<Point>,
-    kid: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Point {
-    x: String,
-    y: String,
 }
 
 #[derive(Deserialize)]
@@ -132,47 +116,31 @@ impl ContentKey {
         // A name is what a carrier sent; what is no UTF-8 in it is shown as such.
         Ok(String::from_utf8_lossy(&parts.open(&self.key)?).into_owned())
     }
-}
 
-fn decode(text: &str) -> Result<Vec<u8>, NotForUs> {
-    B64.decode(text).map_err(|_| NotForUs)
+    /// Seals a value for the bridge, under the same key.
+    ///
+    /// # Errors
+    /// [`NotForUs`] when the system has no random numbers.
+    pub fn seal(&self, value: &str) -> Result<String, NotForUs> {
+        let header = B64.encode(format!(r#"{{"alg":"dir","enc":"A256GCM","kid":"{}"}}"#, self.id));
+        let mut iv = [0u8; 12];
+        // The bridge's own begin with zeros.
+        while iv[..4] == [0; 4] {
+            SystemRandom::new().fill(&mut iv).map_err(|_| NotForUs)?;
+        }
+        let mut text = value.as_bytes().to_vec();
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(iv),
+                Aad::from(header.as_bytes()),
+                &mut text,
+            )
+            .map_err(|_| NotForUs)?;
+        Ok([&header, "", &B64.encode(iv), &B64.encode(text), &B64.encode(tag.as_ref())].join("."))
+    }
 }
 
 fn cipher(key: &[u8]) -> Result<LessSafeKey, NotForUs> {
     UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new).map_err(|_| NotForUs)
-}
-
-/// A compact JWE's parts, still encoded.
-struct Parts<'a> {
-    header: &'a str,
-    key: &'a str,
-    iv: &'a str,
-    text: &'a str,
-    tag: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn of(jwe: &'a str) -> Result<Self, NotForUs> {
-        let mut parts = jwe.split('.');
-        let mut next = || parts.next().ok_or(NotForUs);
-        let split = Self { header: next()?, key: next()?, iv: next()?, text: next()?, tag: next()? };
-        if parts.next().is_some() { Err(NotForUs) } else { Ok(split) }
-    }
-
-    fn header(&self) -> Result<Header, NotForUs> {
-        let header: Header = serde_json::from_slice(&decode(self.header)?).map_err(|_| NotForUs)?;
-        if header.enc == "A256GCM" { Ok(header) } else { Err(NotForUs) }
-    }
-
-    fn open(&self, key: &LessSafeKey) -> Result<Vec<u8>, NotForUs> {
-        let iv = decode(self.iv)?;
-        let nonce = Nonce::try_assume_unique_for_key(&iv).map_err(|_| NotForUs)?;
-        let mut text = [decode(self.text)?, decode(self.tag)?].concat();
-        let len = key
-            .open_in_place(nonce, Aad::from(self.header.as_bytes()), &mut text)
-            .map_err(|_| NotForUs)?
-            .len();
-        text.truncate(len);
-        Ok(text)
-    }
 }

@@ -30,6 +30,21 @@ pub enum CallerProfile {}
 #[derive(Debug)]
 pub enum OwnProfile {}
 
+/// A number that somebody in a meeting wants called. It is theirs until the call is answered; then it is what the one who was called could share: an
+/// [`OwnNumber`].
+#[derive(Debug)]
+pub enum DialledNumber {}
+impl Kind for DialledNumber {
+    const FIELD: Field = Field::Dialled;
+}
+impl Becomes<DialledNumber> for DialledNumber {}
+impl Becomes<OwnNumber> for DialledNumber {}
+impl Purpose<DialledNumber> for Signalling {}
+
+/// A kind that viewers hand in, sealed under their key.
+pub trait FromViewers: Kind {}
+impl FromViewers for DialledNumber {}
+
 /// A kind of value that a subject has one of: its field is part of where the value belongs.
 pub trait Kind {
     /// The field.
@@ -153,6 +168,8 @@ pub enum Field {
     Challenge = 12,
     /// An address that a call is sent on to.
     Uri = 13,
+    /// A number to be called.
+    Dialled = 14,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.
@@ -200,6 +217,10 @@ impl<T> Sealed<T> {
     /// Never true: even an empty value has a tag.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    pub(crate) fn of(nonce: u64, text: Box<[u8]>) -> Self {
+        Self { nonce, text, kind: PhantomData }
     }
 
     pub(crate) fn seal(ring: &Keyring, context: Context, mut value: Vec<u8>) -> Self {

@@ -3,8 +3,8 @@
 
 use vault::opener::{ContentKey, NotForUs, ViewerSecret};
 use vault::{
-    CallerNumber, Context, EnvelopeError, Extent, Field, Keyring, Policy, PublicKey, Roster, Sealed,
-    Tampered, Vault, ViewerKey,
+    CallerNumber, Context, DialledNumber, EnvelopeError, Extent, Field, Keyring, Policy, PublicKey, Roster,
+    Sealed, Tampered, Vault, ViewerKey,
 };
 
 #[global_allocator]
@@ -128,4 +128,38 @@ fn what_is_withheld_is_sealed_for_somebody_outside_only() {
     assert_eq!(recipient.seal(&own, &other, at, LegalAccess).unwrap_err(), EnvelopeError::NotHere);
     let off = PublicKey::from_coordinates(&[1; 32], &[1; 32]).unwrap();
     assert_eq!(Recipient::new(off).unwrap_err(), EnvelopeError::NoPoint);
+}
+
+#[test]
+fn what_a_viewer_hands_in_opens_for_its_place_only() {
+    let vault = vault();
+    let ring = vault.keyring().unwrap();
+    let (key, theirs) = viewer(&vault, "k_1");
+    let (other, _) = viewer(&vault, "k_1");
+    let here = Context { field: Field::Dialled, ..HERE };
+    let jwe = theirs.seal("+12025550143").unwrap();
+    let sealed: Sealed<DialledNumber> = key.receive(&jwe, &ring, here).unwrap();
+    let mut region = vault.region().unwrap();
+    let mut read = |at| {
+        let opened = region.run(|i| {
+            i.secrets.open(&ring, at, &sealed, vault::Signalling).map(|p| p.bytes() == b"+12025550143")
+        });
+        opened.unwrap()
+    };
+    assert_eq!(read(here), Ok(true));
+    assert_eq!(read(Context { subject: 9, ..here }), Err(Tampered));
+    let bad = EnvelopeError::NotHere;
+    let receive = |key: &ViewerKey, jwe: &str| key.receive::<DialledNumber>(jwe, &ring, here).map(drop);
+    assert_eq!(receive(&other, &jwe), Err(bad), "another viewer's");
+    for at in 0..jwe.len() {
+        let mut bent = jwe.clone().into_bytes();
+        bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+        assert_eq!(receive(&key, &String::from_utf8(bent).unwrap()), Err(bad), "byte {at}");
+    }
+    let parts: Vec<_> = jwe.split('.').collect();
+    let ours = [parts[0], "", "AAAAAAAAAAAAAAAA", parts[3], parts[4]].join(".");
+    for wrong in ["", "a.b.c", "....", &ours, &theirs.seal(&"1".repeat(1025)).unwrap()] {
+        assert_eq!(receive(&key, wrong), Err(bad), "{wrong:.20}");
+    }
+    assert!(receive(&key, &theirs.seal(&"1".repeat(1024)).unwrap()).is_ok());
 }

@@ -476,7 +476,13 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         match (call.role, call.state) {
             (crate::dialog::Role::Client, State::Early) => self.cancel(now, id),
-            (_, State::Early) => self.reject(now, id, 480, ReplyExtras::default()),
+            (_, State::Early) => {
+                let pending = call.pending.take();
+                self.end(now, id, Cause::Local);
+                if let Some(index) = pending {
+                    self.respond(now, index, 480, ReplyExtras::default());
+                }
+            }
             (_, State::Answered) => call.bye_when_acked = true,
             (_, State::Confirmed) => self.break_off(now, id, Cause::Local, Reason::default()),
         }
