@@ -14,6 +14,7 @@ mod api;
 mod baresip;
 mod carriers;
 mod configuration;
+mod dial;
 mod harness;
 mod own;
 mod phones;

@@ -50,7 +50,7 @@ pub(crate) async fn measure(
                     let number = format!("+1202555{:04}", 100 + n % 100);
                     let caller = Caller { name: None, number, privacy_id: false };
                     // Nobody sends audio; the port only has to be somebody's.
-                    let mut call = agent.dial(&caller, &destination, "127.0.0.1:9".parse()?).await?;
+                    let mut call = agent.dial(&caller, &destination, "127.0.0.1:9".parse()?)?;
                     call.answered().await?;
                     call.hang_up();
                     call.ended().await;

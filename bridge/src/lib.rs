@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`jwk`] | public keys as JSON Web Keys |
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
+//! | [`place`] | where a carrier is reached, as it is configured |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`routing`] | which conference a dialled number belongs to |
 //! | [`audit`] | what was disclosed to whom |
+//! | [`dial`] | calls that hosts ask for: how many, and what became of each |
 //! | [`roster`] | the live list of participants and its feed |
 //! | [`link`] | personal links and codes: a caller's way to a page of their own |
 //! | [`legal`] | reading what is withheld for a legal reason: two people, a purpose, a key outside |
@@ -34,12 +36,16 @@ pub mod jwk;
 
 pub mod disclosure;
 
+pub mod place;
+
 pub mod config;
 pub mod trunk;
 
 pub mod routing;
 
 pub mod audit;
+
+pub mod dial;
 
 pub mod roster;
 

@@ -12,8 +12,12 @@ pub enum Surface {
     Roster,
     /// A conference's feed (WebSocket).
     Events,
+    /// Calling somebody into a conference.
+    Dial,
     /// Controls over a participant.
     Control,
+    /// The carriers and how they are.
+    Trunks,
     /// Registering a viewer's key.
     ViewerKeys,
     /// Ending one.
@@ -66,11 +70,13 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Conferences,
         Self::Roster,
         Self::Events,
+        Self::Dial,
         Self::Control,
+        Self::Trunks,
         Self::ViewerKeys,
         Self::ViewerKey,
         Self::Monitors,
@@ -103,6 +109,8 @@ impl Surface {
             Self::Conferences => "/v1/conferences",
             Self::Roster => "/v1/conferences/{id}/roster",
             Self::Events => "/v1/conferences/{id}/events",
+            Self::Dial => "/v1/conferences/{id}/participants",
+            Self::Trunks => "/v1/trunks",
             Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",

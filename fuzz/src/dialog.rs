@@ -285,6 +285,8 @@ impl World<'_> {
         let (subject, text) = self.text(number);
         let protocol = c.of(&[Protocol::Udp, Protocol::Udp, Protocol::Tcp]);
         let outgoing = Outgoing {
+            id: None,
+            ring: None,
             flow: flow(protocol),
             subject,
             text,

@@ -4,7 +4,7 @@
 use sip_stack::endpoint::Event;
 use sip_stack::message::{AddressBook, Reader};
 use sip_stack::sdp::{self, Capabilities};
-use sip_stack::transport::{Admission, Command, Config, Handle, NewCall, Protocol, start};
+use sip_stack::transport::{Admission, Command, Config, Destination, Handle, NewCall, Protocol, Whom, start};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -262,11 +262,12 @@ fn a_port_in_use_is_a_clear_error() {
 /// Makes a call to a number so long that its INVITE is larger than a datagram should be.
 fn call_a_long_number(handle: &Handle, to: SocketAddr) {
     let call = NewCall {
-        to: (Protocol::Udp, to),
-        name: None,
-        target: format!("sip:{}@{to}", "1".repeat(1300)),
-        from: "<sip:+12025550100@example.com>".into(),
-        call_id: "long".into(),
+        id: handle.new_call(),
+        to: Destination { to: (Protocol::Udp, to), host: to.to_string(), name: None },
+        whom: Whom::Address(
+            format!("sip:{}@{to}", "1".repeat(1300)),
+            "<sip:+12025550100@example.com>".into(),
+        ),
         rtp: "127.0.0.1:30000".parse().unwrap(),
         audio: sdp::offer(&Capabilities::default()),
         privacy_id: false,
@@ -274,7 +275,7 @@ fn call_a_long_number(handle: &Handle, to: SocketAddr) {
         credentials: None,
         redirects: 0,
         silence: None,
-        made: tokio::sync::oneshot::channel().0,
+        ring: None,
     };
     handle.tell(Command::Invite(Box::new(call))).unwrap();
 }

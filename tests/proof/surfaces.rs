@@ -221,6 +221,20 @@ impl House {
                 assert!(jwes > 0 && events.iter().any(|e| e["participant"]["name"]["status"] == "withheld"));
                 shown(format!("{events:?}").into_bytes(), "Guest 1")
             }
+            Surface::Dial => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path = surface.path().unwrap().replace("{id}", CONFERENCE);
+                let bodies =
+                    [format!(r#"{{"number":"{number}"}}"#), format!(r#"{{"number":{{"jwe":"{name}"}}}}"#)];
+                let answers = bodies.map(|body| self.ask("POST", &path, Some(TOKEN), Some(&body)));
+                assert!(answers.iter().all(|(status, _)| *status == 400), "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "E.164")
+            }
+            Surface::Trunks => {
+                let answer = self.ask("GET", surface.path().unwrap(), Some(AUDITOR), None);
+                assert_eq!(answer.0, 200);
+                shown(answer.1.into_bytes(), "\"name\":\"test\"")
+            }
             Surface::Control => {
                 let Identity { name, number, .. } = &self.stranger;
                 let path = |id: &str| format!("/v1/conferences/{CONFERENCE}/participants/{id}/mute");

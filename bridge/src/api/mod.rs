@@ -1,5 +1,6 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
+mod dial;
 mod keys;
 mod legal;
 mod me;
@@ -71,7 +72,9 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::Conferences, get(conferences))
         .surface(Surface::Roster, get(roster))
         .surface(Surface::Events, get(events))
+        .surface(Surface::Dial, post(dial::dial))
         .surface(Surface::Control, post(control))
+        .surface(Surface::Trunks, get(dial::trunks))
         .surface(Surface::ViewerKeys, post(keys::register))
         .surface(Surface::ViewerKey, delete(keys::end))
         .surface(Surface::Monitors, post(monitors::allow))
@@ -216,6 +219,8 @@ async fn control(
         "unmute" => Control::Unmute,
         "remove" => Control::Remove,
         "ask" => Control::Ask,
+        "hold" => Control::Hold,
+        "resume" => Control::Resume,
         _ => return Err(Problem::NO_ACTION),
     };
     let inbox = find(&api, &grant, &id)?;

@@ -84,8 +84,24 @@ impl Problem {
     pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "No such resource");
     pub(super) const NO_CONFERENCE: Self = Self::new(StatusCode::NOT_FOUND, "No such conference");
     pub(super) const NO_PARTICIPANT: Self = Self::new(StatusCode::NOT_FOUND, "No such participant");
-    pub(super) const NO_ACTION: Self =
-        Self::new(StatusCode::NOT_FOUND, "No such action; there are mute, unmute, remove and ask");
+    pub(super) const NO_ACTION: Self = Self::new(
+        StatusCode::NOT_FOUND,
+        "No such action; there are mute, unmute, hold, resume, remove and ask",
+    );
+    pub(super) const BAD_NUMBER: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"number\": {\"jwe\": …}}: a number in E.164 form as +12025550143, sealed under this viewer key's content key (dir, A256GCM)",
+    );
+    pub(super) const NUMBER_NOT_ALLOWED: Self =
+        Self::new(StatusCode::FORBIDDEN, "This installation allows no calls to this number");
+    pub(super) const TOO_MANY_CALLS: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "As many calls as may be were made today");
+    pub(super) const CONFERENCE_FULL: Self =
+        Self::new(StatusCode::CONFLICT, "The conference is full; nobody was called");
+    pub(super) const NO_CALL: Self =
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "No call can be made now; nobody was called");
+    pub(super) const NOT_TECHNICAL: Self =
+        Self::new(StatusCode::FORBIDDEN, "Only an operator, an admin or an auditor sees the carriers");
     pub(super) const BUSY: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "The conference's audio takes no commands now; nothing was changed",

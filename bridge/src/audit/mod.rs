@@ -139,6 +139,19 @@ pub enum Event {
         /// The conference.
         conference: String,
     },
+    /// Somebody had a person called into a conference.
+    Dialled {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// Who: a token's viewer, or the participant whose telephone transferred them.
+        by: String,
+        /// The conference.
+        conference: String,
+        /// Who is called.
+        participant: String,
+        /// Their pseudonym.
+        pseudonym: String,
+    },
     /// A viewer registered a key.
     KeyRegistered {
         /// When (RFC 3339, UTC).

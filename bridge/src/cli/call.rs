@@ -191,7 +191,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let agent = UserAgent::start_trusting(&vault, options.local, codecs, trusted)?;
         let agent = if options.tones { agent.without_events() } else { agent };
         let line = Line::open(options.local)?;
-        let mut call = agent.dial(&caller, &destination, line.address).await?;
+        let mut call = agent.dial(&caller, &destination, line.address)?;
         let setup = tokio::select! {
             setup = call.answered() => setup?,
             _ = tokio::signal::ctrl_c() => {

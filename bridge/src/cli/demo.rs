@@ -172,7 +172,7 @@ fn callers(
             };
             let destination = Destination::resolve(&format!("sip:{CONFERENCE}@{sip}")).await?;
             let line = Line::open(local)?;
-            let mut call = agent.dial(&caller, &destination, line.address).await?;
+            let mut call = agent.dial(&caller, &destination, line.address)?;
             let setup = call.answered().await?;
             let gone = Arc::new(AtomicBool::new(false));
             let mut speaker = Speaker { table, place, over: [over, gone.clone()], ticks: None };

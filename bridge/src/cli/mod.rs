@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod demo;
+pub mod dial;
 pub mod load;
 pub mod roster;
 pub mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Load(load::Options),
     /// A conference's live roster in the terminal.
     Roster(roster::Options),
+    /// Have somebody called into a conference.
+    Dial(dial::Options),
     /// A bridge with embedded defaults and six callers who speak, and its live roster.
     Demo(demo::Options),
 }
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Call(options) => call::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Roster(options) => roster::run(&options),
+        Command::Dial(options) => dial::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

@@ -30,13 +30,7 @@ pub struct Options {
 /// # Errors
 /// No token, or the server refuses it.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let token = match &options.token_file {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            text.lines().next().unwrap_or_default().trim().to_owned()
-        }
-        None => std::env::var("SOTTO_TOKEN").context("give --token-file or set SOTTO_TOKEN")?,
-    };
+    let token = token(options.token_file.as_deref())?;
     let feed = Feed::new(&options.server, &options.conference, &token)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(watch(feed, &[], options.seconds.map(Duration::from_secs)))?;
@@ -46,4 +40,15 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // The thread that reads keys waits for one; it must not keep us.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// The bearer token: the first line of the file, else the environment's.
+pub(super) fn token(file: Option<&std::path::Path>) -> anyhow::Result<String> {
+    match file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        }
+        None => std::env::var("SOTTO_TOKEN").context("give --token-file or set SOTTO_TOKEN"),
+    }
 }

@@ -6,6 +6,7 @@ use crate::api::{self, Api};
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
+use crate::dial::Dialler;
 use crate::disclosure::Choice;
 use crate::focus::{Act, Codes, House};
 use crate::legal::Legal;
@@ -14,12 +15,13 @@ use crate::monitor::Monitors;
 use crate::prompt;
 use crate::routing::Routing;
 use crate::telemetry;
+use crate::trunk::locate::Locator;
 use crate::trunk::{self, Trunks};
 use anyhow::Context;
 use media::Engine;
 use media::ports::Ports;
 use sip_stack::endpoint::{Limits, SessionPolicy};
-use sip_stack::message::{DialRules, Reader};
+use sip_stack::message::Reader;
 use sip_stack::sdp::Capabilities;
 use sip_stack::transport::{self, Command};
 use std::net::SocketAddr;
@@ -204,8 +206,8 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .as_ref()
         .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
     let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
-    let rules = trunk::rules(&vault, &reader, &config.trunk)?;
-    let reader = reader.with_trunks(rules, DialRules::default());
+    let (rules, logins) = trunk::rules(&vault, &reader, &config.trunk)?;
+    let reader = reader.with_trunks(rules, config.dial.rules());
     let legal = Legal::new(config.disclosure.recipient().map_err(anyhow::Error::msg)?);
     let links = Links::new(&vault, Instant::now())?;
     prompt::prepare();
@@ -215,14 +217,15 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         SessionPolicy { expires: *config.sip.session_expires.get_ref() as u32, ..SessionPolicy::default() };
     let limits = Limits { calls: *config.sip.max_calls.get_ref(), sessions, ..Limits::default() };
     let trunk_limits = config.trunk.iter().map(|t| t.limits.of_trunk()).collect();
-    let trunks = Arc::new(Trunks::new(&config.trunk));
+    let trunks = Arc::new(Trunks::new(&config.trunk, &config.dial, logins));
     let known = trunks.clone();
+    let tls = config.sip.tls.as_ref().map(|t| t.get_ref().files());
     let sip = transport::Config {
         listen,
         external: config.sip.external_address,
         limits,
         dscp: *config.sip.dscp.get_ref() as u8,
-        tls: config.sip.tls.as_ref().map(|t| t.get_ref().files()),
+        tls: tls.clone(),
         trunk_limits,
         ..Default::default()
     };
@@ -233,6 +236,8 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         let _inside = signalling.enter();
         Engine::start(ports, shards)?
     };
+    let locator = Arc::new(Locator::new(&config.sip.nameservers).context("name servers")?);
+    trunks.follow(&sip, &locator, &config.trunk, tls.is_some_and(|t| t.trusted.is_some()));
     let house = Arc::new(House {
         sip,
         engine,
@@ -243,6 +248,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         legal,
         monitors: Monitors::default(),
         trunks,
+        dialler: Dialler::new(&config.dial),
         capabilities: Capabilities::default(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),

@@ -1,6 +1,7 @@
 //! Reading the file and checking what its types cannot say. Every fault is found in one go.
 
 use super::Config;
+use crate::place::Place;
 use sip_stack::transport::Protocol;
 use std::fmt;
 use std::net::SocketAddr;
@@ -135,8 +136,8 @@ impl Check<'_> {
             }
         }
         if let Some(tls) = &config.sip.tls {
-            let super::Tls { cert, key, client_ca } = tls.get_ref();
-            let all = [Some(cert), Some(key), client_ca.as_ref()];
+            let super::Tls { cert, key, client_ca, trusted } = tls.get_ref();
+            let all = [Some(cert), Some(key), client_ca.as_ref(), trusted.as_ref()];
             for file in all.into_iter().flatten() {
                 if let Err(e) = std::fs::metadata(file) {
                     self.wrong(tls.span(), format!("`sip.tls`: {} cannot be read: {e}", file.display()));
@@ -183,13 +184,15 @@ impl Check<'_> {
             }
             names.push(name);
             self.trunk(trunk);
-            if trunk.from.get_ref().is_empty() {
+            if trunk.from.get_ref().is_empty() && trunk.to.is_empty() {
+                let span = if trunk.from.span().is_empty() { trunk.name.span() } else { trunk.from.span() };
                 self.wrong(
-                    trunk.from.span(),
-                    format!("trunk `{name}` has no networks in `from`, expected at least one"),
+                    span,
+                    format!("trunk `{name}` has no networks in `from`, expected at least one, or a `to`"),
                 );
             }
         }
+        self.dial(&config.dial, &config.trunk);
         let mut seen: Vec<(&str, String)> = Vec::new();
         for conference in &config.conference {
             let (id, number) = (conference.id.get_ref(), conference.number.get_ref());
@@ -239,28 +242,80 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
+    fn dial(&mut self, dial: &super::Dial, trunks: &[super::Trunk]) {
+        for (name, list) in [("allowed", &dial.allowed), ("denied", &dial.denied)] {
+            for prefix in list {
+                if !is_e164(prefix.get_ref(), 2) {
+                    let what =
+                        format!("`dial.{name}` has what is no beginning of a number, expected as \"+44\"");
+                    self.wrong(prefix.span(), what);
+                }
+            }
+        }
+        for name in &dial.trunks {
+            let found = trunks.iter().find(|t| t.name.get_ref() == name.get_ref());
+            if found.is_none_or(|t| t.to.is_empty()) {
+                let what = format!("`dial.trunks` has `{}`, expected a trunk with a `to`", name.get_ref());
+                self.wrong(name.span(), what);
+            }
+        }
+        for (name, value, allowed) in [
+            ("dial.per_conference", &dial.per_conference, 0..=10_000),
+            ("dial.per_day", &dial.per_day, 0..=1_000_000),
+            ("dial.ring", &dial.ring, 5..=180),
+            ("dial.silence", &dial.silence, 1..=30),
+            ("dial.redirects", &dial.redirects, 0..=5),
+        ] {
+            self.range(name, value, allowed);
+        }
+    }
+
     fn trunk(&mut self, trunk: &super::Trunk) {
-        if let Some(login) = &trunk.auth {
+        for (name, login) in [("auth", &trunk.auth), ("login", &trunk.login)] {
+            let Some(login) = login else { continue };
             let user = login.user.get_ref();
             if user.is_empty()
                 || user.len() > 128
                 || user.chars().any(|c| c.is_control() || matches!(c, '"' | '\\'))
             {
-                let what = "`auth.user` is not usable, expected 1 to 128 characters without quotes";
+                let what =
+                    format!("`{name}.user` is not usable, expected 1 to 128 characters without quotes");
                 self.wrong(login.user.span(), what);
             }
             match std::fs::metadata(login.password_file.get_ref()) {
                 Ok(file) if file.len() > 4096 => {
-                    self.wrong(login.password_file.span(), "`auth.password_file` is larger than 4096 bytes");
+                    let what = format!("`{name}.password_file` is larger than 4096 bytes");
+                    self.wrong(login.password_file.span(), what);
                 }
                 Ok(_) => {}
                 Err(e) => {
                     self.wrong(
                         login.password_file.span(),
-                        format!("`auth.password_file` cannot be read: {e}"),
+                        format!("`{name}.password_file` cannot be read: {e}"),
                     );
                 }
             }
+        }
+        for to in &trunk.to {
+            match to.get_ref().parse::<Place>() {
+                Err(e) => self.wrong(to.span(), e),
+                Ok(_) if trunk.caller.is_none() => {
+                    let what = format!(
+                        "trunk `{}` is called but has no `caller`, expected a number of ours as +12025550100",
+                        trunk.name.get_ref()
+                    );
+                    self.wrong(to.span(), what);
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(caller) = &trunk.caller
+            && !is_e164(caller.get_ref(), 8)
+        {
+            self.wrong(caller.span(), "`caller` is no number, expected + and 7 to 15 digits");
+        }
+        if *trunk.keep_alive.get_ref() != 0 {
+            self.range("keep_alive", &trunk.keep_alive, 5..=3600);
         }
         let limits = &trunk.limits;
         let bounds = [
@@ -402,6 +457,12 @@ pub(crate) fn digits(number: &str) -> Option<String> {
     let digits = number.strip_prefix('+').unwrap_or(number);
     let right = (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     right.then(|| digits.to_owned())
+}
+
+/// `+` and digits, so many characters at least.
+fn is_e164(text: &str, least: usize) -> bool {
+    let digits = text.strip_prefix('+').is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
+    digits && (least..=16).contains(&text.len())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod trunk;
 
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
-pub use trunk::{Limits, Login, Numbers, Trunk};
+pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
 use ipnet::IpNet;
@@ -38,6 +38,9 @@ pub struct Config {
     /// Defaults for conferences.
     #[serde(default)]
     pub conferences: Conferences,
+    /// Calls that hosts and operators ask for.
+    #[serde(default)]
+    pub dial: Dial,
     /// Carriers.
     #[serde(default)]
     pub trunk: Vec<Trunk>,
@@ -80,10 +83,16 @@ pub struct Sip {
     pub session_expires: Spanned<usize>,
     /// Certificates and keys, for `tls://` and `wss://` listeners. Read again on SIGHUP.
     pub tls: Option<Spanned<Tls>>,
+    /// Name servers for carriers' addresses, as `192.0.2.53:53`. Absent: the system's.
+    #[serde(default)]
+    pub nameservers: Vec<SocketAddr>,
     /// Mark of our packets (RFC 2474), 0 to 63.
     #[serde(default = "sip_dscp")]
     pub dscp: Spanned<usize>,
 }
+
+/// Where Debian and its kin keep the authorities that they trust.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Files in PEM form.
 #[derive(Debug, Clone, Deserialize)]
@@ -95,13 +104,16 @@ pub struct Tls {
     pub key: PathBuf,
     /// Authorities of carriers' certificates, for mutual TLS.
     pub client_ca: Option<PathBuf>,
+    /// Authorities of those whom we call. Absent: the system's.
+    pub trusted: Option<PathBuf>,
 }
 
 impl Tls {
     /// As the SIP stack wants them.
     pub fn files(&self) -> sip_stack::transport::TlsFiles {
-        let Self { cert, key, client_ca } = self.clone();
-        sip_stack::transport::TlsFiles { own: Some((cert, key)), client_ca, trusted: None }
+        let Self { cert, key, client_ca, trusted } = self.clone();
+        let trusted = trusted.or_else(|| Some(PathBuf::from(SYSTEM_AUTHORITIES)).filter(|f| f.exists()));
+        sip_stack::transport::TlsFiles { own: Some((cert, key)), client_ca, trusted }
     }
 }
 
@@ -296,6 +308,52 @@ impl Default for Conferences {
             withhold: Withhold::default(),
             refuse_anonymous: false,
         }
+    }
+}
+
+/// `[dial]`: against toll fraud, nothing may be dialled that is not allowed here.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dial {
+    /// Beginnings of numbers that may be dialled, as `+44`. Absent: none.
+    pub allowed: Vec<Spanned<String>>,
+    /// Beginnings that may not, though one of the above fits; the longest that fits decides.
+    pub denied: Vec<Spanned<String>>,
+    /// Trunks, the first to be tried first. Absent: all that have a `to`, as they stand in the file.
+    pub trunks: Vec<Spanned<String>>,
+    /// Calls of one conference in a day, 0 to 10,000.
+    pub per_conference: Spanned<usize>,
+    /// Calls of all conferences in a day, 0 to 1,000,000.
+    pub per_day: Spanned<usize>,
+    /// Seconds that a call may ring, 5 to 180.
+    pub ring: Spanned<usize>,
+    /// Seconds without any response after which the next way is tried, 1 to 30.
+    pub silence: Spanned<usize>,
+    /// Redirections (3xx) that are followed, to numbers that may be dialled, 0 to 5.
+    pub redirects: Spanned<usize>,
+}
+
+impl Default for Dial {
+    fn default() -> Self {
+        let of = |n| Spanned::new(0..0, n);
+        Self {
+            allowed: Vec::new(),
+            denied: Vec::new(),
+            trunks: Vec::new(),
+            per_conference: of(50),
+            per_day: of(500),
+            ring: of(45),
+            silence: of(4),
+            redirects: of(1),
+        }
+    }
+}
+
+impl Dial {
+    /// As the SIP stack wants them.
+    pub fn rules(&self) -> sip_stack::message::DialRules {
+        let own = |list: &[Spanned<String>]| list.iter().map(|p| p.get_ref().clone()).collect();
+        sip_stack::message::DialRules { allowed: own(&self.allowed), denied: own(&self.denied) }
     }
 }
 

@@ -11,8 +11,26 @@ use toml::Spanned;
 pub struct Trunk {
     /// Its name in logs and metrics.
     pub name: Spanned<String>,
-    /// Networks from which it sends.
+    /// Networks from which it sends. Where it is called (`to`) counts as well.
+    #[serde(default = "nowhere")]
     pub from: Spanned<Vec<Network>>,
+    /// Where it is called, the first to be tried first: `[udp://|tcp://|tls://]HOST[:PORT]`, found by NAPTR, SRV and addresses (RFC 3263).
+    /// Absent: it is not called.
+    #[serde(default)]
+    pub to: Vec<Spanned<String>>,
+    /// Who we are to it in calls that we make: a number of ours, E.164.
+    pub caller: Option<Spanned<String>>,
+    /// Whether that is asserted towards it (P-Asserted-Identity, RFC 3325).
+    #[serde(default)]
+    pub asserts: bool,
+    /// What we prove to it when it asks (RFC 7616).
+    pub login: Option<Login>,
+    /// Seconds between two OPTIONS to each of its addresses: 5 to 3,600, or 0: none.
+    #[serde(default = "keep_alive")]
+    pub keep_alive: Spanned<usize>,
+    /// Whether its calls may be transferred by it (REFER, RFC 3515), to what `[dial]` allows.
+    #[serde(default)]
+    pub transfer: bool,
     /// Whether its identity headers are believed (RFC 3325).
     #[serde(default)]
     pub trusted: bool,
@@ -45,6 +63,14 @@ pub struct Trunk {
     /// Whether it may subscribe to conferences' states (RFC 4575). They carry pseudonyms only.
     #[serde(default)]
     pub conference_events: bool,
+}
+
+fn nowhere() -> Spanned<Vec<Network>> {
+    Spanned::new(0..0, Vec::new())
+}
+
+fn keep_alive() -> Spanned<usize> {
+    Spanned::new(0..0, 30)
 }
 
 /// A transport protocol.
@@ -142,6 +168,8 @@ pub struct Numbers {
     pub international: Option<Spanned<String>>,
     /// It writes only so many last digits of a called number.
     pub last_digits: Option<Spanned<usize>>,
+    /// It is sent numbers without their `+`.
+    pub without_plus: bool,
 }
 
 impl Numbers {
@@ -163,6 +191,7 @@ impl Numbers {
             trunk_prefix: text(&self.trunk_prefix),
             international: text(&self.international),
             last_digits: self.last_digits.as_ref().map(|n| *n.get_ref()),
+            without_plus: self.without_plus,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Calls and conferences: each SIP event and media notice goes to the focus that it concerns.
 
-use crate::focus::{self, House, Idle, ToFocus};
+use crate::focus::{self, House, Idle, ToControl, ToFocus};
 use crate::routing::Routing;
 use dashmap::DashMap;
 use media::RoomId;
 use media::engine::Events;
 use sip_stack::endpoint::{Event, Invite, Subscribe, SubscriptionId};
-use sip_stack::message::ReplyExtras;
+use sip_stack::message::{Callee, ReplyExtras};
 use sip_stack::transport::Command;
 use sip_stack::{CallId, Dialled, Target};
 use std::collections::HashMap;
@@ -68,16 +68,21 @@ pub async fn run(
     registry: Arc<Registry>,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) {
-    let (idle, mut idle_in) = mpsc::unbounded_channel();
+    let (told, mut told_in) = mpsc::unbounded_channel();
     let (calls, subscriptions) = (HashMap::new(), HashMap::new());
-    let mut control = Control { house, routing, registry, idle, calls, subscriptions, next_room: 1 };
+    let mut control = Control { house, routing, registry, told, calls, subscriptions, next_room: 1 };
     loop {
         tokio::select! {
+            // What a focus tells of a call of its own comes before what happens to it.
+            biased;
+            Some(told) = told_in.recv() => match told {
+                ToControl::Idle(idle) => control.idle(idle),
+                ToControl::Dialled(call, room) => control.dialled(call, room),
+            },
             event = events.recv() => match event {
                 Some(event) => control.event(event).await,
                 None => return,
             },
-            Some(idle) = idle_in.recv() => control.idle(idle),
         }
     }
 }
@@ -95,6 +100,7 @@ pub async fn notices(registry: Arc<Registry>, mut events: Events) {
 /// Takes no new calls, waits until the last has ended or `at_most` has passed, then hangs up what is left.
 pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
     registry.draining.store(true, Ordering::Relaxed);
+    house.dialler.stop();
     // The worker ends only with the house.
     let _ = house.sip.tell(Command::Available(false));
     if tokio::time::timeout(at_most, house.sip.no_calls()).await.is_ok() {
@@ -111,7 +117,7 @@ struct Control {
     house: Arc<House>,
     routing: Routing,
     registry: Arc<Registry>,
-    idle: mpsc::UnboundedSender<Idle>,
+    told: mpsc::UnboundedSender<ToControl>,
     calls: HashMap<CallId, mpsc::Sender<ToFocus>>,
     subscriptions: HashMap<SubscriptionId, mpsc::Sender<ToFocus>>,
     next_room: u64,
@@ -130,9 +136,10 @@ impl Control {
                 return;
             }
             Event::EarlyAnswer { call, answer } => (call, ToFocus::Acked(call, Some(answer))),
-            Event::Refer { call, refer, .. } => {
-                let _ = self.house.sip.tell(Command::Referred(call, refer, Err(603)));
-                return;
+            Event::Refer { call, refer, subject, to } => {
+                // A call that would take the place of another is not ours to make.
+                let number = to.number.filter(|_| !to.replaces);
+                (call, ToFocus::Refer(call, refer, number.map(|number| Callee { subject, number })))
             }
             Event::Subscribe(subscribe) => return self.subscribe(*subscribe).await,
             Event::Notified(id) => {
@@ -147,12 +154,13 @@ impl Control {
                 }
                 return;
             }
-            // The bridge makes no calls and changes none.
-            Event::Progress { .. }
-            | Event::Answered { .. }
-            | Event::Modified { .. }
-            | Event::NotModified { .. }
-            | Event::Pong { .. } => return,
+            // What is played before the answer is for who calls, not for a meeting.
+            Event::Progress { call, status, .. } => (call, ToFocus::Rings(call, status)),
+            Event::Answered { call, answer } => (call, ToFocus::Answered(call, answer)),
+            Event::Modified { call, answer } => (call, ToFocus::Modified(call, Some(answer))),
+            Event::NotModified { call, .. } => (call, ToFocus::Modified(call, None)),
+            // The worker keeps it for who asked.
+            Event::Pong { .. } => return,
         };
         if let Some(inbox) = self.calls.get(&call) {
             // A focus that has ended has no calls.
@@ -176,7 +184,7 @@ impl Control {
         if !self.registry.by_id.contains_key(&id) {
             let room = RoomId(self.next_room);
             self.next_room += 1;
-            match focus::start(self.house.clone(), room, plan, self.idle.clone()) {
+            match focus::start(self.house.clone(), room, plan, self.told.clone()) {
                 Ok(inbox) => {
                     self.registry.by_room.insert(room, inbox.clone());
                     self.registry.by_id.insert(id.clone(), Entry { room, inbox, joins: 0 });
@@ -258,6 +266,13 @@ impl Control {
             self.registry.by_room.remove(&entry.room);
             self.calls.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
             self.subscriptions.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
+        }
+    }
+
+    /// A focus makes a call.
+    fn dialled(&mut self, call: CallId, room: RoomId) {
+        if let Some(inbox) = self.registry.by_room.get(&room) {
+            self.calls.insert(call, inbox.clone());
         }
     }
 

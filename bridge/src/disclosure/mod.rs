@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use sip_stack::Shown;
 use std::sync::Arc;
 use tokio::sync::watch;
-use vault::{CallerName, CallerNumber, CallerProfile, Context, Discloses, Keyring, Sealed, ViewerKey};
+use vault::{
+    CallerName, CallerNumber, CallerProfile, Context, Discloses, FromViewers, Keyring, Sealed, ViewerKey,
+};
 
 /// What a viewer is to a meeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -206,6 +208,11 @@ impl Viewer {
     /// Whether they see who listens without being seen: it is audited, and auditors audit.
     pub fn sees_hidden(&self) -> bool {
         self.role == Role::Auditor
+    }
+
+    /// Takes a value that they sealed under their key; `None` without a key, or when it does not open.
+    pub fn receive<T: FromViewers>(&self, jwe: &str, to: &Keyring, here: Context) -> Option<Sealed<T>> {
+        self.key.as_ref().filter(|_| !self.is_over())?.receive(jwe, to, here).ok()
     }
 
     /// Ends what they watch, at once.

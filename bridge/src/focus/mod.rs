@@ -2,6 +2,7 @@
 //! messages.
 
 mod codes;
+mod dial;
 mod own;
 mod quality;
 mod session;
@@ -10,6 +11,7 @@ mod subscribers;
 pub use codes::{Act, Codes};
 
 use crate::audit::{self, Audit};
+use crate::dial::{DialError, Dialler};
 use crate::disclosure::{Choice, Viewer};
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
@@ -18,6 +20,7 @@ use crate::roster::{Follow, Kind, Roster, Text, now};
 use crate::routing::Plan;
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
+use dial::Dialling;
 use media::room::Notice;
 use media::rtcp::Session as Rtcp;
 use media::{Engine, LegId, Prompt, RoomId};
@@ -25,7 +28,7 @@ use own::Owned;
 use quality::Meter;
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Invite, SubscriptionId};
-use sip_stack::message::{LinkToken, Options, ReplyExtras};
+use sip_stack::message::{Callee, LinkToken, Options, ReplyExtras};
 use sip_stack::sdp::{self, Capabilities, LocalAudio, Session};
 use sip_stack::transport::{Command, Handle};
 use sip_stack::{CallId, Caller, Cause, Shown};
@@ -64,6 +67,8 @@ pub struct House {
     pub legal: Legal,
     /// Carriers.
     pub trunks: Arc<Trunks>,
+    /// Calls that hosts ask for.
+    pub dialler: Dialler,
     /// What we can do.
     pub capabilities: Capabilities,
     /// Address that SDP names, if it is not the one on which the call came.
@@ -83,6 +88,10 @@ pub enum Control {
     Remove,
     /// Asked to share name and number.
     Ask,
+    /// Neither hears nor is heard.
+    Hold,
+    /// Is in the meeting again.
+    Resume,
 }
 
 /// Why a control was not carried out.
@@ -109,6 +118,16 @@ pub enum ToFocus {
     Digit(CallId, sip_stack::Digit),
     /// A call is over.
     Ended(CallId, Cause),
+    /// A call of ours rings or progresses.
+    Rings(CallId, u16),
+    /// A call of ours was answered.
+    Answered(CallId, Session),
+    /// A peer answered to a change of ours; `None`: it refused.
+    Modified(CallId, Option<Session>),
+    /// A caller wants somebody called in their place; `None`: nobody that may be called.
+    Refer(CallId, u32, Option<Callee>),
+    /// Somebody is to be called. Tells the participant.
+    Dial(Arc<Callee>, String, oneshot::Sender<Result<String, DialError>>),
     /// The shard tells something of a leg.
     Notice(LegId, Notice),
     /// A watcher comes.
@@ -161,6 +180,15 @@ pub struct Idle {
     pub joins: u64,
 }
 
+/// What a focus tells control.
+#[derive(Debug, Clone, Copy)]
+pub enum ToControl {
+    /// Nobody has been in it for a while.
+    Idle(Idle),
+    /// A call of ours is this room's.
+    Dialled(CallId, RoomId),
+}
+
 /// Starts a conference's task.
 ///
 /// # Errors
@@ -169,15 +197,15 @@ pub fn start(
     house: Arc<House>,
     room: RoomId,
     plan: Plan,
-    idle: mpsc::UnboundedSender<Idle>,
+    control: mpsc::UnboundedSender<ToControl>,
 ) -> Result<mpsc::Sender<ToFocus>, StartError> {
     let keys = house.vault.keyring()?;
     house.engine.open(room, plan.capacity)?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let roster = Roster::new(plan.id.clone(), plan.capacity, keys, house.audit.clone());
     let (legs, subscribers) = (HashMap::new(), Vec::new());
-    let focus = Focus { house, room, plan, roster, legs, subscribers, joins: 0, watched: false };
-    tokio::spawn(focus.run(messages, idle));
+    let focus = Focus { house, control, room, plan, roster, legs, subscribers, joins: 0, watched: false };
+    tokio::spawn(focus.run(messages));
     Ok(inbox)
 }
 
@@ -211,10 +239,17 @@ struct Leg {
     asked: Option<tokio::time::Instant>,
     /// Who listens without being seen.
     monitor: Option<Monitor>,
+    /// A call of ours that is not answered yet.
+    dialling: Option<Box<Dialling>>,
+    /// On hold by a host.
+    held: bool,
+    /// What we offered in a change that is not answered yet.
+    changing: Option<LocalAudio>,
 }
 
 struct Focus {
     house: Arc<House>,
+    control: mpsc::UnboundedSender<ToControl>,
     room: RoomId,
     plan: Plan,
     roster: Roster,
@@ -225,7 +260,7 @@ struct Focus {
 }
 
 impl Focus {
-    async fn run(mut self, mut messages: mpsc::Receiver<ToFocus>, idle: mpsc::UnboundedSender<Idle>) {
+    async fn run(mut self, mut messages: mpsc::Receiver<ToFocus>) {
         loop {
             let may_end = self.plan.adhoc && self.legs.is_empty();
             let telling = self.next_telling();
@@ -241,7 +276,8 @@ impl Focus {
                     if telling.is_some() => self.tell_subscribers(),
                 () = tokio::time::sleep(LINGER), if may_end => {
                     // Control closes the inbox unless a call is on its way.
-                    if idle.send(Idle { room: self.room, joins: self.joins }).is_err() {
+                    let idle = Idle { room: self.room, joins: self.joins };
+                    if self.control.send(ToControl::Idle(idle)).is_err() {
                         break;
                     }
                 }
@@ -258,9 +294,18 @@ impl Focus {
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
             ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
-            ToFocus::Ended(call, _) => self.left(call),
+            ToFocus::Ended(call, cause) => {
+                if !self.not_answered(call, cause) {
+                    self.left(call);
+                }
+            }
+            ToFocus::Rings(call, status) => self.rings(call, status),
+            ToFocus::Answered(call, answer) => self.answered(call, answer),
+            ToFocus::Modified(call, answer) => self.modified(call, answer),
+            ToFocus::Refer(call, refer, callee) => self.refer(call, refer, callee),
+            // Who asked may have gone; here and below.
+            ToFocus::Dial(callee, by, reply) => drop(reply.send(self.dial(callee, &by, None))),
             ToFocus::Notice(leg, notice) => self.notice(leg, notice),
-            // Who asked may have gone.
             ToFocus::Watch(viewer, reply) => {
                 drop(reply.send(self.roster.subscribe(&viewer)));
                 self.look();
@@ -370,6 +415,9 @@ impl Focus {
             keys: Keys::default(),
             asked: None,
             monitor,
+            dialling: None,
+            held: false,
+            changing: None,
         };
         if self.record_monitor(&leg, true).is_err() {
             return self.reject(call, 503, None);
@@ -436,6 +484,7 @@ impl Focus {
         let call = self.call_of(participant).ok_or(Refused::NoParticipant)?;
         match control {
             Control::Ask => self.ask(call)?,
+            Control::Hold | Control::Resume => self.hold(call, control)?,
             Control::Mute | Control::Unmute => {
                 let muted = control == Control::Mute;
                 // The roster never says muted of who is heard.

@@ -31,13 +31,23 @@ impl Focus {
         let Some(offer) = offer else {
             // They want our offer: it is what is in use.
             leg.offered = true;
-            let (rtp, audio) =
-                (leg.rtp, LocalAudio { direction: sdp::Direction::SendRecv, ..sdp::offer(can) });
+            let (rtp, audio) = (
+                leg.rtp,
+                LocalAudio {
+                    direction: if leg.held { sdp::Direction::Inactive } else { sdp::Direction::SendRecv },
+                    ..sdp::offer(can)
+                },
+            );
             return self.tell(Command::Accept(call, rtp, audio, ReplyExtras::default()));
         };
+        let held = leg.held;
         match sdp::answer(&offer, can, false) {
-            Ok((audio, theirs)) => {
+            Ok((mut audio, theirs)) => {
                 let rtp = leg.rtp;
+                // Their change does not end our hold.
+                if held {
+                    audio.direction = sdp::Direction::Inactive;
+                }
                 if !self.change(call, &audio, theirs) {
                     return self.reject(call, 503, None);
                 }
@@ -76,7 +86,10 @@ impl Focus {
     pub(super) fn acked(&mut self, call: CallId, answer: Option<Session>) {
         let Some(leg) = self.legs.get_mut(&call) else { return };
         if let (true, Some(answer)) = (std::mem::take(&mut leg.offered), answer) {
-            let ours = sdp::offer(&self.house.capabilities);
+            let mut ours = sdp::offer(&self.house.capabilities);
+            if leg.held {
+                ours.direction = sdp::Direction::Inactive;
+            }
             let Ok((audio, theirs)) = sdp::accept_answer(&ours, &answer, &self.house.capabilities) else {
                 self.tell(Command::Hangup(call));
                 return self.left(call);

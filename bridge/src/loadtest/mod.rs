@@ -121,7 +121,7 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
         let line = Line::open(options.local)?;
         let caller =
             Caller { name: None, number: format!("+1202555{:04}", 100 + n % 100), privacy_id: false };
-        let mut call = agent.dial(&caller, &destination, line.address).await?;
+        let mut call = agent.dial(&caller, &destination, line.address)?;
         match call.answered().await {
             Ok(setup) => {
                 let talker = (member < options.talkers).then_some(member);

@@ -13,12 +13,12 @@ use sip_stack::endpoint::Event;
 use sip_stack::message::uri::{Host, Scheme, Uri};
 use sip_stack::message::{AddressBook, Reader};
 use sip_stack::sdp::{self, Capabilities, Encoding, LocalAudio, Session};
-use sip_stack::transport::{self, Command, Handle, NewCall, Protocol};
+use sip_stack::transport::{self, Command, Handle, NewCall, Protocol, Whom};
 use sip_stack::{CallId, Cause};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Who calls whom.
 #[derive(Clone)]
@@ -81,15 +81,8 @@ impl Destination {
     }
 }
 
-/// Where a call's events go.
-#[derive(Debug)]
-enum Route {
-    /// Who dials has not been told the call's number yet.
-    Early(Vec<Event>),
-    Open(mpsc::UnboundedSender<Event>),
-}
-
-type Calls = Arc<Mutex<HashMap<CallId, Route>>>;
+/// Where each call's events go.
+type Calls = Arc<Mutex<HashMap<CallId, mpsc::UnboundedSender<Event>>>>;
 
 /// A SIP user agent that makes calls.
 #[derive(Debug)]
@@ -176,15 +169,12 @@ impl UserAgent {
                     Event::Notified(_) | Event::Unsubscribed(_) | Event::Pong { .. } => continue,
                 };
                 let mut routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
-                match routes.entry(call).or_insert_with(|| Route::Early(Vec::new())) {
-                    Route::Early(events) => events.push(event),
-                    Route::Open(route) => {
-                        // Who made the call may have dropped it.
-                        let _ = route.send(event);
-                        if last {
-                            routes.remove(&call);
-                        }
-                    }
+                if let Some(route) = routes.get(&call) {
+                    // Who made the call may have dropped it.
+                    let _ = route.send(event);
+                }
+                if last {
+                    routes.remove(&call);
                 }
             }
         });
@@ -201,22 +191,27 @@ impl UserAgent {
     ///
     /// # Errors
     /// The worker has ended.
-    pub async fn dial(
+    pub fn dial(
         &self,
         caller: &Caller,
         destination: &Destination,
         rtp: SocketAddr,
     ) -> anyhow::Result<Dialled> {
-        let (made, is_made) = oneshot::channel();
+        let id = self.handle.new_call();
         let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
         let offer = sdp::offer(&self.can);
         let offer = LocalAudio { events: offer.events.filter(|_| self.events), ..offer };
         let call = NewCall {
-            to: destination.to,
-            name: destination.name.clone(),
-            target: destination.uri.clone(),
-            from: format!("{display}<sip:{}@{}>", caller.number, rtp.ip()),
-            call_id: format!("{:032x}", rand::random::<u128>()),
+            id,
+            to: transport::Destination {
+                to: destination.to,
+                host: String::new(),
+                name: destination.name.clone(),
+            },
+            whom: Whom::Address(
+                destination.uri.clone(),
+                format!("{display}<sip:{}@{}>", caller.number, rtp.ip()),
+            ),
             rtp,
             audio: offer,
             privacy_id: caller.privacy_id,
@@ -224,21 +219,11 @@ impl UserAgent {
             credentials: None,
             redirects: 0,
             silence: None,
-            made,
+            ring: None,
         };
         let (route, events) = mpsc::unbounded_channel();
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(id, route);
         self.handle.tell(Command::Invite(Box::new(call)))?;
-        let id = is_made.await.context("the call could not be made")?;
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Route::Early(events)) = calls.insert(id, Route::Open(route.clone())) {
-            for event in events {
-                if matches!(event, Event::Ended { .. }) {
-                    calls.remove(&id);
-                }
-                let _ = route.send(event);
-            }
-        }
-        drop(calls);
         Ok(Dialled { id, events, handle: self.handle.clone(), offer, can: self.can.clone() })
     }
 }

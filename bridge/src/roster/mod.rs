@@ -11,6 +11,7 @@ pub use view::{Follow, Missed, Text};
 use view::{Me, Message, SeenRow, View, write};
 
 use crate::audit::{self, Audit, Receipt};
+use crate::dial::Outcome;
 use crate::disclosure::{self, Identity, Viewer};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -88,6 +89,9 @@ pub struct Participant {
     pub quality: Option<Quality>,
     /// When the call was answered (RFC 3339, UTC).
     pub joined_at: String,
+    /// What became of a call to somebody that was not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
     /// Listens without being seen: only auditors see the row.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
@@ -278,6 +282,7 @@ impl Roster {
             level: -127,
             quality: None,
             joined_at: now(),
+            outcome: None,
             hidden,
         };
         let id = public.id.clone();
@@ -341,10 +346,16 @@ impl Roster {
 
     /// Takes a row out.
     pub fn leave(&mut self, id: &str) {
+        self.leave_with(id, None);
+    }
+
+    /// Takes a row out, and tells what became of the call to them.
+    pub fn leave_with(&mut self, id: &str, outcome: Option<Outcome>) {
         let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return };
         let mut row = self.rows.remove(place);
         self.changes += 1;
         row.public.state = State::Left;
+        row.public.outcome = outcome;
         row.public.speaking = false;
         self.tell(Kind::Left, &mut row, None);
         for view in &mut self.views {

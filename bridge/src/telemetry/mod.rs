@@ -2,8 +2,10 @@
 
 use crate::control::Registry;
 use crate::focus::House;
+use crate::trunk::health::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry as Metrics;
@@ -103,6 +105,12 @@ impl Collector for Source {
                 &sip.locked_out,
             ),
             ("sotto_sip_over_limit", "INVITEs beyond their trunk's limits: 503", &sip.over_limit),
+            ("sotto_calls_dialled", "Calls that were asked for", &self.house.dialler.dialled),
+            (
+                "sotto_calls_not_dialled",
+                "Calls that rules or caps did not allow",
+                &self.house.dialler.refused,
+            ),
             ("sotto_calls_routed", "Calls handed to a conference", &self.registry.routed),
             (
                 "sotto_calls_unknown_number",
@@ -130,6 +138,20 @@ impl Collector for Source {
         ] {
             write(name, help, &ConstCounter::new(value))?;
         }
+        let mut states = encoder.encode_descriptor(
+            "sotto_trunk_state",
+            "1 for the state that a trunk's best address is in",
+            None,
+            MetricType::Gauge,
+        )?;
+        for carrier in self.house.trunks.carriers().filter(|c| c.is_called()) {
+            for state in State::ALL {
+                let labels = [("trunk", carrier.name()), ("state", state.as_str())];
+                let is = i64::from(carrier.state() == state);
+                ConstGauge::new(is).encode(states.encode_family(&labels)?)?;
+            }
+        }
+        let mut write = |name: &str, help: &str, metric: &dyn Metric| metric.write(&mut encoder, name, help);
         let status = self.house.vault.status();
         let (cpu, resident) = process();
         for (name, help, value) in [

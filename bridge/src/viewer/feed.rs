@@ -32,6 +32,12 @@ pub enum ViewerError {
     /// No key could be made, or the server's answer to it does not open.
     #[error("no key for the names could be agreed on with the server")]
     Key,
+    /// There is no connection to the server.
+    #[error("no connection to the bridge")]
+    Lost,
+    /// The server does not do it, and says why.
+    #[error("{0}")]
+    Problem(String),
     /// The server answers what it should not.
     #[error("the server answers with status {0}")]
     Status(u16),

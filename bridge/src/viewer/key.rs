@@ -50,6 +50,49 @@ pub(super) async fn register(host: &str, bearer: &HeaderValue) -> Result<(String
     Ok((registered.id, secret.take(&registered.jwe).map_err(unusable)?))
 }
 
+/// Has a number called into a conference by the bridge at `server` (`http://HOST:PORT`): the participant.
+///
+/// # Errors
+/// [`ViewerError`].
+pub async fn dial(server: &str, token: &str, conference: &str, number: &str) -> Result<String, ViewerError> {
+    #[derive(Deserialize)]
+    struct Called {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Problem {
+        title: String,
+    }
+    let host = server.strip_prefix("http://").map(|s| s.trim_end_matches('/')).ok_or(ViewerError::Server)?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ViewerError::Token)?;
+    let lost = |_| ViewerError::Lost;
+    let (id, key) = register(host, &bearer).await.map_err(|e| match e {
+        Failed::Lost => ViewerError::Lost,
+        Failed::Viewer(e) => e,
+    })?;
+    let jwe = key.seal(number).map_err(|_| ViewerError::Key)?;
+    let body = serde_json::json!({ "number": { "jwe": jwe } }).to_string();
+    let request = Request::post(format!("/v1/conferences/{conference}/participants?viewer_key={id}"))
+        .header(header::HOST, host)
+        .header(header::AUTHORIZATION, &bearer)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| ViewerError::Server)?;
+    let (status, body) = ask(host, request).await.map_err(lost)?;
+    // It was good for this once.
+    let end = Request::delete(format!("/v1/viewer-keys/{id}"))
+        .header(header::HOST, host)
+        .header(header::AUTHORIZATION, &bearer)
+        .body(Full::default())
+        .map_err(|_| ViewerError::Server)?;
+    let _ = ask(host, end).await;
+    if status == StatusCode::ACCEPTED {
+        return serde_json::from_slice(&body).map(|c: Called| c.id).map_err(|_| ViewerError::Key);
+    }
+    let title = serde_json::from_slice(&body).map(|p: Problem| p.title);
+    Err(title.map_or_else(|_| refused(status), ViewerError::Problem))
+}
+
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One request on a connection of its own.

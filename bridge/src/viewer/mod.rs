@@ -9,6 +9,7 @@ mod plain;
 mod screen;
 
 pub use feed::{Feed, Said, ViewerError};
+pub use key::dial;
 pub use model::View;
 pub use screen::draw;
 

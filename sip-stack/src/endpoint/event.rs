@@ -166,4 +166,6 @@ pub enum Cause {
     Expired,
     /// The user refused it or hung up.
     Local,
+    /// It could not be made: its number may not be dialled, or there is no way to send it.
+    NotMade,
 }

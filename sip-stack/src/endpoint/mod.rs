@@ -247,6 +247,7 @@ impl Endpoint {
                 Key::Session(call, generation) => self.session_due(now, call, generation),
                 Key::Retry(call) => self.retry_change(now, call),
                 Key::Silence(call, branch) => self.silence(now, call, branch),
+                Key::Ring(call) => self.unanswered(now, call),
                 Key::GivenUp(branch) => self.given_up(now, branch),
                 Key::Subscription(id) => self.finish_subscription(now, id, "timeout"),
             }
@@ -425,8 +426,7 @@ impl Endpoint {
         CallId(self.next_call - 1)
     }
 
-    fn new_call(&mut self, call: Call) -> CallId {
-        let id = self.next_call_id();
+    fn new_call(&mut self, id: CallId, call: Call) -> CallId {
         self.unanswered += usize::from(waits(&call));
         self.guard.began(call.flow.trunk);
         self.tags.insert(call.local_tag, id);

@@ -26,6 +26,8 @@ pub(super) enum Key {
     Retry(CallId),
     /// A call of ours to which nothing was answered.
     Silence(CallId, u64),
+    /// A call of ours that nobody answered.
+    Ring(CallId),
     /// An INVITE that was cancelled, or that nobody has to think about, and has no final response.
     GivenUp(u64),
     /// A subscription that is over.

@@ -20,6 +20,8 @@ const MOST_CHALLENGES: u8 = 4;
 /// A call to be made.
 #[derive(Debug)]
 pub struct Outgoing {
+    /// Its number, if the user gave one; it may not be one that there was before.
+    pub id: Option<CallId>,
     /// Where the INVITE goes.
     pub flow: Flow,
     /// Number under which `text` was sealed.
@@ -38,6 +40,8 @@ pub struct Outgoing {
     pub redirects: u8,
     /// Without any response after this the call has failed, so that another way can be tried.
     pub silence: Option<Duration>,
+    /// Without an answer after this it is cancelled.
+    pub ring: Option<Duration>,
 }
 
 /// An OPTIONS of ours.
@@ -47,8 +51,19 @@ pub struct PingId(pub u64);
 impl Endpoint {
     /// Begins a call.
     pub fn invite(&mut self, now: Instant, outgoing: Outgoing) -> CallId {
-        let Outgoing { flow, subject, text, rtp, audio, privacy_id, credentials, redirects, silence } =
-            outgoing;
+        let Outgoing {
+            id,
+            flow,
+            subject,
+            text,
+            rtp,
+            audio,
+            privacy_id,
+            credentials,
+            redirects,
+            silence,
+            ring,
+        } = outgoing;
         let mut call = Call::new(Role::Client, flow, Hop::default());
         let local = call.describe(rtp, audio, (0, 1));
         call.local_cseq = 1;
@@ -70,8 +85,12 @@ impl Endpoint {
             ..Headers::default()
         };
         let branch = request.branch;
-        let call = self.new_call(call);
+        let id = id.unwrap_or_else(|| self.next_call_id());
+        let call = self.new_call(id, call);
         self.send_request(now, Owner::Call(call), flow, request);
+        if let Some(ring) = ring {
+            self.timers.add(now + ring, Key::Ring(call));
+        }
         if let Some(silence) = silence {
             self.timers.add(now + silence, Key::Silence(call, branch));
         }
@@ -97,6 +116,13 @@ impl Endpoint {
         if is_silent && self.calls.get(&id).is_some_and(|c| c.branch == branch) {
             transaction.abandoned = true;
             self.end(now, id, Cause::TimedOut);
+        }
+    }
+
+    /// It rang for as long as it may.
+    pub(super) fn unanswered(&mut self, now: Instant, id: CallId) {
+        if self.calls.get(&id).is_some_and(|c| c.role == Role::Client && c.state == State::Early) {
+            self.cancel(now, id);
         }
     }
 
@@ -340,7 +366,7 @@ fn another_try(
         }
         // RFC 3261 §8.1.3.4: only numbers that may be dialled.
         300..=399 => {
-            let next = response.redirects.into_iter().find(|r| r.dialable)?;
+            let next = response.redirects.into_iter().find(|r| r.number.is_some())?;
             attempt.redirects = attempt.redirects.checked_sub(1)?;
             request.target = Some((response.subject, Arc::new(next.uri)));
             if let Some(remote) = next.hop.address {

@@ -237,7 +237,8 @@ impl Endpoint {
         let tag = call.local_tag;
         call.text = facts.dialog.map(|text| DialogText::new(facts.subject, text, Some(tag)));
         let (source, local) = (flow.remote, flow.local);
-        let call = self.new_call(call);
+        let id = self.next_call_id();
+        let call = self.new_call(id, call);
         if let Some(transaction) = self.server.get_mut(&index) {
             transaction.call = Some(call);
             transaction.tag = Some(tag);

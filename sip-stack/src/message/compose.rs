@@ -430,6 +430,12 @@ impl WireRequest {
         if self.method == Method::Options {
             text.extend_from_slice(b"Accept: application/sdp\r\n");
         }
+        let rules = reader.trunk(local.trunk).filter(|r| r.asserts && self.method == Method::Invite);
+        if let Some(caller) = rules.and_then(|r| r.caller.as_ref()) {
+            let _ = write!(text, "P-Asserted-Identity: <sip:{caller}@");
+            local.write_host(reader, text);
+            text.extend_from_slice(b">\r\n");
+        }
         if self.privacy_id {
             text.extend_from_slice(b"Privacy: id\r\n");
         }

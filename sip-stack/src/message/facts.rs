@@ -6,7 +6,8 @@ use super::rules::TrunkId;
 use crate::sdp;
 use std::net::SocketAddr;
 use vault::{
-    CallerName, CallerNumber, CallerProfile, Index, OwnName, OwnNumber, OwnProfile, Sealed, SignallingText,
+    CallerName, CallerNumber, CallerProfile, DialledNumber, Index, OwnName, OwnNumber, OwnProfile, Sealed,
+    SignallingText,
 };
 
 /// What a number begins with that lets somebody listen without being seen.
@@ -321,8 +322,10 @@ vault::leaves! {
         pub target: Target,
         /// Where it is reached, when that is an address.
         pub hop: Hop,
-        /// Whether it is a number that may be dialled.
-        pub dialable: bool,
+        /// Its number, where that may be dialled.
+        pub number: Option<Sealed<DialledNumber>>,
+        /// It has header fields, as a Replaces: they are dropped.
+        pub replaces: bool,
     }
 
     /// A challenge (RFC 7616), sealed under the response's subject.

@@ -71,6 +71,15 @@ pub enum SubscriptionState {
 }
 
 impl LocalAddress {
+    /// The host without a port.
+    pub(super) fn write_host(self, reader: &Reader, out: &mut Vec<u8>) {
+        let _ = match reader.trunk(self.trunk).and_then(|r| r.contact_host.as_ref()) {
+            Some(host) => write!(out, "{host}"),
+            None if self.address.is_ipv6() => write!(out, "[{}]", self.address.ip()),
+            None => write!(out, "{}", self.address.ip()),
+        };
+    }
+
     /// Host and port as they stand in Via and Contact.
     pub(super) fn write(self, reader: &Reader, out: &mut Vec<u8>) {
         // Writing into memory does not fail; here and below.

@@ -2,12 +2,14 @@
 //!
 //! [`lexer`] cuts a message into borrowed parts; [`uri`] and [`values`] read typed values; [`read`] turns the whole into an
 //! [`Incoming`] ([`facts`]), from which only numbers, indexes and ciphertext can leave, with the help of `body`, `caller`, `target`, `extensions`
-//! and [`auth`], by each trunk's [`rules`]; [`compose`] writes messages from those, [`headers`] the fields that they share.
+//! and [`auth`], by each trunk's [`rules`]; [`compose`] writes messages from those, [`dial`] the text of calls that are asked for, [`headers`] the
+//! fields that they share.
 
 pub mod auth;
 mod body;
 mod caller;
 pub mod compose;
+pub mod dial;
 mod extensions;
 pub mod facts;
 pub mod fault;
@@ -23,6 +25,7 @@ pub mod values;
 
 pub use caller::Withhold;
 pub use compose::{LinkToken, Reply, ReplyExtras, Wire, WireRequest};
+pub use dial::{Callee, NotDialled};
 pub use facts::{
     Auth, Body, Caller, Dialled, Digit, Extensions, Hop, Incoming, LISTEN, Options, Own, Package, Protocol,
     RAck, Reason, ReferTo, Refresher, Replaces, Request, Response, Said, SessionExpires, Shown, Target,

@@ -49,7 +49,7 @@ pub struct Reader {
     pub(super) book: AddressBook,
     page: Option<String>,
     trunks: Vec<TrunkRules>,
-    pub(super) dial: DialRules,
+    dial: DialRules,
     subjects: AtomicU64,
 }
 
@@ -62,6 +62,11 @@ impl Reader {
         let (ring, key) = (vault.keyring()?, vault.index_key()?);
         let (trunks, dial) = (Vec::new(), DialRules::default());
         Ok(Self { ring, key, book, page: None, trunks, dial, subjects: AtomicU64::new(1) })
+    }
+
+    /// Which numbers may be dialled.
+    pub fn dial_rules(&self) -> &DialRules {
+        &self.dial
     }
 
     /// With the trunks' rules, by [`TrunkId`], and the numbers that may be dialled.

@@ -31,6 +31,10 @@ pub struct TrunkRules {
     pub tls_name: Option<String>,
     /// Whether it may transfer calls (RFC 3515).
     pub refer: bool,
+    /// Who we are to it in calls that we make: the user part of our address.
+    pub caller: Option<String>,
+    /// Whether we assert that towards it (RFC 3325).
+    pub asserts: bool,
 }
 
 impl TrunkRules {
@@ -52,6 +56,8 @@ pub struct Numbering {
     pub international: String,
     /// It writes only this many last digits of a called number.
     pub last_digits: Option<usize>,
+    /// It wants E.164 numbers without their `+`.
+    pub without_plus: bool,
 }
 
 impl Numbering {
@@ -109,6 +115,7 @@ mod tests {
             trunk_prefix: own(trunk_prefix),
             international: own(international),
             last_digits: None,
+            without_plus: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who is called, and where a call is sent on to: the numbers and names that are ours, referrals, redirections and what is replaced.
 
+use super::dial::seal_number;
 use super::facts::{Dialled, Hop, LISTEN, Protocol, ReferTo, Replaces, Target};
 use super::lexer::{Name, trim};
 use super::read::{Text, our_tag};
@@ -49,7 +50,10 @@ impl Text<'_, '_> {
             uri: self.seal(subject, Field::Uri, without_headers(address.uri_text)),
             target: self.target(&address.uri),
             hop: hop_of(&address.uri),
-            dialable: number.is_some_and(|n| self.reader.dial.allow(&n)),
+            number: number
+                .filter(|n| self.reader.dial_rules().allow(n))
+                .map(|n| seal_number(self.secrets, self.reader, subject, &n)),
+            replaces: address.uri_text.contains(&b'?'),
         })
     }
 

@@ -3,11 +3,11 @@
 use super::{Counters, Protocol, TransportError};
 use crate::endpoint::{CallId, SubscriptionId};
 use crate::message::auth::Credentials;
-use crate::message::{Reader, ReplyExtras, TrunkId};
+use crate::message::{Callee, NotDialled, Reader, ReplyExtras, TrunkId};
 use crate::sdp::LocalAudio;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,6 +24,10 @@ pub enum Command {
     Hangup(CallId),
     /// See [`Endpoint::invite`].
     Invite(Box<NewCall>),
+    /// Whether a number may be dialled.
+    Judge(Arc<Callee>, oneshot::Sender<Result<(), NotDialled>>),
+    /// Asks whether a trunk's other end is there: OPTIONS (RFC 3261 §11). Tells the status of its answer; `None`: there was none.
+    Ping(Destination, TrunkId, oneshot::Sender<Option<u16>>),
     /// See [`Endpoint::modify`].
     Modify(CallId, SocketAddr, LocalAudio),
     /// See [`Endpoint::subscribed`].
@@ -42,18 +46,33 @@ pub enum Command {
     ReloadTls(oneshot::Sender<Result<(), TransportError>>),
 }
 
-/// A call to be made. Its texts are a caller's own, given on the command line of a test phone.
-pub struct NewCall {
-    /// Where the INVITE goes.
+/// Where requests outside of a dialog go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Protocol and address.
     pub to: (Protocol, SocketAddr),
-    /// The host's name, for who must prove it by a certificate.
+    /// The host, as a URI has it: a name or an address, with a port where that is not the usual one.
+    pub host: String,
+    /// The name that its certificate must be for.
     pub name: Option<String>,
-    /// Request-URI.
-    pub target: String,
-    /// From value without tag.
-    pub from: String,
-    /// Call-ID.
-    pub call_id: String,
+}
+
+/// Who is called.
+pub enum Whom {
+    /// An address, given with our own on the command line of a test phone: Request-URI, and From value without tag.
+    Address(String, String),
+    /// A number, by the rules of the trunk. [`Cause::NotMade`](crate::Cause) when they do not allow it.
+    Number(Arc<Callee>),
+}
+
+/// A call to be made.
+pub struct NewCall {
+    /// Its number: [`Handle::new_call`].
+    pub id: CallId,
+    /// Where the INVITE goes.
+    pub to: Destination,
+    /// Who is called.
+    pub whom: Whom,
     /// Where we receive RTP.
     pub rtp: SocketAddr,
     /// What we offer.
@@ -68,8 +87,8 @@ pub struct NewCall {
     pub redirects: u8,
     /// Without any response after this the call has failed.
     pub silence: Option<Duration>,
-    /// Tells the call's number.
-    pub made: oneshot::Sender<CallId>,
+    /// Without an answer after this it is cancelled.
+    pub ring: Option<Duration>,
 }
 
 impl std::fmt::Debug for NewCall {
@@ -91,7 +110,11 @@ pub struct Handle {
     pub(super) reader: Arc<Reader>,
     pub(super) listening: Vec<(Protocol, SocketAddr)>,
     pub(super) runtime: tokio::runtime::Handle,
+    pub(super) calls: Arc<AtomicU64>,
 }
+
+/// Numbers of calls that we make begin here; peers' calls are counted from 1.
+const OURS: u64 = 1 << 63;
 
 impl Handle {
     /// Gives a command.
@@ -100,6 +123,11 @@ impl Handle {
     /// [`Stopped`].
     pub fn tell(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).map_err(|_| Stopped)
+    }
+
+    /// A number for a call to be made.
+    pub fn new_call(&self) -> CallId {
+        CallId(OURS | self.calls.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Its counters.

@@ -11,7 +11,7 @@ mod tls;
 mod web;
 mod worker;
 
-pub use command::{Command, Handle, NewCall, Stopped};
+pub use command::{Command, Destination, Handle, NewCall, Stopped, Whom};
 pub use framing::{Frame, scan};
 pub use tls::TlsFault;
 pub use worker::start;

@@ -1,16 +1,17 @@
 //! The worker: one thread, one region, one endpoint, all its sockets.
 
-use super::command::{Command, Handle, NewCall};
+use super::command::{Command, Destination, Handle, NewCall, Whom};
 use super::tcp::{self, Stream};
 use super::tls::{self, Client, Server, TlsFault};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
-use crate::endpoint::{Endpoint, Event, Outgoing, Transmit};
-use crate::message::TrunkId;
+use crate::endpoint::{Cause, Endpoint, Event, Outgoing, PingId, Transmit};
 use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, Wire, Writer, seal_call};
+use crate::message::dial;
 use crate::message::headers::LocalAddress;
 use crate::message::read::Origin;
 use crate::message::{Method, Reader};
+use crate::message::{NotDialled, TrunkId};
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use vault::{Kept, Region, Store, Vault};
 
 /// Datagrams read in a row before others get their turn.
@@ -61,6 +62,7 @@ pub fn start(
         reader: reader.clone(),
         listening,
         runtime: runtime.handle().clone(),
+        calls: Arc::default(),
     };
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let vault = vault.clone();
@@ -77,6 +79,7 @@ pub fn start(
             server: None,
             client: None,
             names: HashMap::new(),
+            pings: HashMap::new(),
             endpoint: endpoint(&config),
             region,
             reader,
@@ -167,6 +170,8 @@ pub(super) struct Core {
     pub(super) client: Option<Kept<Client>>,
     /// Names of those whom we call over TLS, by address.
     pub(super) names: HashMap<SocketAddr, String>,
+    /// Who waits for the answer to an OPTIONS.
+    pings: HashMap<PingId, oneshot::Sender<Option<u16>>>,
     pub(super) reader: Arc<Reader>,
     pub(super) counters: Arc<Counters>,
     admit: Arc<Admit>,
@@ -328,10 +333,16 @@ impl Core {
             Command::Hangup(call) => self.endpoint.hangup(now, call),
             Command::Available(available) => self.endpoint.set_available(available),
             Command::ReloadTls(done) => {
-                // Who asked may have gone.
                 let _ = done.send(self.load_tls());
             }
             Command::Invite(call) => self.invite(now, *call),
+            Command::Judge(callee, told) => {
+                let reader = self.reader.clone();
+                let verdict = self.region.run(|i| dial::judge(i.secrets, &reader, &callee));
+                // Who asked may have gone; here and below.
+                let _ = told.send(verdict.unwrap_or(Err(NotDialled::NoNumber)));
+            }
+            Command::Ping(to, trunk, told) => self.ping(now, to, trunk, told),
         }
     }
 
@@ -364,9 +375,10 @@ impl Core {
         Ok(())
     }
 
-    fn invite(&mut self, now: Instant, call: NewCall) {
-        let (protocol, remote) = call.to;
-        if let Some(name) = call.name.filter(|_| protocol.is_secure()) {
+    /// The flow of a request outside of a dialog.
+    fn flow_to(&mut self, to: &Destination, trunk: TrunkId) -> Flow {
+        let (protocol, remote) = to.to;
+        if let Some(name) = to.name.clone().filter(|_| protocol.is_secure()) {
             if self.names.len() >= LOCALS {
                 self.names.clear();
             }
@@ -379,25 +391,60 @@ impl Core {
         let bound = listener.or_else(|| self.sockets.get(place).map(|(a, _)| *a)).unwrap_or(remote);
         let connection = if protocol.is_reliable() { Flow::ANY } else { place as u64 };
         let local = self.local_address(bound, remote.ip());
-        let flow = Flow { remote, local, connection, protocol, trunk: call.trunk };
+        Flow { remote, local, connection, protocol, trunk }
+    }
+
+    fn invite(&mut self, now: Instant, call: NewCall) {
+        let NewCall { id, to, whom, rtp, audio, privacy_id, trunk, credentials, redirects, silence, ring } =
+            call;
+        let flow = self.flow_to(&to, trunk);
         let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
-        let text = self
-            .region
-            .run(|i| seal_call(i.secrets, &reader, subject, &call.target, &call.from, &call.call_id, ""));
-        let Ok(text) = text else { return add(&self.counters.region_faults) };
+        let call_id = format!("{:032x}", rand::random::<u128>());
+        let text = self.region.run(|i| match &whom {
+            Whom::Address(target, from) => {
+                Ok(seal_call(i.secrets, &reader, subject, target, from, &call_id, ""))
+            }
+            Whom::Number(callee) => {
+                let by = (to.host.as_str(), local_of(&flow));
+                dial::seal_dialled(i.secrets, &reader, subject, callee, by, &call_id)
+            }
+        });
+        let Ok(Ok(text)) = text else {
+            let (cause, reason) = (Cause::NotMade, Default::default());
+            // Nobody listens while the house is being closed.
+            let _ = self.events.send(Event::Ended { call: id, cause, reason, retry_after: None });
+            return;
+        };
+        let id = Some(id);
         let outgoing = Outgoing {
+            id,
             flow,
             subject,
             text,
-            rtp: call.rtp,
-            audio: call.audio,
-            privacy_id: call.privacy_id,
-            credentials: call.credentials,
-            redirects: call.redirects,
-            silence: call.silence,
+            rtp,
+            audio,
+            privacy_id,
+            credentials,
+            redirects,
+            silence,
+            ring,
         };
-        // Who asked may have gone; the call then rings out or is hung up.
-        let _ = call.made.send(self.endpoint.invite(now, outgoing));
+        self.endpoint.invite(now, outgoing);
+    }
+
+    fn ping(&mut self, now: Instant, to: Destination, trunk: TrunkId, told: oneshot::Sender<Option<u16>>) {
+        let flow = self.flow_to(&to, trunk);
+        let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
+        let call_id = format!("{:032x}", rand::random::<u128>());
+        let target = format!("sip:{}", to.host);
+        let text = self.region.run(|i| {
+            let from = dial::own_address(&reader, local_of(&flow));
+            seal_call(i.secrets, &reader, subject, &target, &from, &call_id, "")
+        });
+        match text {
+            Ok(text) => drop(self.pings.insert(self.endpoint.ping(now, flow, subject, text), told)),
+            Err(_) => add(&self.counters.region_faults),
+        }
     }
 
     pub(super) fn new_stream(&mut self) -> u64 {
@@ -499,6 +546,12 @@ impl Core {
     /// Tells the user what happened.
     fn tell(&mut self) {
         while let Some(event) = self.endpoint.poll_event() {
+            if let Event::Pong { ping, status } = event {
+                if let Some(told) = self.pings.remove(&ping) {
+                    let _ = told.send(status);
+                }
+                continue;
+            }
             // Nobody listens while the house is being closed.
             let _ = self.events.send(event);
         }

@@ -38,6 +38,8 @@ fn answer_to(challenge: &str, password: &[u8]) -> String {
     client.endpoint.invite(
         now,
         Outgoing {
+            id: None,
+            ring: None,
             flow: client.flow,
             subject,
             text,

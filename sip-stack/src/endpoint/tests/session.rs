@@ -270,7 +270,7 @@ fn a_transfer_is_told_of_by_notifications_and_refusals_by_status() {
     assert!(side.sent().is_empty(), "the user decides");
     let events = side.events();
     let [Event::Refer { refer: 3, to, .. }] = &events[..] else { panic!("{events:?}") };
-    assert!(!to.dialable, "nothing may be dialled here");
+    assert!(to.number.is_none(), "nothing may be dialled here");
     side.endpoint.referred(now, call, 3, Ok(()));
     let sent = side.sent();
     assert_eq!(status(&sent[0]), 202);

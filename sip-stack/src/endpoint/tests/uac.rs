@@ -30,6 +30,8 @@ impl Pair {
             })
             .unwrap();
         let outgoing = Outgoing {
+            id: None,
+            ring: None,
             flow: self.caller.flow,
             subject,
             text,
@@ -365,6 +367,8 @@ fn ready(redirects: u8) -> Ours {
         })
         .unwrap();
     let outgoing = Outgoing {
+        id: None,
+        ring: None,
         flow: side.flow,
         subject,
         text,

@@ -1,0 +1,240 @@
+//! Legs that begin with a call of ours: hosts and operators dial people in, and callers are transferred.
+
+use super::own::Owned;
+use super::quality::Meter;
+use super::{Control, Focus, Keys, Leg, Refused, ToControl};
+use crate::audit;
+use crate::dial::{DialError, Outcome, another_may_do};
+use crate::disclosure::{Identity, Value};
+use crate::roster::now;
+use crate::trunk::Way;
+use sip_stack::endpoint::CallId;
+use sip_stack::message::Callee;
+use sip_stack::sdp::{self, Direction, LocalAudio, Session};
+use sip_stack::transport::{Command, NewCall, Whom};
+use sip_stack::{Cause, Own, Shown};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use vault::{Context, Kind, OwnNumber};
+
+/// A call that is not answered yet.
+pub(super) struct Dialling {
+    callee: Arc<Callee>,
+    /// How this try goes, and when it began.
+    way: Way,
+    begun: Instant,
+    /// Ways that are left.
+    ways: VecDeque<Way>,
+    /// The call whose REFER asked for this one, and which.
+    refer: Option<(CallId, u32)>,
+}
+
+impl Focus {
+    /// Calls somebody. The row is there at once, as joining: who is called withholds their number until they share it themselves.
+    pub(super) fn dial(
+        &mut self,
+        callee: Arc<Callee>,
+        by: &str,
+        refer: Option<(CallId, u32)>,
+    ) -> Result<String, DialError> {
+        if self.legs.len() >= self.plan.capacity {
+            return Err(DialError::Full);
+        }
+        let ways: VecDeque<_> = self.house.trunks.ways().into();
+        if ways.is_empty() {
+            return Err(DialError::NoTrunk);
+        }
+        self.house.dialler.count(SystemTime::now(), &self.plan.id)?;
+        let absent = |field| Context { scope: self.room.0, subject: callee.subject, field };
+        let identity = Identity {
+            name: Value::new(Shown::Absent, None, absent(vault::CallerName::FIELD), false),
+            number: Value::new(Shown::Withheld, None, absent(vault::CallerNumber::FIELD), false),
+            profile: Value::new(Shown::Absent, None, absent(vault::CallerProfile::FIELD), false),
+        };
+        let participant = self.roster.join(identity);
+        let event = audit::Event::Dialled {
+            at: now(),
+            by: by.to_owned(),
+            conference: self.plan.id.clone(),
+            participant: participant.clone(),
+            pseudonym: self.roster.pseudonym(&participant).unwrap_or_default().to_owned(),
+        };
+        // What is not recorded is not done.
+        let made = self.house.audit.record(event).map_err(|_| DialError::NotRecorded);
+        let made = made.and_then(|()| self.attempt(&participant, callee, ways, refer));
+        if made.is_err() {
+            self.roster.leave(&participant);
+        }
+        made.map(|()| participant)
+    }
+
+    /// Tries the next way.
+    fn attempt(
+        &mut self,
+        participant: &str,
+        callee: Arc<Callee>,
+        mut ways: VecDeque<Way>,
+        refer: Option<(CallId, u32)>,
+    ) -> Result<(), DialError> {
+        let way = ways.pop_front().ok_or(DialError::NoTrunk)?;
+        let remote = way.to.to.1;
+        let pair = self.house.engine.reserve(remote.is_ipv6()).map_err(|_| DialError::Busy)?;
+        let external = self.house.media_address.filter(|a| a.is_ipv6() == remote.is_ipv6());
+        let address = external.or_else(|| Some(pair.address.ip()).filter(|ip| !ip.is_unspecified()));
+        let rtp = SocketAddr::new(address.unwrap_or_else(|| towards(remote)), pair.address.port());
+        let audio = sdp::offer(&self.house.capabilities);
+        let call = self.house.sip.new_call();
+        let own = Owned { number: self.own_number(&callee), ..Owned::default() };
+        let dialler = &self.house.dialler;
+        let new = NewCall {
+            id: call,
+            to: way.to.clone(),
+            whom: Whom::Number(callee.clone()),
+            rtp,
+            audio,
+            privacy_id: false,
+            trunk: way.trunk,
+            credentials: way.login.clone(),
+            redirects: dialler.redirects,
+            silence: Some(dialler.silence),
+            ring: Some(dialler.ring),
+        };
+        let leg = Leg {
+            participant: participant.to_owned(),
+            waiting: Some((pair.rtp, pair.rtcp)),
+            rtp,
+            audio,
+            offered: true,
+            rtcp: None,
+            meter: Meter::default(),
+            subject: callee.subject,
+            own,
+            keys: Keys::default(),
+            asked: None,
+            monitor: None,
+            dialling: Some(Box::new(Dialling { callee, way, begun: Instant::now(), ways, refer })),
+            held: false,
+            changing: None,
+        };
+        // Control must know whose the call is before anything of it happens.
+        self.control.send(ToControl::Dialled(call, self.room)).map_err(|_| DialError::Busy)?;
+        self.legs.insert(call, leg);
+        self.tell(Command::Invite(Box::new(new)));
+        Ok(())
+    }
+
+    /// The number is what the one who is called could share by their own act.
+    fn own_number(&self, callee: &Callee) -> Own<OwnNumber> {
+        let ring = self.house.sip.reader().ring();
+        let at = |field| Context { scope: 0, subject: callee.subject, field };
+        let sealed = callee.number.adopt(ring, at(vault::DialledNumber::FIELD), ring, at(OwnNumber::FIELD));
+        Own { sealed: sealed.ok(), asserted: false }
+    }
+
+    /// A call of ours rings.
+    pub(super) fn rings(&mut self, call: CallId, status: u16) {
+        let Some(dialling) = self.legs.get(&call).and_then(|l| l.dialling.as_ref()) else { return };
+        self.house.trunks.record(&dialling.way, Some((status, dialling.begun.elapsed())));
+        if let Some((referrer, refer)) = dialling.refer {
+            self.tell(Command::ReferProgress(referrer, refer, status));
+        }
+    }
+
+    /// A call of ours is answered.
+    pub(super) fn answered(&mut self, call: CallId, answer: Session) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        if let Some(dialling) = leg.dialling.take()
+            && let Some((referrer, refer)) = dialling.refer
+        {
+            self.tell(Command::ReferProgress(referrer, refer, 200));
+        }
+        self.acked(call, Some(answer));
+    }
+
+    /// A call of ours ended before it was answered: the next way is tried, or the row goes. False: it was no such call.
+    pub(super) fn not_answered(&mut self, call: CallId, cause: Cause) -> bool {
+        let Some(dialling) = self.legs.get_mut(&call).and_then(|l| l.dialling.take()) else { return false };
+        let Some(leg) = self.legs.remove(&call) else { return true };
+        let Dialling { callee, way, begun, ways, refer } = *dialling;
+        match cause {
+            Cause::TimedOut => self.house.trunks.record(&way, None),
+            Cause::Refused(status) => self.house.trunks.record(&way, Some((status, begun.elapsed()))),
+            _ => {}
+        }
+        if another_may_do(cause) && self.attempt(&leg.participant, callee, ways, refer).is_ok() {
+            return true;
+        }
+        let outcome = Outcome::of(cause);
+        if let Some((referrer, refer)) = refer {
+            self.tell(Command::ReferProgress(referrer, refer, outcome.status()));
+        }
+        self.roster.leave_with(&leg.participant, Some(outcome));
+        true
+    }
+
+    /// A caller wants somebody else called in their place (RFC 3515), as far as their trunk may and the number is allowed.
+    pub(super) fn refer(&mut self, call: CallId, refer: u32, callee: Option<Callee>) {
+        let participant = self.legs.get(&call).filter(|l| l.monitor.is_none()).map(|l| l.participant.clone());
+        let (Some(callee), Some(participant)) = (callee, participant) else {
+            return self.tell(Command::Referred(call, refer, Err(603)));
+        };
+        match self.dial(Arc::new(callee), &participant, Some((call, refer))) {
+            Ok(_) => self.tell(Command::Referred(call, refer, Ok(()))),
+            Err(DialError::ConferenceCap | DialError::DayCap) => {
+                self.tell(Command::Referred(call, refer, Err(603)))
+            }
+            Err(_) => self.tell(Command::Referred(call, refer, Err(503))),
+        }
+    }
+
+    /// Puts a participant on hold, or takes them back: neither hears nor is heard.
+    pub(super) fn hold(&mut self, call: CallId, control: Control) -> Result<(), Refused> {
+        let can = &self.house.capabilities;
+        let leg = self.legs.get_mut(&call).ok_or(Refused::NoParticipant)?;
+        if leg.waiting.is_some() || leg.changing.is_some() {
+            return Err(Refused::Busy);
+        }
+        let held = control == Control::Hold;
+        if leg.held == held {
+            return Ok(());
+        }
+        // `inactive`, which every peer takes; some take `sendonly` for a fault.
+        let direction = if held { Direction::Inactive } else { Direction::SendRecv };
+        let audio = LocalAudio { direction, ..sdp::offer(can) };
+        (leg.held, leg.changing) = (held, Some(audio));
+        let rtp = leg.rtp;
+        self.tell(Command::Modify(call, rtp, audio));
+        Ok(())
+    }
+
+    /// What the peer answered to that; `None`: it refused.
+    pub(super) fn modified(&mut self, call: CallId, answer: Option<Session>) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let Some(offered) = leg.changing.take() else { return };
+        let agreed =
+            answer.as_ref().and_then(|a| sdp::accept_answer(&offered, a, &self.house.capabilities).ok());
+        match agreed {
+            Some((audio, theirs)) => {
+                if !self.change(call, &audio, theirs) {
+                    // The shard takes nothing: what it does not do is not said.
+                    self.tell(Command::Hangup(call));
+                    self.left(call);
+                }
+            }
+            None => leg.held = !leg.held,
+        }
+    }
+}
+
+/// Our address on the way to a peer, where the configuration says none.
+fn towards(remote: SocketAddr) -> IpAddr {
+    let any: IpAddr =
+        if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let probe = UdpSocket::bind((any, 0)).and_then(|s| {
+        s.connect(remote)?;
+        s.local_addr()
+    });
+    probe.map_or(any, |a| a.ip())
+}
