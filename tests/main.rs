@@ -12,6 +12,7 @@
 
 mod api;
 mod baresip;
+mod browser;
 mod carriers;
 mod configuration;
 mod dial;
@@ -19,6 +20,7 @@ mod harness;
 mod own;
 mod phones;
 mod privacy;
+mod proxy;
 mod sipp;
 mod tls;
 mod web;

@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// A certificate for names as `DNS:localhost,IP:127.0.0.1`; its files' names begin with `of`.
-    fn sign(&self, of: &str, names: &str) -> [PathBuf; 2] {
+    pub fn sign(&self, of: &str, names: &str) -> [PathBuf; 2] {
         self.folder.file("ext", format!("subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n"));
         let [key, csr, pem] = ["key", "csr", "pem"].map(|end| format!("{of}.{end}"));
         self.openssl(&[

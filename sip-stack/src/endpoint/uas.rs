@@ -354,7 +354,10 @@ impl Endpoint {
         call.repeat = None;
         call.state = State::Confirmed;
         let ours = matches!(call.offer, Offer::Ours);
-        call.offer = Offer::None;
+        // An UPDATE may have overtaken the ACK: its offer stays open.
+        if ours {
+            call.offer = Offer::None;
+        }
         if call.bye_when_acked {
             return self.break_off(now, id, Cause::Local, Reason::default());
         }
@@ -382,7 +385,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if let Some(index) = call.update.take() {
             let offer = std::mem::replace(&mut call.offer, Offer::None);
-            let Offer::Theirs { rejects, place } = offer else { return };
+            let Offer::Theirs { rejects, place } = offer else { return self.later(now, index) };
             let local = call.describe(rtp, audio, place);
             self.confirm_update(now, index, id, Some((local, rejects)));
             return self.answer_deferred(now, id);

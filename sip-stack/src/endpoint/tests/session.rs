@@ -509,3 +509,19 @@ fn a_refer_that_waits_is_answered_when_the_call_is_refused() {
     side.run(now, Duration::from_secs(60));
     assert_eq!(side.endpoint.kept(), [0; 4]);
 }
+
+#[test]
+fn an_update_that_overtakes_the_ack_is_answered() {
+    let (mut side, now) = (Side::new(false), Instant::now());
+    let (call, tag) = answered(&mut side, now);
+    side.receive(now, &request("UPDATE", &tag, "z9hG4bKu1", 2, SDP));
+    side.receive(now, &request("ACK", &tag, "z9hG4bKa1", 1, ""));
+    let events = side.events();
+    let offer = events.into_iter().find_map(|e| match e {
+        Event::Reinvite { offer, .. } => offer,
+        _ => None,
+    });
+    side.accept(now, call, &offer);
+    let ok = side.sent().pop().unwrap();
+    assert_eq!((status(&ok), header(&ok, "CSeq")), (200, Some("2 UPDATE")));
+}
