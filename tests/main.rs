@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod attack;
 mod baresip;
 mod browser;
 mod carriers;

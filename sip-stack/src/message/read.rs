@@ -354,7 +354,10 @@ impl<'a> Text<'a, '_> {
 
     /// The route set, as it is used: as it stands for who is called, reversed for who calls (RFC 3261 §12.1).
     fn routes(&self, name: Name, reversed: bool) -> Vec<&'a [u8]> {
-        let mut routes: Vec<&[u8]> = self.message.all(name).filter_map(list).flatten().collect();
+        // What cannot be read is no way; in requests it is a fault besides.
+        let readable = |r: &&[u8]| NameAddr::parse(r).is_some();
+        let routes = self.message.all(name).filter_map(list).flatten();
+        let mut routes: Vec<&[u8]> = routes.filter(readable).collect();
         if reversed {
             routes.reverse();
         }

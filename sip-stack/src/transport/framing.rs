@@ -39,11 +39,28 @@ pub fn scan(bytes: &[u8]) -> Frame {
     let Some(end) = head_end(bytes) else {
         return if bytes.len() >= MOST_BYTES || is_binary(bytes) { Frame::Bad } else { Frame::Partial };
     };
-    let mut lengths = bytes[..end].split(|b| *b == b'\n').skip(1).filter_map(|line| {
-        let colon = line.iter().position(|b| *b == b':')?;
-        let name = trim(&line[..colon]);
-        let is = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l");
-        is.then(|| decimal(line[colon + 1..].trim_ascii()))
+    let mut lines = bytes[..end].split(|b| *b == b'\n').skip(1).peekable();
+    let mut lengths = std::iter::from_fn(|| {
+        loop {
+            let line = lines.next()?;
+            let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+            let name = trim(&line[..colon]);
+            let is = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l");
+            // A line that folds is of the header before it, whatever it looks like (RFC 3261 §7.3.1).
+            if !is || is_folded(line) {
+                continue;
+            }
+            let mut value = line[colon + 1..].trim_ascii();
+            while let Some(more) = lines.next_if(|l| is_folded(l)).map(<[u8]>::trim_ascii) {
+                match (value, more) {
+                    (_, b"") => {}
+                    (b"", more) => value = more,
+                    // A number in two parts is none.
+                    _ => return Some(None),
+                }
+            }
+            return Some(decimal(value));
+        }
     });
     // Two lengths are how a second message is smuggled in: the stream ends here.
     let (Some(Some(length)), None) = (lengths.next(), lengths.next()) else { return Frame::Bad };
@@ -53,6 +70,10 @@ pub fn scan(bytes: &[u8]) -> Frame {
         t if t > bytes.len() => Frame::Partial,
         t => Frame::Message(t),
     }
+}
+
+fn is_folded(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b' ' | b'\t'))
 }
 
 /// A TLS hello, say: no reason to wait for an empty line.
@@ -89,6 +110,8 @@ mod tests {
             b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 9999999\r\n\r\n",
             b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 99999999999999999999\r\n\r\n",
             b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\nl: 5\r\n\r\n",
+            b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 1\r\n 0\r\n\r\n",
+            b"OPTIONS sip:a SIP/2.0\r\nSubject: x\r\n l: 5\r\n\r\nabcde",
             b"\x16\x03\x01\x02\x00\x01",
             &[b'a'; MOST_BYTES],
         ] {

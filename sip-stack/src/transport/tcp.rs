@@ -14,7 +14,8 @@ use crate::message::lexer::MOST_BYTES;
 use crate::message::{Protocol, Reader};
 use socket2::{SockRef, Socket};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -40,12 +41,38 @@ pub(super) fn size_buffers(socket: &Socket) -> std::io::Result<()> {
 /// An open stream.
 pub(super) struct Stream {
     stream: TcpStream,
-    source: IpAddr,
     outbox: RefCell<Outbox>,
     /// What lies between its bytes and its messages, if it is not TCP alone.
     secure: Option<RefCell<Kept<Layers>>>,
     /// Rings when the outbox begins to fill or must be closed.
     written: Notify,
+}
+
+/// Streams that others opened.
+#[derive(Debug, Default)]
+pub(super) struct Accepted {
+    total: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+impl Accepted {
+    fn of(&self, source: IpAddr) -> usize {
+        self.by_source.get(&source).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, source: IpAddr) {
+        self.total += 1;
+        *self.by_source.entry(source).or_default() += 1;
+    }
+
+    fn remove(&mut self, source: IpAddr) {
+        let Entry::Occupied(mut of_source) = self.by_source.entry(source) else { return };
+        self.total -= 1;
+        *of_source.get_mut() -= 1;
+        if *of_source.get() == 0 {
+            of_source.remove();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -56,9 +83,9 @@ struct Outbox {
 }
 
 impl Stream {
-    fn new(stream: TcpStream, source: IpAddr, secure: Option<Kept<Layers>>) -> Self {
+    fn new(stream: TcpStream, secure: Option<Kept<Layers>>) -> Self {
         let secure = secure.map(RefCell::new);
-        Self { stream, source, outbox: RefCell::default(), secure, written: Notify::new() }
+        Self { stream, outbox: RefCell::default(), secure, written: Notify::new() }
     }
 
     /// Says the composed message over TLS, or when its handshake is over. False when the peer is cut off.
@@ -195,7 +222,7 @@ pub(super) async fn listen(core: Shared, listener: TcpListener, protocol: Protoc
         let mut shared = core.borrow_mut();
         let Some(admission) = shared.admitted(remote.ip()) else { continue };
         let (most, most_of_one) = shared.config.streams;
-        if shared.streams.len() >= most || of_source(&shared, remote.ip()) >= most_of_one {
+        if shared.accepted.total >= most || shared.accepted.of(remote.ip()) >= most_of_one {
             add(&shared.counters.streams_refused);
             continue;
         }
@@ -211,13 +238,15 @@ pub(super) async fn listen(core: Shared, listener: TcpListener, protocol: Protoc
                 continue;
             }
         };
+        // Counted at once: others are accepted before the task has begun.
+        shared.accepted.add(remote.ip());
         drop(shared);
-        tokio::task::spawn_local(serve(core.clone(), stream, flow, secure));
+        let core = core.clone();
+        tokio::task::spawn_local(async move {
+            serve(core.clone(), stream, flow, secure).await;
+            core.borrow_mut().accepted.remove(remote.ip());
+        });
     }
-}
-
-fn of_source(core: &Core, ip: IpAddr) -> usize {
-    core.streams.values().filter(|s| s.source == ip).count()
 }
 
 /// Opens a stream and serves it.
@@ -253,7 +282,7 @@ pub(super) async fn open(core: Shared, flow: Flow) {
 async fn serve(core: Shared, stream: TcpStream, flow: Flow, secure: Option<Kept<Layers>>) {
     // Answers are small and wanted now.
     let _ = SockRef::from(&stream).set_tcp_nodelay(true);
-    let stream = Rc::new(Stream::new(stream, flow.remote.ip(), secure));
+    let stream = Rc::new(Stream::new(stream, secure));
     let counters = core.borrow().counters.clone();
     counters.streams.fetch_add(1, Ordering::Relaxed);
     core.borrow_mut().opened(flow, stream.clone());

@@ -94,6 +94,7 @@ pub fn start(
             }),
             streams: HashMap::new(),
             routes: HashMap::new(),
+            accepted: Default::default(),
             connecting: HashMap::new(),
             next_stream: 1 << 32,
             locals: HashMap::new(),
@@ -181,6 +182,8 @@ pub(super) struct Core {
     /// Our first TCP listener of IPv4 and of IPv6.
     stream_listeners: [Option<SocketAddr>; 2],
     pub(super) streams: HashMap<u64, Rc<Stream>>,
+    /// Streams that others opened, by source.
+    pub(super) accepted: tcp::Accepted,
     /// The newest stream to each address, for who wants any (RFC 5923).
     routes: HashMap<(SocketAddr, Protocol), u64>,
     /// Messages for streams that are being opened.
