@@ -1,7 +1,7 @@
 //! What carriers' test plans ask, row by row: each scenario of tests/sipp is a call that SIPp makes, and says itself what it expects.
 //! `docs/SIP-INTEROP.md` tells which rule each one shows.
 
-use crate::harness::{Bridge, Setup};
+use crate::harness::{Bridge, Setup, here};
 use crate::sipp::Sipp;
 
 /// One call by a scenario to a conference of its own.
@@ -140,4 +140,53 @@ fn calls_come_by_both_families_and_over_streams() {
     }
     passes(&bridge, "other_family");
     bridge.await_metric("sotto_calls", 0);
+}
+
+#[test]
+fn a_callers_number_is_verified_and_the_roster_tells_without_the_number() {
+    const URL: &str = "https://cert.example.org/sp.pem";
+    let (ours, theirs) = ("+12025550100", "12025550143");
+    let authority = crate::tls::Authority::new();
+    let [cert, key] = authority.sign_as("provider", "basicConstraints=CA:FALSE\n");
+    let identity = |attest: &str, caller: &str, age: &str| {
+        let output = std::process::Command::new(here().join("../target/peers/python/bin/python"))
+            .arg(here().join("jose/passport.py"))
+            .arg(&key)
+            .args([URL, caller, &ours[1..], attest, age])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", crate::harness::told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let stir = |more: &str| {
+        format!(
+            "[stir]\nauthorities = \"{}\"\ncertificates = [{{ url = \"{URL}\", file = \"{}\" }}]\n{more}\n\
+             [[conference]]\nid = \"board\"\nnumber = \"{ours}\"\n",
+            authority.ca(),
+            cert.display()
+        )
+    };
+    let bridge = Bridge::with(&Setup { more: &stir(""), ..Setup::default() });
+    let _host = bridge.caller("%2B12025550100", 20.0, &[]);
+    bridge.await_live("board", 1);
+    let mut feed = bridge.watch("board");
+    for (identity, expected) in [
+        (identity("A", theirs, "0"), Some("full")),
+        (identity("C", theirs, "0"), Some("gateway")),
+        (identity("A", "12025550144", "0"), Some("failed")),
+        (identity("A", theirs, "90"), Some("failed")),
+        (identity("A", theirs, "0").replace("sp.pem", "other.pem"), Some("full")),
+        (String::from("x.y.z"), Some("failed")),
+    ] {
+        let call = Sipp::new("stir", bridge.sip, ours, &[("identity", &identity)]);
+        call.passes();
+        let events = feed.up_to("they left", |e| e["kind"] == "left");
+        let left = &events.last().unwrap()["participant"];
+        assert_eq!(left["verified"].as_str(), expected, "{identity}");
+        assert!(!format!("{events:?}").contains(theirs));
+    }
+    let strict = Bridge::with(&Setup { more: &stir("refuse_invalid = true"), ..Setup::default() });
+    let wrong = identity("A", "12025550144", "0");
+    Sipp::new("stir_refused", strict.sip, ours, &[("identity", &wrong)]).passes();
+    Sipp::new("stir", strict.sip, ours, &[("identity", &identity("B", theirs, "0"))]).passes();
 }

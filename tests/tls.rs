@@ -41,7 +41,12 @@ impl Authority {
 
     /// A certificate for names as `DNS:localhost,IP:127.0.0.1`; its files' names begin with `of`.
     pub fn sign(&self, of: &str, names: &str) -> [PathBuf; 2] {
-        self.folder.file("ext", format!("subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n"));
+        self.sign_as(of, &format!("subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n"))
+    }
+
+    /// The same with the given extensions.
+    pub fn sign_as(&self, of: &str, extensions: &str) -> [PathBuf; 2] {
+        self.folder.file("ext", extensions);
         let [key, csr, pem] = ["key", "csr", "pem"].map(|end| format!("{of}.{end}"));
         self.openssl(&[
             "req",

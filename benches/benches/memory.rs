@@ -57,6 +57,7 @@ impl House {
             .unwrap();
         let source: SocketAddr = PEER.parse().unwrap();
         let origin = Origin {
+            at: std::time::SystemTime::now(),
             source,
             protocol: sip_stack::transport::Protocol::Udp,
             trunk: Default::default(),

@@ -75,6 +75,7 @@ fn message(criterion: &mut Criterion) {
     let reader = Reader::new(&vault, book).expect("a key");
     let mut region = vault.region().expect("a region");
     let origin = Origin {
+        at: std::time::SystemTime::now(),
         source: PEER,
         protocol: sip_stack::transport::Protocol::Udp,
         trunk: Default::default(),

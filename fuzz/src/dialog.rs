@@ -392,7 +392,8 @@ impl World<'_> {
         });
         received.expect("it was received");
         let (trunk, withhold) = Default::default();
-        let origin = Origin { source: PEER, protocol, trunk, trusted: true, withhold };
+        let at = std::time::SystemTime::now();
+        let origin = Origin { source: PEER, protocol, trunk, trusted: true, withhold, at };
         region.run(|i| reader.read(i.secrets, i.rx, origin)).expect("no panic").ok()
     }
 

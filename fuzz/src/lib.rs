@@ -51,6 +51,7 @@ pub fn message(bytes: &[u8]) {
 #[allow(dead_code)]
 pub fn is_read(bytes: &[u8]) -> bool {
     let origin = Origin {
+        at: std::time::SystemTime::now(),
         source: PEER,
         protocol: sip_stack::transport::Protocol::Udp,
         trunk: Default::default(),
@@ -85,6 +86,7 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
     };
     let mut endpoint = Endpoint::new(Times::default(), Limits::default());
     let origin = Origin {
+        at: std::time::SystemTime::now(),
         source: PEER,
         protocol: sip_stack::transport::Protocol::Udp,
         trunk: Default::default(),

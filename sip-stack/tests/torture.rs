@@ -59,6 +59,7 @@ impl Stack {
             })
             .unwrap();
         let origin = Origin {
+            at: std::time::SystemTime::now(),
             source: self.flow.remote,
             protocol: Protocol::Udp,
             trunk: TrunkId::default(),

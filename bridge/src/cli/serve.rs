@@ -207,7 +207,9 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
     let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
     let (rules, logins) = trunk::rules(&vault, &reader, &config.trunk)?;
+    let certificates = config.stir.load().map_err(|(_, what)| anyhow::anyhow!(what))?;
     let reader = reader.with_trunks(rules, config.dial.rules());
+    let reader = reader.with_stir(certificates, config.stir.refuse_invalid);
     let legal = Legal::new(config.disclosure.recipient().map_err(anyhow::Error::msg)?);
     let links = Links::new(&vault, Instant::now())?;
     prompt::prepare();

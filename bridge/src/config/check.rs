@@ -193,6 +193,9 @@ impl Check<'_> {
             }
         }
         self.dial(&config.dial, &config.trunk);
+        if let Err((span, what)) = config.stir.load() {
+            self.wrong(span, what);
+        }
         let mut seen: Vec<(&str, String)> = Vec::new();
         for conference in &config.conference {
             let (id, number) = (conference.id.get_ref(), conference.number.get_ref());

@@ -41,6 +41,9 @@ pub struct Config {
     /// Calls that hosts and operators ask for.
     #[serde(default)]
     pub dial: Dial,
+    /// Who vouches for callers' numbers.
+    #[serde(default)]
+    pub stir: Stir,
     /// Carriers.
     #[serde(default)]
     pub trunk: Vec<Trunk>,
@@ -308,6 +311,56 @@ impl Default for Conferences {
             withhold: Withhold::default(),
             refuse_anonymous: false,
         }
+    }
+}
+
+/// `[stir]`: callers' numbers are verified (RFC 8224) where the certificate is at hand; nothing is fetched.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stir {
+    /// File with the authorities (PEM) that may sign certificates.
+    pub authorities: Option<Spanned<PathBuf>>,
+    /// Certificates.
+    pub certificates: Vec<StirCertificate>,
+    /// Refuse calls whose Identity is wrong (438), instead of showing that it is.
+    pub refuse_invalid: bool,
+}
+
+/// One of `stir.certificates`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StirCertificate {
+    /// The URL by which callers' carriers name it.
+    pub url: String,
+    /// Its chain (PEM), its own certificate first.
+    pub file: Spanned<PathBuf>,
+}
+
+/// What is wrong with one of its files, and where it is named.
+type BadFile = (std::ops::Range<usize>, String);
+
+impl Stir {
+    /// The certificates, each signed by one of the authorities.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn load(&self) -> Result<sip_stack::message::stir::Certificates, BadFile> {
+        let read = |file: &Spanned<PathBuf>| {
+            std::fs::read(file.get_ref()).map_err(|e| {
+                (file.span(), format!("`stir`: {} cannot be read: {e}", file.get_ref().display()))
+            })
+        };
+        let mut all = sip_stack::message::stir::Certificates::default();
+        let authorities = self.authorities.as_ref().map(read).transpose()?.unwrap_or_default();
+        let now = std::time::SystemTime::now();
+        for certificate in &self.certificates {
+            let chain = read(&certificate.file)?;
+            all.add(&certificate.url, &chain, &authorities, now).map_err(|e| {
+                let file = certificate.file.get_ref().display();
+                (certificate.file.span(), format!("`stir`: {file}: {e}"))
+            })?;
+        }
+        Ok(all)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::disclosure::{Choice, Viewer};
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
-use crate::roster::{Follow, Kind, Roster, Text, now};
+use crate::roster::{Follow, Kind, Roster, Text, Verified, now};
 use crate::routing::Plan;
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
@@ -432,6 +432,9 @@ impl Focus {
             None => self.roster.join(identity),
             Some(_) => self.roster.listen(identity),
         };
+        if let Some(verified) = invite.caller.as_ref().and_then(|c| Verified::of(c.verification)) {
+            self.roster.verified(&leg.participant, verified);
+        }
         // In the answer to the call, so that nobody else has it.
         let links = leg.monitor.is_none() && self.house.trunks.gives_links(invite.source.ip());
         let link = links.then(LinkToken::random).filter(|token| {

@@ -14,6 +14,7 @@ use crate::audit::{self, Audit, Receipt};
 use crate::dial::Outcome;
 use crate::disclosure::{self, Identity, Viewer};
 use serde::Serialize;
+use sip_stack::message::{Attestation, Verification};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +56,33 @@ pub enum State {
     Left,
 }
 
+/// What is proved of a caller's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verified {
+    /// Their carrier knows them and that the number is theirs (attestation A).
+    Full,
+    /// Their carrier knows them, not their right to the number (B).
+    Partial,
+    /// The call came into the network from elsewhere (C).
+    Gateway,
+    /// What came for proof is wrong.
+    Failed,
+}
+
+impl Verified {
+    /// Of what SIP tells.
+    pub fn of(verification: Verification) -> Option<Self> {
+        Some(match verification {
+            Verification::None => return None,
+            Verification::Failed => Self::Failed,
+            Verification::Verified(Attestation::Full) => Self::Full,
+            Verification::Verified(Attestation::Partial) => Self::Partial,
+            Verification::Verified(Attestation::Gateway) => Self::Gateway,
+        })
+    }
+}
+
 /// How well a participant is heard.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quality {
@@ -89,6 +117,9 @@ pub struct Participant {
     pub quality: Option<Quality>,
     /// When the call was answered (RFC 3339, UTC).
     pub joined_at: String,
+    /// What is proved of the caller's number, without the number (RFC 8224).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// What became of a call to somebody that was not answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -282,6 +313,7 @@ impl Roster {
             level: -127,
             quality: None,
             joined_at: now(),
+            verified: None,
             outcome: None,
             hidden,
         };
@@ -291,6 +323,11 @@ impl Roster {
         self.tell(Kind::Joined, &mut row, None);
         self.rows.push(row);
         id
+    }
+
+    /// What is proved of a caller's number.
+    pub fn verified(&mut self, id: &str, verified: Verified) {
+        self.update(id, Kind::Updated, |p| p.verified = Some(verified));
     }
 
     /// Changes a row; an event follows only when something did change. False: no such row.

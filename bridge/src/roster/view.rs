@@ -16,6 +16,7 @@ impl Participant {
         Self {
             level: -127,
             quality: None,
+            verified: None,
             joined_at: to_the_minute(&self.joined_at),
             speaking,
             ..self.clone()

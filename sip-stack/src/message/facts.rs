@@ -398,6 +398,31 @@ vault::leaves! {
         pub profile: Said<CallerProfile, OwnProfile>,
         /// The caller asks that no privacy be applied, whatever is usual (RFC 3323 §4.2).
         pub asks_for_none: bool,
+        /// What is proved of the number (RFC 8224), without the number.
+        pub verification: Verification,
+    }
+
+    /// What a caller's Identity proves.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub enum Verification {
+        /// There is none, or its certificate is not at hand.
+        #[default]
+        None,
+        /// It is right.
+        Verified(Attestation),
+        /// It is wrong, too old, or for another call.
+        Failed,
+    }
+
+    /// How well who signed knows who calls (RFC 8588 §4).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Attestation {
+        /// The caller may use the number.
+        Full,
+        /// The caller is known, their right to the number is not.
+        Partial,
+        /// The call came in from elsewhere.
+        Gateway,
     }
 
     /// Whether something about a caller is there to be shown.

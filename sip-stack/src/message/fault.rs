@@ -43,6 +43,8 @@ impl Fault {
     pub const BAD_EXTENSION: Self = Self(420);
     /// A session that would have to be refreshed too often (RFC 4028 §6).
     pub const INTERVAL_TOO_SMALL: Self = Self(422);
+    /// An Identity that is wrong, where that is refused (RFC 8224 §6.2.2).
+    pub const INVALID_IDENTITY: Self = Self(438);
     /// A body that is encrypted for somebody else (RFC 3261 §21.4.27).
     pub const UNDECIPHERABLE: Self = Self(493);
     /// Privacy that is critical and cannot be kept (RFC 3323 §5).

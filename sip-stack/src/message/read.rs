@@ -3,18 +3,20 @@
 use super::caller::{Withhold, asks_too_much, told};
 use super::compose::write_route;
 use super::facts::{
-    Body, Caller, Hop, Incoming, OurTag, Own, Protocol, Request, Response, Said, Shown, Target,
+    Body, Caller, Hop, Incoming, OurTag, Own, Protocol, Request, Response, Said, Shown, Target, Verification,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
 use super::lexer::{Message, Method, Name, Start, decimal};
 use super::rules::{DialRules, Numbering, TrunkId, TrunkRules};
+use super::stir::{self, Certificates};
 use super::target::hop_of;
 use super::uri::{Scheme, Uri};
 use super::values::{NameAddr, Via, cseq, is_sip_date, list};
 use super::{auth, extensions};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 use vault::{Becomes, Field, IndexKey, Keyring, Kind, Sealed, Secrets};
 
 /// Where a message came from, and what is believed of it.
@@ -30,6 +32,8 @@ pub struct Origin {
     pub trusted: bool,
     /// What its callers withhold unless they ask otherwise.
     pub withhold: Withhold,
+    /// When it came.
+    pub at: SystemTime,
 }
 
 /// The numbers that are ours: what does not match here never leaves the region.
@@ -50,6 +54,8 @@ pub struct Reader {
     page: Option<String>,
     trunks: Vec<TrunkRules>,
     dial: DialRules,
+    stir: Certificates,
+    refuses_invalid: bool,
     subjects: AtomicU64,
 }
 
@@ -61,7 +67,9 @@ impl Reader {
     pub fn new(vault: &vault::Vault, book: AddressBook) -> Result<Self, vault::VaultError> {
         let (ring, key) = (vault.keyring()?, vault.index_key()?);
         let (trunks, dial) = (Vec::new(), DialRules::default());
-        Ok(Self { ring, key, book, page: None, trunks, dial, subjects: AtomicU64::new(1) })
+        let (stir, subjects) = (Certificates::default(), AtomicU64::new(1));
+        let refuses_invalid = false;
+        Ok(Self { ring, key, book, page: None, trunks, dial, stir, refuses_invalid, subjects })
     }
 
     /// Which numbers may be dialled.
@@ -73,6 +81,12 @@ impl Reader {
     #[must_use]
     pub fn with_trunks(self, trunks: Vec<TrunkRules>, dial: DialRules) -> Self {
         Self { trunks, dial, ..self }
+    }
+
+    /// With certificates of those who vouch for callers' numbers, and whether calls whose Identity is wrong are refused.
+    #[must_use]
+    pub fn with_stir(self, stir: Certificates, refuses_invalid: bool) -> Self {
+        Self { stir, refuses_invalid, ..self }
     }
 
     /// A trunk's rules.
@@ -223,6 +237,10 @@ impl<'a> Text<'a, '_> {
             _ => (None, None),
         };
         wrong(matches!(replaces, Some(None)) || matches!(refer_to, Some(None)), Fault::BAD_REQUEST);
+        let begins = method == Method::Invite && to_tag.is_none();
+        let verification =
+            from.filter(|_| begins).map(|f| self.verification(&f, uri.as_ref())).unwrap_or_default();
+        wrong(verification == Verification::Failed && self.reader.refuses_invalid, Fault::INVALID_IDENTITY);
         let nat = !matches!(via.host, super::uri::Host::Ip(ip) if ip == self.origin.source.ip());
         let routes = self.routes(Name::RecordRoute, false);
         let hop = self.hop(&routes, contact.as_ref(), nat);
@@ -255,7 +273,7 @@ impl<'a> Text<'a, '_> {
             dialog: dialog.map(|d| seal(Field::Dialog, &d.0)),
             caller: from
                 .filter(|_| method == Method::Invite && to_tag.is_none())
-                .map(|f| self.caller(&f, subject)),
+                .map(|f| self.caller(&f, verification, subject)),
         })
     }
 
@@ -422,7 +440,14 @@ impl<'a> Text<'a, '_> {
     }
 
     /// Who calls, sealed; what is withheld is sealed for the caller's own act only.
-    fn caller(&self, from: &NameAddr<'_>, subject: u64) -> Caller {
+    /// What Identity fields prove of who begins a call.
+    fn verification(&self, from: &NameAddr<'_>, called: Option<&Uri<'_>>) -> Verification {
+        let usual = Numbering::default();
+        let numbering = self.numbering().unwrap_or(&usual);
+        stir::verify(&self.reader.stir, &self.message, (from, called), numbering, self.origin.at)
+    }
+
+    fn caller(&self, from: &NameAddr<'_>, verification: Verification, subject: u64) -> Caller {
         let usual = Numbering::default();
         let numbering = self.numbering().unwrap_or(&usual);
         let told = told(&self.message, from, self.origin.trusted, self.origin.withhold, numbering);
@@ -431,6 +456,7 @@ impl<'a> Text<'a, '_> {
             number: self.said(subject, told.number),
             profile: self.said(subject, told.profile),
             asks_for_none: told.asks_for_none,
+            verification,
         }
     }
 

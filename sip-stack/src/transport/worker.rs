@@ -306,7 +306,8 @@ impl Core {
             add(&self.counters.unknown_source);
             return self.region.discard();
         }
-        let origin = Origin { source: flow.remote, protocol: flow.protocol, trunk, trusted, withhold };
+        let at = std::time::SystemTime::now();
+        let origin = Origin { source: flow.remote, protocol: flow.protocol, trunk, trusted, withhold, at };
         let reader = self.reader.clone();
         match self.region.run(|i| reader.read(i.secrets, i.rx, origin)) {
             Ok(Ok(incoming)) => self.endpoint.receive(Instant::now(), flow, incoming),

@@ -58,6 +58,7 @@ impl Side {
             })
             .unwrap();
         let origin = Origin {
+            at: std::time::SystemTime::now(),
             source: self.flow.remote,
             protocol: self.flow.protocol,
             trunk: self.flow.trunk,
