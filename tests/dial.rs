@@ -276,3 +276,116 @@ fn a_trunk_that_answers_is_up_and_one_that_does_not_goes_down() {
     let (status, text) = curl("GET", &format!("http://{}/v1/trunks", bridge.http), Some(TOKEN));
     assert_eq!(status, 403, "a host does not see the carriers: {text}");
 }
+
+/// A name server with a carrier's records, ended with the value.
+struct NameServer {
+    _process: crate::harness::Process,
+    port: u16,
+}
+
+impl NameServer {
+    fn start(records: &[String]) -> Self {
+        let port = port();
+        let mut command = std::process::Command::new("/usr/sbin/dnsmasq");
+        command.args([
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--conf-file=/dev/null",
+            "--pid-file=",
+        ]);
+        command.args(["--listen-address=127.0.0.1", "--bind-interfaces", "--user=", "--local=/example.com/"]);
+        command.arg(format!("--port={port}")).args(records);
+        let child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("dnsmasq is installed");
+        until("the name server is there", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { _process: crate::harness::Process(child), port }
+    }
+}
+
+#[test]
+fn a_carrier_is_found_by_naptr_and_srv_and_its_next_server_is_tried() {
+    let (silent, busy, right) = (port(), port(), port());
+    let records = [
+        "--naptr-record=carrier.example.com,20,10,s,SIP+D2T,,_sip._tcp.carrier.example.com".to_owned(),
+        "--naptr-record=carrier.example.com,10,10,s,SIP+D2U,,_sip._udp.elsewhere.example.com".to_owned(),
+        format!("--srv-host=_sip._udp.elsewhere.example.com,one.example.com,{silent},10,0"),
+        format!("--srv-host=_sip._udp.elsewhere.example.com,two.example.com,{busy},20,0"),
+        format!("--srv-host=_sip._udp.elsewhere.example.com,three.example.com,{right},30,0"),
+        "--host-record=one.example.com,127.0.0.1".to_owned(),
+        "--host-record=two.example.com,127.0.0.1".to_owned(),
+        "--host-record=three.example.com,127.0.0.1".to_owned(),
+    ];
+    let names = NameServer::start(&records);
+    let carriers =
+        [carrier("dial_silent", silent), carrier("dial_unavailable", busy), carrier("dial_located", right)];
+    let more = "to = [\"nowhere.example.com\", \"carrier.example.com\"]\ncaller = \"+12025550100\"\nkeep_alive = 0\n\
+                [dial]\nallowed = [\"+1\"]\nsilence = 2\n";
+    let sip = format!("nameservers = [\"127.0.0.1:{}\"]", names.port);
+    let tokens = format!("{OPERATOR} role=operator\n");
+    let bridge = Bridge::with(&Setup { more, sip: &sip, tokens: &tokens, ..Setup::default() });
+    let _ada = bridge.caller(CONFERENCE, 30.0, &[]);
+    bridge.await_live(CONFERENCE, 1);
+    let shown = until("all its servers are found", || {
+        let (_, text) = curl("GET", &format!("http://{}/v1/trunks", bridge.http), Some(OPERATOR));
+        let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let targets = shown["trunks"][0]["targets"].as_array().unwrap().clone();
+        // The last is the TCP service, which has no server: its name has no records.
+        (targets.len() == 3).then_some(targets)
+    });
+    let ports: Vec<_> = shown.iter().map(|t| t["address"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ports, [silent, busy, right].map(|p| format!("127.0.0.1:{p}")));
+    let participant = dial(&bridge, NUMBER).unwrap();
+    await_state(&bridge, &participant, Some("live"));
+    assert_eq!(act(&bridge, &participant, "remove"), 204);
+    carriers.into_iter().for_each(Running::passes);
+    assert!(bridge.log().contains("a carrier's address was not found"), "the first place has no records");
+}
+
+#[test]
+fn a_carrier_is_called_over_tls_by_its_domains_certificate() {
+    let authority = crate::tls::Authority::new();
+    let [cert, key] = authority.sign("bridge", "DNS:bridge.example.com");
+    let [theirs, their_key] = authority.sign("carrier", "DNS:carrier.example.com");
+    let port = port();
+    let names = NameServer::start(&[
+        format!("--srv-host=_sips._tcp.carrier.example.com,sbc.example.com,{port},10,0"),
+        "--host-record=sbc.example.com,127.0.0.1".to_owned(),
+    ]);
+    // Its certificate is for the domain, not for the server that DNS names (RFC 5922 section 4).
+    let mut server = std::process::Command::new("openssl");
+    server
+        .args(["s_server", "-accept", &port.to_string(), "-quiet", "-cert"])
+        .arg(theirs)
+        .arg("-key")
+        .arg(their_key);
+    let child = server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut server = crate::harness::Process(child);
+    let sip = format!(
+        "nameservers = [\"127.0.0.1:{}\"]\ntls = {{ cert = \"{}\", key = \"{}\", trusted = \"{}\" }}",
+        names.port,
+        cert.display(),
+        key.display(),
+        authority.ca()
+    );
+    let more = "to = [\"tls://carrier.example.com\"]\ncaller = \"+12025550100\"\nkeep_alive = 5\ncontact_host = \"bridge.example.com\"\n\
+                [dial]\nallowed = [\"+1\"]\n";
+    let tokens = format!("{OPERATOR} role=operator\n");
+    let also = ", \"tls://127.0.0.1:0\"";
+    let bridge = Bridge::with(&Setup { more, sip: &sip, also, tokens: &tokens, ..Setup::default() });
+    let mut heard = std::io::BufReader::new(server.0.stdout.take().unwrap());
+    let mut lines = String::new();
+    while !lines.ends_with("\r\n\r\n") {
+        std::io::BufRead::read_line(&mut heard, &mut lines).unwrap();
+    }
+    let field =
+        |name: &str| lines.split("\r\n").find_map(|l| l.strip_prefix(name)).unwrap_or_default().to_owned();
+    assert!(lines.starts_with("OPTIONS sip:carrier.example.com SIP/2.0\r\n"), "{lines}");
+    assert!(field("Via: ").starts_with("SIP/2.0/TLS bridge.example.com:"), "{lines}");
+    assert_eq!(field("From: ").split(">;tag=").next(), Some("<sip:+12025550100@bridge.example.com"));
+    let answer =
+        ["Via: ", "From: ", "To: ", "Call-ID: ", "CSeq: "].map(|n| format!("{n}{}\r\n", field(n))).concat();
+    let answer = format!("SIP/2.0 200 OK\r\n{answer}Content-Length: 0\r\n\r\n");
+    server.0.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
+    until("the trunk is up", || (trunk_state(&bridge) == "up").then_some(()));
+}

@@ -1,6 +1,7 @@
 //! The capacity bench: W1 to W4 of the contract, each against a floor measured in the same run.
 //!
 //! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4), `capacity calls` its second (W3);
+//! `capacity signalling` measures W3 at full rate over UDP and TLS, and calls under a flood;
 //! `capacity privacy` compares builds with and without protection (scripts/bench-privacy makes them).
 //! The bridge is a process of its own; so is the floor.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -8,6 +9,7 @@
 mod calls;
 mod floor;
 mod privacy;
+mod signalling;
 
 use anyhow::Context;
 use sotto::loadtest::{Outcome, Plan, process};
@@ -24,12 +26,14 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["echo", count] => floor::echo(count.parse()?),
-        [] => run(true, true),
+        [] => run(true, true).and_then(|()| signalling::pinned()),
         ["mix"] => run(true, false),
         ["calls"] => run(false, true),
+        ["signalling"] => signalling::pinned(),
+        ["signalling-here"] => signalling::run(),
         ["privacy"] => privacy::run(12, 6),
         ["privacy", blocks, mixes] => privacy::run(blocks.parse()?, mixes.parse()?),
-        _ => anyhow::bail!("usage: capacity [mix|calls|privacy [BLOCKS MIXES]]"),
+        _ => anyhow::bail!("usage: capacity [mix|calls|signalling|privacy [BLOCKS MIXES]]"),
     }
 }
 
@@ -37,6 +41,7 @@ fn main() -> anyhow::Result<()> {
 struct Bridge {
     child: Child,
     sip: SocketAddr,
+    tls: Option<SocketAddr>,
     data: PathBuf,
 }
 
@@ -47,6 +52,11 @@ impl Bridge {
 
     /// Another build, by its file's name, on one core alone if so wished.
     fn of(name: &str, core: Option<&str>) -> anyhow::Result<Self> {
+        Self::with(name, core, "", "")
+    }
+
+    /// The same with more listeners, each with a comma in front, and more lines of `[sip]`.
+    fn with(name: &str, core: Option<&str>, also: &str, more: &str) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name(name);
         anyhow::ensure!(binary.is_file(), "{} is missing: run `make build` first", binary.display());
         let config = std::env::temp_dir().join(format!("{name}-capacity-{}.toml", std::process::id()));
@@ -54,9 +64,9 @@ impl Bridge {
         let mut file = std::fs::File::create(&config)?;
         write!(
             file,
-            "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+            "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"{also}]\n{more}[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
              admin_listen = \"127.0.0.1:0\"\n[conferences]\nadhoc_prefix = \"conf\"\n[[trunk]]\nname = \"bench\"\n\
-             from = [\"127.0.0.0/8\"]\n",
+             from = [\"127.0.0.1/32\"]\n",
             data.display()
         )?;
         let mut command = match core {
@@ -77,8 +87,9 @@ impl Bridge {
         BufReader::new(child.stdout.take().context("stdout")?).read_line(&mut line)?;
         remove(&config);
         let sip = line.split_once("sip=udp://").context("the bridge did not start")?.1;
-        let sip = sip.split_whitespace().next().unwrap_or_default().parse()?;
-        Ok(Self { child, sip, data })
+        let sip = sip.split([' ', ',']).next().unwrap_or_default().parse()?;
+        let tls = line.split_once("tls://").and_then(|(_, t)| t.split([' ', ',']).next()?.parse().ok());
+        Ok(Self { child, sip, tls, data })
     }
 }
 
