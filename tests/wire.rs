@@ -1,7 +1,7 @@
 //! What is on the wire, as Wireshark's dissectors see it.
 
-use crate::harness::{Bridge, Folder, Process, speech, told, until};
-use std::path::Path;
+use crate::harness::{Bridge, Folder, Process, Setup, speech, told, until};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// tshark, with the right to capture.
@@ -37,10 +37,8 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-#[test]
-fn dissectors_see_no_error_in_a_call() {
-    let bridge = Bridge::start();
-    let folder = Folder::new();
+/// Captures what goes over the loopback interface while something is done.
+fn captured(folder: &Folder, meanwhile: impl FnOnce()) -> PathBuf {
     let file = folder.0.join("call.pcap");
     let log = folder.0.join("log");
     let mut capture = Process(
@@ -54,29 +52,28 @@ fn dissectors_see_no_error_in_a_call() {
     );
     // It says so before it does so: its file has a head once it does.
     until("tshark captures", || std::fs::metadata(&file).ok().filter(|m| m.len() >= 24));
-    let voice = speech(1).display().to_string();
-    let mut first = bridge.caller(
-        "confwire",
-        4.0,
-        &["--wav", &voice, "--name", "Ada Example", "--number", "+12025550143"],
-    );
-    bridge.await_live("confwire", 1);
-    let mut second = bridge.caller("confwire", 3.0, &["--wav", &voice, "--codec", "pcma"]);
-    assert_eq!((first.wait(), second.wait()), (0, 0));
+    meanwhile();
+    // What is captured is written a little later: until then it is not over.
+    let (last, socket) =
+        ("the last packet of this capture", std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    until("all is written", || {
+        socket.send_to(last.as_bytes(), "127.0.0.1:9").unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        bytes.windows(last.len()).any(|w| w == last.as_bytes()).then_some(())
+    });
     capture.signal("-INT");
     capture.wait();
+    file
+}
 
-    let sip = bridge.sip.port();
-    let methods =
-        text(&read(&file, sip, &["-Y", "sip", "-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]));
-    for expected in ["INVITE", "ACK", "BYE", "\t100", "\t200"] {
-        assert!(methods.contains(expected), "{expected}: {methods}");
-    }
-    // Warnings and errors of the protocols at hand; other traffic of this interface is not ours.
-    let ours = "(sip || sdp || rtp || rtcp) && (_ws.malformed || _ws.expert.severity >= 0x600000)";
+/// Warnings and errors of the protocols at hand; other traffic of this interface is not ours.
+fn faults(file: &Path, sip: u16) -> String {
+    let ours = format!(
+        "((sip && udp.port == {sip}) || rtp || rtcp) && (_ws.malformed || _ws.expert.severity >= 0x600000)"
+    );
     let fields = [
         "-Y",
-        ours,
+        &ours,
         "-T",
         "fields",
         "-e",
@@ -86,8 +83,84 @@ fn dissectors_see_no_error_in_a_call() {
         "-e",
         "_ws.expert.message",
     ];
-    let faults = text(&read(&file, sip, &fields));
-    assert_eq!(faults, "", "dissectors complain");
+    text(&read(file, sip, &fields))
+}
+
+/// Every kind of message that we send: what extensions add, refusals, and calls of ours.
+#[test]
+fn dissectors_see_no_malformed_message_of_ours() {
+    let folder = Folder::new();
+    let bridge = Bridge::with(&Setup { more: "conference_events = true", ..Setup::default() });
+    let file = captured(&folder, || {
+        for scenario in [
+            "prack",
+            "update",
+            "hold_all",
+            "t38",
+            "options",
+            "refusals",
+            "session_id",
+            "timer_422",
+            "merged",
+            "info_dtmf",
+            "offerless",
+            "subscribe",
+        ] {
+            let service = format!("conf{}", scenario.replace('_', "-"));
+            let _host = (scenario == "subscribe").then(|| {
+                let host = bridge.caller(&service, 10.0, &[]);
+                bridge.await_live(&service, 1);
+                host
+            });
+            crate::sipp::Sipp::new(scenario, bridge.sip, &service, &[]).passes();
+        }
+    });
+    let sip = bridge.sip.port();
+    let ours = format!("sip && udp.srcport == {sip}");
+    let sent =
+        text(&read(&file, sip, &["-Y", &ours, "-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]));
+    for expected in ["NOTIFY", "\t183", "\t405", "\t415", "\t420", "\t422", "\t481", "\t488", "\t489"] {
+        assert!(sent.contains(expected), "{expected}: {sent}");
+    }
+    let ours = format!("{ours} && (_ws.malformed || _ws.expert.severity >= 0x600000)");
+    let fields = [
+        "-Y",
+        &ours,
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+        "-e",
+        "_ws.expert.message",
+        "-e",
+        "sip.Request-Line",
+    ];
+    assert_eq!(text(&read(&file, sip, &fields)), "", "dissectors complain");
+}
+
+#[test]
+fn dissectors_see_no_error_in_a_call() {
+    let bridge = Bridge::start();
+    let folder = Folder::new();
+    let file = captured(&folder, || {
+        let voice = speech(1).display().to_string();
+        let mut first = bridge.caller(
+            "confwire",
+            4.0,
+            &["--wav", &voice, "--name", "Ada Example", "--number", "+12025550143"],
+        );
+        bridge.await_live("confwire", 1);
+        let mut second = bridge.caller("confwire", 3.0, &["--wav", &voice, "--codec", "pcma"]);
+        assert_eq!((first.wait(), second.wait()), (0, 0));
+    });
+
+    let sip = bridge.sip.port();
+    let methods =
+        text(&read(&file, sip, &["-Y", "sip", "-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]));
+    for expected in ["INVITE", "ACK", "BYE", "\t100", "\t200"] {
+        assert!(methods.contains(expected), "{expected}: {methods}");
+    }
+    assert_eq!(faults(&file, sip), "", "dissectors complain");
     let streams = text(&read(&file, sip, &["-q", "-z", "rtp,streams"]));
     let rows: Vec<&str> = streams.lines().filter(|l| l.contains("127.0.0.1")).collect();
     assert!(rows.len() >= 4, "two calls, two ways: {streams}");
