@@ -95,6 +95,8 @@ pub struct Bridge {
     pub tcp: SocketAddr,
     /// The first of [`Setup::also`].
     pub also: Option<SocketAddr>,
+    /// All of them: protocol and address.
+    pub listeners: Vec<(String, SocketAddr)>,
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub folder: Folder,
@@ -182,7 +184,19 @@ impl Bridge {
         let (http, admin) = (at(" http=http://"), at(" admin=http://"));
         let third = line.split([' ', ',']).filter(|l| !l.contains("http")).nth(3);
         let also = third.filter(|_| !also.is_empty()).and_then(|l| l.split("://").nth(1)?.parse().ok());
-        Self { process, sip, tcp, also, http, admin, folder }
+        let words = line.trim().trim_start_matches("ready sip=").split(' ').next().unwrap_or_default();
+        let listener = |l: &str| {
+            let (protocol, address) = l.split_once("://")?;
+            Some((protocol.to_owned(), address.parse().ok()?))
+        };
+        let listeners = words.split(',').filter_map(listener).collect();
+        Self { process, sip, tcp, also, listeners, http, admin, folder }
+    }
+
+    /// Where it listens by a protocol.
+    #[allow(dead_code, reason = "only the proof needs it")]
+    pub fn by(&self, protocol: &str) -> SocketAddr {
+        self.listeners.iter().find(|(p, _)| p == protocol).expect("it listens by this protocol").1
     }
 
     pub fn log(&self) -> String {

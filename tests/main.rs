@@ -12,6 +12,7 @@
 
 mod api;
 mod attack;
+mod authority;
 mod baresip;
 mod browser;
 mod carriers;

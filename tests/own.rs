@@ -220,7 +220,7 @@ fn a_personal_link_comes_with_the_answer_is_good_once_and_every_watcher_follows_
     let bridge = with_links("");
     let mut ada = caller(&bridge, Some("id"));
     let id = bridge.await_live("confproof", 1)[0]["id"].as_str().unwrap().to_owned();
-    let mut feed = callers::host(&bridge);
+    let mut feed = callers::host(&bridge).feed;
     let snapshot = feed.next();
     assert_eq!(status(&snapshot["participants"][0]), ["shared", "withheld", "withheld"]);
     let answer = String::from_utf8_lossy(&ada.heard).into_owned();

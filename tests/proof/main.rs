@@ -13,6 +13,8 @@
     dead_code
 )]
 
+#[path = "../authority.rs"]
+mod authority;
 mod callers;
 mod canary;
 #[path = "../harness.rs"]
@@ -20,7 +22,7 @@ mod harness;
 mod image;
 mod surfaces;
 
-use callers::{Caller, host};
+use callers::{Caller, Ways, host};
 use canary::{FRAGMENT, Identity, Needles, forms};
 use harness::{Bridge, Process, Setup, curl_with, status_of};
 use image::{Image, aes_schedules};
@@ -157,12 +159,18 @@ impl Report {
     }
 }
 
-/// Callers who are in the meeting, every fourth of them withholding, every fifth on TCP.
-fn join(bridge: &Bridge, calls: usize) -> Vec<Caller> {
+/// Of so many callers one comes by the next transport; the rest by UDP. A source may have 256 streams.
+fn by(n: usize) -> usize {
+    if n % 8 == 4 { n / 8 % 4 + 1 } else { 0 }
+}
+
+/// Callers who are in the meeting, every fourth of them withholding, every eighth by another transport than UDP; every twentieth subscribes to the
+/// meeting's state.
+fn join(bridge: &Bridge, ways: &Ways, calls: usize) -> Vec<Caller> {
     let mut callers: Vec<Caller> = (0..calls)
         .map(|n| {
             let privacy = [None, None, None, Some("id")][n % 4].or((n % 8 == 6).then_some("user;id"));
-            Caller::new(bridge.sip, (n % 5 == 4).then_some(bridge.tcp), privacy)
+            ways.caller(bridge, by(n), privacy)
         })
         .collect();
     for caller in &mut callers {
@@ -170,6 +178,7 @@ fn join(bridge: &Bridge, calls: usize) -> Vec<Caller> {
         caller.await_answer();
         caller.ack();
     }
+    callers.iter_mut().step_by(20).take(90).for_each(Caller::subscribe);
     callers
 }
 
@@ -192,26 +201,36 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     }
     let weaker = protected == Protected::Ordinary;
     let guardian = protected == Protected::Whole;
+    let ways = Ways::new();
     let more = format!(
-        "trusted = true\npersonal_link = true\n[vault]\nallow_weaker = {weaker}\nguardian = {guardian}\n"
+        "trusted = true\npersonal_link = true\n{}[vault]\nallow_weaker = {weaker}\nguardian = {guardian}\n{}",
+        ways.trunk, ways.dial
     );
     let bridge = Bridge::with(&Setup {
         http: "public_url = \"https://meet.example.com\"",
         more: &more,
+        also: ways.also,
+        sip: &ways.sip,
         denied: if weaker { &[libc::SYS_memfd_secret] } else { &[] },
         ..Setup::default()
     });
     let pid = bridge.process.0.id();
-    let mut first = join(&bridge, 1);
+    let mut first = join(&bridge, &ways, 1);
     // Their feeds are read by threads, as hosts do.
     let watchers: Vec<_> = (0..3).map(|_| host(&bridge)).collect();
-    for feed in watchers {
-        std::thread::spawn(move || feed.look_on());
+    let dialling = host(&bridge);
+    for watcher in watchers {
+        std::thread::spawn(move || watcher.feed.look_on());
     }
     let begun = Instant::now();
-    let mut callers = join(&bridge, calls - 1);
+    let mut callers = join(&bridge, &ways, calls - 1);
     callers.append(&mut first);
-    bridge.await_metric("sotto_calls", calls as u64);
+    // As many again as a tenth are dialled in.
+    let dialled = calls.div_ceil(10);
+    (0..dialled).for_each(|_| dialling.dial(&ways.carrier.reaches()));
+    bridge.await_metric("sotto_calls", (calls + dialled) as u64);
+    bridge.await_live("confproof", calls + dialled);
+    assert!(bridge.metric("sotto_sip_subscriptions") > 0);
     // Every tenth withholds only now, by a code.
     for caller in callers.iter_mut().step_by(10) {
         for key in ["*", "6", "7"] {
@@ -233,9 +252,12 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     );
     // More callers come while the bridge is looked at: their identities must be known before.
     // Some on TCP: with those who are there, fewer than the 256 streams that one source may have.
-    let late = |n: usize| Caller::new(bridge.sip, (n % 20 == 4).then_some(bridge.tcp), None);
+    let late = |n: usize| ways.caller(&bridge, if n % 20 == 4 { n / 20 } else { 0 }, None);
     let late: Vec<Caller> = (0..calls.max(200)).map(late).collect();
-    let identities: Vec<&Identity> = callers.iter().chain(&late).map(|c| &c.identity).collect();
+    let called = ways.carrier.people();
+    assert_eq!(called.len(), dialled);
+    let identities: Vec<&Identity> =
+        callers.iter().chain(&late).map(|c| &c.identity).chain(&called).collect();
     let needles = Needles::new(identities.iter().copied());
     control(&identities[..calls.min(100)], &needles);
     let mut reports = vec![moment("during the calls, hosts watching", pid, 1, &needles)];
@@ -279,6 +301,11 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     for caller in late.iter_mut().chain(&mut callers) {
         caller.ack();
         caller.bye();
+    }
+    // Who was dialled is sent away by the host.
+    for row in bridge.roster("confproof") {
+        let path = format!("/v1/conferences/confproof/participants/{}/remove", row["id"].as_str().unwrap());
+        bridge.ask("POST", &path);
     }
     bridge.await_metric("sotto_calls", 0);
     reports.push(moment("after the last hang-up", pid, 1, &needles));

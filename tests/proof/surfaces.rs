@@ -1,8 +1,8 @@
 //! A walk along all surfaces, with made-up identities among those who share, who withhold, and who only try.
 
-use crate::callers::Caller;
+use crate::callers::{Caller, Host, Ways};
 use crate::canary::{Identity, Needles};
-use crate::harness::{Bridge, Feed, Process, Setup, TOKEN, curl_with, sotto, until};
+use crate::harness::{Bridge, Process, Setup, TOKEN, curl_with, sotto, until};
 use sotto::surface::Surface;
 use std::fs::File;
 use std::net::UdpSocket;
@@ -22,11 +22,14 @@ struct House {
     bridge: Bridge,
     /// Shares all.
     shares: Caller,
-    /// Withhold all: by the carrier's word, over UDP and TCP.
-    withhold: [Caller; 2],
+    /// Withhold all: by the carrier's word, by each transport.
+    withhold: [Caller; 5],
+    /// Was dialled in, by a carrier.
+    dialled: Identity,
+    ways: Ways,
     /// In no meeting: what they say is refused.
     stranger: Identity,
-    host: Feed,
+    host: Host,
     /// A session of who shares.
     session: String,
     /// A request to read what one of them withholds.
@@ -40,31 +43,42 @@ impl House {
         let folder = crate::harness::Folder::new();
         let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
         let key = folder.file("compliance.jwk", jwk);
+        let ways = Ways::new();
         let more = format!(
-            "trusted = true\npersonal_link = true\n[disclosure]\ncompliance_key = \"{}\"\n",
-            key.display()
+            "trusted = true\npersonal_link = true\n{}[disclosure]\ncompliance_key = \"{}\"\n{}",
+            ways.trunk,
+            key.display(),
+            ways.dial
         );
         let setup = Setup {
             http: "public_url = \"https://meet.example.com\"",
             more: &more,
+            also: ways.also,
+            sip: &ways.sip,
             tokens: &tokens,
             log: "trace",
             ..Setup::default()
         };
         let bridge = Bridge::with(&setup);
         let shares = Caller::new(bridge.sip, None, None);
-        let udp = Caller::new(bridge.sip, None, Some("user;id"));
-        let tcp = Caller::new(bridge.sip, Some(bridge.tcp), Some("id;header"));
-        let mut callers = [shares, udp, tcp];
+        let mut callers = vec![shares];
+        callers.extend((0..5).map(|n| ways.caller(&bridge, n, [Some("user;id"), Some("id;header")][n % 2])));
         for caller in &mut callers {
             caller.listen();
             caller.invite();
             caller.await_answer();
             caller.ack();
         }
-        let [shares, udp, tcp] = callers;
-        bridge.await_live(CONFERENCE, 3);
+        bridge.await_live(CONFERENCE, 6);
         let host = crate::callers::host(&bridge);
+        // Notified of the state over UDP and WSS; what is heard is looked at with the rest.
+        callers[0].subscribe();
+        callers[5].subscribe();
+        host.dial(&ways.carrier.reaches());
+        bridge.await_live(CONFERENCE, 7);
+        let dialled = ways.carrier.people().remove(0);
+        let shares = callers.remove(0);
+        let withhold = callers.try_into().ok().unwrap();
         let link = format!(r#"{{"link":"{}"}}"#, shares.link.as_ref().expect("a link in the answer"));
         let url = format!("http://{}/v1/me/session", bridge.http);
         let (status, text) = curl_with("POST", &url, None, Some(&link));
@@ -74,7 +88,9 @@ impl House {
         Self {
             bridge,
             shares,
-            withhold: [udp, tcp],
+            withhold,
+            dialled,
+            ways,
             stranger: Identity::new(),
             host,
             session,
@@ -105,7 +121,7 @@ impl House {
     fn walk(&mut self, surface: Surface) -> Shown {
         let shown = |bytes: Vec<u8>, holds| Shown { bytes, holds };
         match surface {
-            Surface::Conferences => shown(self.get(surface), "\"participants\":3"),
+            Surface::Conferences => shown(self.get(surface), "\"participants\":7"),
             Surface::Roster => shown(self.get(surface), "Guest 3"),
             Surface::Description => shown(self.get(surface), "openapi"),
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),
@@ -204,7 +220,7 @@ impl House {
             }
             Surface::Health => shown(self.admin(surface), "ok"),
             Surface::Readiness => shown(self.admin(surface), "secret"),
-            Surface::Metrics => shown(self.admin(surface), "sotto_calls 3"),
+            Surface::Metrics => shown(self.admin(surface), "sotto_calls 7"),
             Surface::Events => {
                 // The snapshot and an event of every row, for a host with a key.
                 let mut events = Vec::new();
@@ -215,7 +231,7 @@ impl House {
                     let is_it = |e: &serde_json::Value| {
                         e["participant"]["id"] == row["id"] && e["participant"]["muted"] == true
                     };
-                    events.extend(self.host.up_to("muted", is_it));
+                    events.extend(self.host.feed.up_to("muted", is_it));
                 }
                 let jwes = events.iter().filter(|e| e["participant"]["name"]["jwe"].is_string()).count();
                 assert!(jwes > 0 && events.iter().any(|e| e["participant"]["name"]["status"] == "withheld"));
@@ -284,7 +300,15 @@ impl House {
             Surface::Sip => {
                 // Everybody's own headers come back to them; what one of them hears of the others must be nothing.
                 self.shares.options();
-                let bytes = std::mem::take(&mut self.shares.heard);
+                let mut bytes = std::mem::take(&mut self.shares.heard);
+                assert!(String::from_utf8_lossy(&bytes).contains("</conference-info>"), "notified");
+                // What a carrier hears of who is in the meeting when it is called: nothing but the number that it is to call.
+                let heard = self.ways.carrier.heard.lock().unwrap();
+                let heard = String::from_utf8_lossy(&heard).replace(&self.dialled.number[..15], "");
+                // Its own Contact comes back to it.
+                let heard = heard.replace(&self.dialled.email, "");
+                assert!(heard.contains("INVITE sip:+"));
+                bytes.extend(heard.into_bytes());
                 shown(bytes, "SIP/2.0 200 OK")
             }
             Surface::Media => shown(self.shares.packets(), ""),
@@ -303,7 +327,7 @@ impl House {
                 }
                 shown(bytes, "\"event\":\"disclosed\"")
             }
-            Surface::Screen => shown(self.screen(AUDITOR, 3).into_bytes(), "Guest 3"),
+            Surface::Screen => shown(self.screen(AUDITOR, 7).into_bytes(), "Guest 7"),
             Surface::CoreDump => {
                 let limits =
                     std::fs::read_to_string(format!("/proc/{}/limits", self.bridge.process.0.id())).unwrap();
@@ -389,7 +413,8 @@ fn no_surface_shows_an_identity() {
             String::from_utf8_lossy(&bytes)
         );
         let own = (surface != Surface::Sip).then_some(&house.shares.identity);
-        let others = house.withhold.iter().map(|c| &c.identity).chain([&house.stranger]).chain(own);
+        let others =
+            house.withhold.iter().map(|c| &c.identity).chain([&house.stranger, &house.dialled]).chain(own);
         let mut hits = std::collections::BTreeSet::new();
         Needles::new(others).find(&bytes, |_, source| {
             hits.insert(format!("{} as {}", source.value, source.form));
@@ -401,7 +426,7 @@ fn no_surface_shows_an_identity() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(walked.len(), Surface::ALL.len(), "no surface stands twice in the list");
-    let control = house.screen(TOKEN, 3);
+    let control = house.screen(TOKEN, 7);
     assert!(
         control.contains(&house.shares.identity.name),
         "the control: a host is shown who shares: {control}"

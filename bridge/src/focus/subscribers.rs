@@ -57,7 +57,8 @@ impl Focus {
     /// Tells those of what is new who may be told now.
     pub(super) fn tell_subscribers(&mut self) {
         let now = tokio::time::Instant::now();
-        let due = |s: &Subscriber| !s.busy && s.told.is_none_or(|told| now >= told + INTERVAL);
+        let may = |s: &Subscriber| s.package.has_more() || s.told.is_none_or(|told| now >= told + INTERVAL);
+        let due = |s: &Subscriber| !s.busy && may(s);
         let mut documents = Vec::new();
         for subscriber in self.subscribers.iter_mut().filter(|s| due(s)) {
             if let Some(document) = subscriber.package.next(&self.roster, &subscriber.entity) {

@@ -9,9 +9,14 @@ use std::fmt::Write;
 pub struct Package {
     told: HashMap<String, Told>,
     version: u32,
+    /// There was more to tell than one document holds.
+    more: bool,
     /// The roster's, when it was told last.
     changes: u64,
 }
+
+/// Participants in one document: some 350 bytes each, and a message has 64 KiB.
+const MOST: usize = 100;
 
 /// What is told of a participant: nothing of when they came, how they sound or when they speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +29,17 @@ impl Package {
     /// The next document is a whole one again: the subscriber asked anew (RFC 4575 §4.4).
     pub fn anew(&mut self) {
         self.told.clear();
-        self.version = 0;
+        (self.version, self.more) = (0, false);
     }
 
     /// Whether there may be something new.
     pub fn is_behind(&self, roster: &Roster) -> bool {
-        self.version == 0 || self.changes != roster.changes
+        self.version == 0 || self.more || self.changes != roster.changes
+    }
+
+    /// Whether the last document did not tell all of it, so that the next one follows at once.
+    pub fn has_more(&self) -> bool {
+        self.more
     }
 
     /// The next document, about the conference `entity`; `None` while there is nothing new. All of its text is ours.
@@ -41,7 +51,12 @@ impl Package {
         let whole = self.version == 0;
         let rows = || roster.rows.iter().map(|r| &r.public).filter(|p| !p.hidden);
         let now: HashMap<String, Told> = rows().map(|p| (p.id.clone(), told_of(p))).collect();
-        if !whole && now == self.told {
+        let mut news: Vec<_> = rows().filter(|p| self.told.get(&p.id) != now.get(&p.id)).collect();
+        let mut gone: Vec<_> = self.told.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
+        self.more = news.len() + gone.len() > MOST;
+        gone.truncate(MOST);
+        news.truncate(MOST - gone.len());
+        if !whole && news.is_empty() && gone.is_empty() {
             return None;
         }
         self.version += 1;
@@ -58,15 +73,18 @@ impl Package {
             roster.capacity,
             now.len()
         );
+        // RFC 4575 §5.1: each element says whether it is whole.
+        let state = if self.more { "partial" } else { state };
         let _ = writeln!(out, "<users state=\"{state}\">");
-        for participant in rows().filter(|p| self.told.get(&p.id) != now.get(&p.id)) {
+        for participant in news {
             user(participant, &mut out);
+            self.told.insert(participant.id.clone(), told_of(participant));
         }
-        for id in self.told.keys().filter(|id| !now.contains_key(*id)) {
+        for id in gone {
+            self.told.remove(&id);
             let _ = writeln!(out, "<user entity=\"sip:{id}@anonymous.invalid\" state=\"deleted\"/>");
         }
         out.push_str("</users>\n</conference-info>\n");
-        self.told = now;
         Some(out)
     }
 }
@@ -138,5 +156,28 @@ mod tests {
         assert!(
             again.contains("state=\"full\" version=\"1\"") && again.contains(&bob) && !again.contains(&ada)
         );
+    }
+    #[test]
+    fn a_large_conference_is_told_in_parts_that_fit_a_message() {
+        let mut house = House::new();
+        let mut package = Package::default();
+        let all: Vec<_> = (0..250).map(|_| house.join(Absent, Absent)).collect();
+        let mut told = Vec::new();
+        for (part, more) in [(1, true), (2, true), (3, false)] {
+            let document = package.next(&house.roster, "e").unwrap();
+            assert!(document.len() < 48 * 1024, "{} bytes", document.len());
+            assert!(
+                document.contains(&format!("version=\"{part}\"")) && package.has_more() == more,
+                "{part}"
+            );
+            assert!(document.contains("<users state=\"partial\">"));
+            told.extend(all.iter().filter(|id| document.contains(*id)));
+        }
+        assert_eq!(told, all.iter().collect::<Vec<_>>(), "each once");
+        assert!(package.next(&house.roster, "e").is_none());
+        all.iter().for_each(|id| house.roster.leave(id));
+        let gone = |d: String| d.matches("state=\"deleted\"").count();
+        let parts: Vec<_> = std::iter::from_fn(|| package.next(&house.roster, "e")).map(gone).collect();
+        assert_eq!(parts, [100, 100, 50]);
     }
 }

@@ -1,7 +1,7 @@
 //! What lies between a stream's bytes and its messages: TLS, WebSocket, or both. It has buffers of its own, in secret pages.
 
 use super::framing::{Frame, scan};
-use super::tls::{Session, TlsFault};
+use super::tls::{Session, TlsFault, take_front};
 use super::web::{Web, WebFault};
 use crate::message::Protocol;
 
@@ -128,7 +128,7 @@ impl Layers {
     pub(super) fn sent(&mut self, len: usize) {
         match &mut self.tls {
             Some(tls) => tls.sent(len),
-            None => drop(self.out.drain(..len.min(self.out.len()))),
+            None => take_front(&mut self.out, len),
         }
     }
 

@@ -265,10 +265,10 @@ impl Session {
     }
 }
 
-/// Removes the oldest bytes; a buffer that was large and is empty gives its memory back.
-fn take_front(buffer: &mut Vec<u8>, len: usize) {
+/// Removes the oldest bytes. A buffer that is empty gives its memory back, which is wiped: what was in it does not outlive its use.
+pub(super) fn take_front(buffer: &mut Vec<u8>, len: usize) {
     buffer.drain(..len.min(buffer.len()));
-    if buffer.is_empty() && buffer.capacity() > 4096 {
+    if buffer.is_empty() {
         *buffer = Vec::new();
     }
 }

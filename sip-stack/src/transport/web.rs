@@ -1,5 +1,6 @@
 //! SIP over WebSocket (RFC 7118), as a machine without sockets: the server's side, by tungstenite. Each WebSocket message is one SIP message.
 
+use super::tls::take_front;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use tungstenite::handshake::MidHandshake;
 use tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response, ServerHandshake};
 use tungstenite::http::{HeaderValue, StatusCode};
-use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{HandshakeError, Message, Utf8Bytes, WebSocket};
 
 /// The largest message.
@@ -38,7 +39,12 @@ struct Pipe(Rc<RefCell<Buffers>>);
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let incoming = &mut self.0.borrow_mut().incoming;
-        if incoming.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { incoming.read(buffer) }
+        if incoming.is_empty() {
+            // Freed, and so wiped.
+            *incoming = VecDeque::new();
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        incoming.read(buffer)
     }
 }
 
@@ -82,6 +88,11 @@ pub(super) struct Web {
     state: State,
     /// The message that is to be taken next; what is behind it is read when it was.
     message: Option<Utf8OrBytes>,
+    /// Bytes of a frame that is not whole yet. tungstenite gets whole ones only, so that its own buffers are empty between messages and can be
+    /// thrown away, which wipes them.
+    frame: Vec<u8>,
+    /// The machine has taken nothing since it was made.
+    fresh: bool,
     /// What we want to say when the upgrade is over.
     waiting: Vec<Vec<u8>>,
     closed: bool,
@@ -120,7 +131,8 @@ impl Web {
             Err(HandshakeError::Interrupted(shaking)) => State::Shaking(shaking),
             _ => return Err(WebFault),
         };
-        Ok(Self { pipe, state, message: None, waiting: Vec::new(), closed: false, asked: 0 })
+        let (frame, waiting) = (Vec::new(), Vec::new());
+        Ok(Self { pipe, state, message: None, frame, fresh: true, waiting, closed: false, asked: 0 })
     }
 
     /// Takes bytes of the stream.
@@ -132,8 +144,31 @@ impl Web {
                 return Err(WebFault);
             }
         }
-        self.pipe.0.borrow_mut().incoming.extend(bytes);
+        if self.is_open() {
+            self.frame.extend_from_slice(bytes);
+        } else {
+            self.pipe.0.borrow_mut().incoming.extend(bytes);
+        }
         self.turn()
+    }
+
+    /// Gives the next frame to the machine, if it is whole.
+    fn pass_frame(&mut self) -> Result<bool, WebFault> {
+        let Some(len) = frame_length(&self.frame)? else { return Ok(false) };
+        self.pipe.0.borrow_mut().incoming.extend(&self.frame[..len]);
+        self.fresh = false;
+        take_front(&mut self.frame, len);
+        Ok(true)
+    }
+
+    /// Throws the machine's buffers away when nothing is in them.
+    fn refresh(&mut self) {
+        if let State::Open(socket) = &mut self.state
+            && !self.closed
+        {
+            **socket = WebSocket::from_raw_socket(self.pipe.clone(), Role::Server, Some(config()));
+            self.fresh = true;
+        }
     }
 
     fn turn(&mut self) -> Result<(), WebFault> {
@@ -156,21 +191,26 @@ impl Web {
 
     /// The next message, if it is whole.
     pub(super) fn read(&mut self) -> Result<Option<&[u8]>, WebFault> {
-        let State::Open(socket) = &mut self.state else { return Ok(None) };
         while self.message.is_none() && !self.closed {
+            let State::Open(socket) = &mut self.state else { return Ok(None) };
             match socket.read() {
                 Ok(Message::Text(text)) => self.message = Some(Utf8OrBytes::Text(text)),
                 Ok(Message::Binary(bytes)) => self.message = Some(Utf8OrBytes::Binary(bytes)),
                 Ok(Message::Close(_)) => self.closed = true,
                 // A ping's answer is written by itself, with the next flush.
                 Ok(_) => {}
-                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
+                    if !self.pass_frame()? {
+                        break;
+                    }
+                }
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
                     self.closed = true
                 }
                 Err(_) => return Err(WebFault),
             }
         }
+        let State::Open(socket) = &mut self.state else { return Ok(None) };
         match socket.flush() {
             Ok(()) | Err(tungstenite::Error::ConnectionClosed) => Ok(self.message()),
             Err(_) => Err(WebFault),
@@ -180,7 +220,13 @@ impl Web {
     /// Says a message: at once, or when the upgrade is over.
     pub(super) fn say(&mut self, message: &[u8]) -> Result<(), WebFault> {
         match &mut self.state {
-            State::Open(socket) => say(socket, message),
+            State::Open(socket) => {
+                say(socket, message)?;
+                if self.fresh {
+                    self.refresh();
+                }
+                Ok(())
+            }
             State::Shaking(_) => {
                 self.waiting.push(message.to_vec());
                 Ok(())
@@ -197,6 +243,8 @@ impl Web {
     /// Forgets it.
     pub(super) fn taken(&mut self) {
         self.message = None;
+        // It has had this message's frames and no more.
+        self.refresh();
     }
 
     /// Takes out what is to be sent.
@@ -213,6 +261,25 @@ impl Web {
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
+}
+
+/// Where the first frame ends, if it is whole (RFC 6455 §5.2).
+fn frame_length(bytes: &[u8]) -> Result<Option<usize>, WebFault> {
+    let (Some(second), extended) = (bytes.get(1), bytes.get(2..).unwrap_or_default()) else {
+        return Ok(None);
+    };
+    let (wide, payload) = match second & 0x7f {
+        126 => (2, extended.first_chunk::<2>().map(|n| u64::from(u16::from_be_bytes(*n)))),
+        127 => (8, extended.first_chunk::<8>().map(|n| u64::from_be_bytes(*n))),
+        short => (0, Some(u64::from(short))),
+    };
+    let Some(payload) = payload else { return Ok(None) };
+    if payload > MOST as u64 {
+        return Err(WebFault);
+    }
+    let mask = if second & 0x80 == 0 { 0 } else { 4 };
+    let total = 2 + wide + mask + payload as usize;
+    Ok((bytes.len() >= total).then_some(total))
 }
 
 /// SIP's messages are UTF-8 and go as text; what is not goes as it is (RFC 7118 §5).
