@@ -480,6 +480,7 @@ pub(super) struct Facts {
 fn accepted_bodies(method: Method) -> &'static str {
     match method {
         Method::Info => "application/dtmf-relay, application/dtmf",
+        Method::Subscribe => "application/conference-info+xml",
         _ => "application/sdp",
     }
 }

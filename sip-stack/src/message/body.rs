@@ -12,21 +12,25 @@ use vault::Field;
 impl Text<'_, '_> {
     /// RFC 3261 §20.1: without an Accept, SDP is accepted; an empty one accepts nothing.
     pub(super) fn accepts_sdp(&self) -> bool {
+        self.accepts(|kind| kind == b"application/sdp" || kind.starts_with(b"multipart/"))
+    }
+
+    /// RFC 4575 §3.5.
+    pub(super) fn accepts_conference_info(&self) -> bool {
+        self.accepts(|kind| kind == b"application/conference-info+xml")
+    }
+
+    /// Whether one of the ranges of Accept fits; without the field the usual is taken (RFC 3261 §20.1).
+    fn accepts(&self, fits: impl Fn(&[u8]) -> bool) -> bool {
         let mut values = self.message.all(Name::Accept).peekable();
         if values.peek().is_none() {
             return true;
         }
         values.flat_map(|v| v.split(|b| *b == b',')).any(|range| {
-            let kind: Vec<u8> = range
-                .split(|b| *b == b';')
-                .next()
-                .unwrap_or_default()
-                .iter()
-                .filter(|b| !b.is_ascii_whitespace())
-                .map(u8::to_ascii_lowercase)
-                .collect();
-            matches!(&kind[..], b"application/sdp" | b"application/*" | b"*/*")
-                || kind.starts_with(b"multipart/")
+            let kind = range.split(|b| *b == b';').next().unwrap_or_default().iter();
+            let kind = kind.filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase);
+            let kind: Vec<u8> = kind.collect();
+            matches!(&kind[..], b"application/*" | b"*/*") || fits(&kind)
         })
     }
 

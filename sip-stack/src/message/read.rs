@@ -3,7 +3,8 @@
 use super::caller::{Withhold, asks_too_much, told};
 use super::compose::write_route;
 use super::facts::{
-    Body, Caller, Hop, Incoming, OurTag, Own, Protocol, Request, Response, Said, Shown, Target, Verification,
+    Body, Caller, Hop, Incoming, OurTag, Own, Package, Protocol, Request, Response, Said, Shown, Target,
+    Verification,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
@@ -219,6 +220,9 @@ impl<'a> Text<'a, '_> {
             Fault::BAD_EXTENSION,
         );
         wrong(method == Method::Invite && !self.accepts_sdp(), Fault::NOT_ACCEPTABLE);
+        // Whatever else is accepted of another package, that is 489.
+        let conference = method == Method::Subscribe && extensions.event == Some(Package::Conference);
+        wrong(conference && !self.accepts_conference_info(), Fault::NOT_ACCEPTABLE);
         // RFC 3261 §12.2.2 and each extension: these make a dialog or change its remote target.
         let makes_dialog = matches!(
             method,

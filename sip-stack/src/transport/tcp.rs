@@ -13,7 +13,7 @@ use crate::message::fields::context;
 use crate::message::lexer::MOST_BYTES;
 use crate::message::{Protocol, Reader};
 use socket2::{SockRef, Socket};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -46,6 +46,8 @@ pub(super) struct Stream {
     secure: Option<RefCell<Kept<Layers>>>,
     /// Rings when the outbox begins to fill or must be closed.
     written: Notify,
+    /// A message went over it: somebody may miss it.
+    pub(super) carried: Cell<bool>,
 }
 
 /// Streams that others opened.
@@ -85,7 +87,7 @@ struct Outbox {
 impl Stream {
     fn new(stream: TcpStream, secure: Option<Kept<Layers>>) -> Self {
         let secure = secure.map(RefCell::new);
-        Self { stream, outbox: RefCell::default(), secure, written: Notify::new() }
+        Self { stream, outbox: RefCell::default(), secure, written: Notify::new(), carried: Cell::new(false) }
     }
 
     /// Says the composed message over TLS, or when its handshake is over. False when the peer is cut off.

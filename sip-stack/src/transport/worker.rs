@@ -300,6 +300,9 @@ impl Core {
     pub(super) fn take(&mut self, mut flow: Flow) {
         let Some(admission) = self.admitted(flow.remote.ip()) else { return self.region.discard() };
         add(&self.counters.received);
+        if let Some(stream) = self.streams.get(&flow.connection).filter(|_| flow.protocol.is_reliable()) {
+            stream.carried.set(true);
+        }
         let Admission { trunk, trusted, withhold } = admission;
         flow.trunk = trunk;
         if !self.reader.trunk(trunk).is_none_or(|t| t.takes(flow.protocol)) {
@@ -542,6 +545,9 @@ impl Core {
         };
         self.region.composed(len);
         let stream = self.streams.get(&flow.connection).cloned();
+        if let Some(stream) = &stream {
+            stream.carried.set(true);
+        }
         let sent = stream.is_some_and(|stream| stream.send(&mut self.region, &reader));
         add(if sent { &self.counters.sent } else { &self.counters.send_errors });
         None
@@ -574,11 +580,15 @@ impl Core {
 
     /// A stream could not be opened, or broke.
     pub(super) fn failed(&mut self, flow: Flow) {
-        self.streams.remove(&flow.connection);
+        let stream = self.streams.remove(&flow.connection);
         let route = (flow.remote, flow.protocol);
         let was_route = self.routes.get(&route) == Some(&flow.connection);
         if was_route {
             self.routes.remove(&route);
+        }
+        // Nobody looks for what went over one that nothing went over: many of those cost little.
+        if stream.is_some_and(|s| !s.carried.get()) {
+            return;
         }
         // Who wants any stream to there waits on this one only if it was the one.
         for connection in [Some(flow.connection), was_route.then_some(Flow::ANY)].into_iter().flatten() {

@@ -138,3 +138,21 @@ fn subscriptions_are_bounded() {
         assert_eq!(status(&side.sent()[0]), expected, "{n}");
     }
 }
+
+#[test]
+fn who_takes_no_conference_info_gets_406_with_what_there_is() {
+    for (lines, expected) in [
+        ("Event: conference\r\nAccept: application/pidf+xml", Some(406)),
+        ("Event: conference\r\nAccept: text/plain, application/conference-info+xml;q=0.5", None),
+        ("Event: conference\r\nAccept: */*", None),
+        ("Event: presence\r\nAccept: application/pidf+xml", Some(489)),
+    ] {
+        let (mut side, now) = (Side::new(false), Instant::now());
+        side.receive(now, &subscribe("", 1, lines));
+        let sent = side.sent();
+        assert_eq!(sent.first().map(|t| status(t)), expected, "{lines}");
+        if expected == Some(406) {
+            assert_eq!(header(&sent[0], "Accept"), Some("application/conference-info+xml"));
+        }
+    }
+}
