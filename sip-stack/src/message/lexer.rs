@@ -4,6 +4,7 @@
 //! stands in one place only until it is sealed.
 
 use super::fault::{Fault, Malformed};
+use memchr::{memchr, memchr_iter};
 
 /// The largest message, bytes.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -279,7 +280,7 @@ pub fn trim(mut value: &[u8]) -> &[u8] {
 
 /// Where a message's head ends in a stream, just behind its empty line; `None` while it is not all there.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4)
+    memchr_iter(b'\n', bytes).map(|at| at + 1).find(|end| bytes[..*end].ends_with(b"\r\n\r\n"))
 }
 
 /// Head with its last line's end, and body; no body where the empty line is missing.
@@ -296,10 +297,12 @@ fn split_head(bytes: &mut [u8]) -> (&mut [u8], Option<&mut [u8]>) {
 
 /// A continuation line's line end becomes two spaces: unfolded without moving a byte (RFC 3261 §7.3.1).
 fn unfold(head: &mut [u8]) {
-    for i in 2..head.len() {
-        if matches!(head[i], b' ' | b'\t') && head[i - 2..i] == *b"\r\n" {
-            head[i - 2..i].copy_from_slice(b"  ");
+    let mut from = 0;
+    while let Some(end) = memchr(b'\n', &head[from..]).map(|at| from + at + 1) {
+        if head[..end].ends_with(b"\r\n") && matches!(head.get(end), Some(b' ' | b'\t')) {
+            head[end - 2..end].copy_from_slice(b"  ");
         }
+        from = end;
     }
 }
 
@@ -311,14 +314,11 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        match self.0.windows(2).position(|w| w == b"\r\n") {
-            Some(end) => {
-                let line = &self.0[..end];
-                self.0 = &self.0[end + 2..];
-                Some(line)
-            }
-            None => Some(std::mem::take(&mut self.0)),
-        }
+        let end = memchr_iter(b'\n', self.0).find(|at| self.0[..*at].ends_with(b"\r"));
+        let Some(end) = end else { return Some(std::mem::take(&mut self.0)) };
+        let line = &self.0[..end - 1];
+        self.0 = &self.0[end + 1..];
+        Some(line)
     }
 }
 
@@ -354,7 +354,7 @@ fn start_line<'a>(line: &'a [u8], fault: &mut Option<Fault>) -> Result<Start<'a>
 }
 
 fn header(line: &[u8]) -> Option<Header<'_>> {
-    let colon = line.iter().position(|b| *b == b':')?;
+    let colon = memchr(b':', line)?;
     let name = trim(&line[..colon]);
     let value = trim(&line[colon + 1..]);
     if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
@@ -366,7 +366,9 @@ fn header(line: &[u8]) -> Option<Header<'_>> {
         b'\t' => false,
         b => b.is_ascii_control() && (i == 0 || value[i - 1] != b'\\'),
     };
-    if value.iter().enumerate().any(|(i, b)| control(i, *b)) || std::str::from_utf8(value).is_err() {
+    let suspect = value.iter().fold(false, |any, b| any | b.is_ascii_control());
+    if suspect && value.iter().enumerate().any(|(i, b)| control(i, *b)) || std::str::from_utf8(value).is_err()
+    {
         return None;
     }
     Some(Header { name: Name::from_bytes(name), value })
