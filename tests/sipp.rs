@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 pub struct Sipp {
     command: Command,
     folder: Folder,
+    scenario: String,
 }
 
 impl Sipp {
@@ -46,7 +47,7 @@ impl Sipp {
             "errors",
         ]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self { command, folder }
+        Self { command, folder, scenario: scenario.to_owned() }
     }
 
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -55,7 +56,8 @@ impl Sipp {
     }
 
     pub fn start(mut self) -> Running {
-        Running { process: Process(self.command.spawn().expect("sipp is installed")), folder: self.folder }
+        let process = Process(self.command.spawn().expect("sipp is installed"));
+        Running { process, folder: self.folder, scenario: self.scenario }
     }
 
     /// Runs one call that must go as the scenario says.
@@ -67,6 +69,7 @@ impl Sipp {
 pub struct Running {
     pub process: Process,
     folder: Folder,
+    scenario: String,
 }
 
 impl Running {
@@ -78,7 +81,7 @@ impl Running {
     pub fn passes_within(mut self, patience: std::time::Duration) {
         let code = self.process.wait_within(patience);
         let errors = std::fs::read_to_string(self.folder.0.join("errors")).unwrap_or_default();
-        assert_eq!(code, 0, "{errors}");
+        assert_eq!(code, 0, "{}: {errors}", self.scenario);
     }
 }
 
