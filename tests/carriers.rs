@@ -1,8 +1,10 @@
 //! What carriers' test plans ask, row by row: each scenario of tests/sipp is a call that SIPp makes, and says itself what it expects.
 //! `docs/SIP-INTEROP.md` tells which rule each one shows.
 
-use crate::harness::{Bridge, Setup, here};
+use crate::harness::{Bridge, PATIENCE, Setup, here};
 use crate::sipp::Sipp;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
 /// One call by a scenario to a conference of its own.
 fn passes(bridge: &Bridge, scenario: &str) {
@@ -189,4 +191,54 @@ fn a_callers_number_is_verified_and_the_roster_tells_without_the_number() {
     let wrong = identity("A", "12025550144", "0");
     Sipp::new("stir_refused", strict.sip, ours, &[("identity", &wrong)]).passes();
     Sipp::new("stir", strict.sip, ours, &[("identity", &identity("B", theirs, "0"))]).passes();
+}
+
+/// What comes next to a subscriber: a response's status, or `NOTIFY` and its text, which is answered.
+fn heard(socket: &UdpSocket) -> String {
+    let mut buffer = vec![0; 65_536];
+    let (len, from) = socket.recv_from(&mut buffer).unwrap();
+    let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+    if let Some(status) = text.strip_prefix("SIP/2.0 ") {
+        return status[..3].to_owned();
+    }
+    let field = |name: &str| text.split("\r\n").find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+    let echo =
+        ["Via: ", "From: ", "To: ", "Call-ID: ", "CSeq: "].map(|n| format!("{n}{}\r\n", field(n))).concat();
+    socket.send_to(format!("SIP/2.0 200 OK\r\n{echo}Content-Length: 0\r\n\r\n").as_bytes(), from).unwrap();
+    text
+}
+
+#[test]
+fn subscribers_are_told_every_five_seconds_at_most_and_there_are_a_hundred_of_them() {
+    let bridge = Bridge::with(&Setup { more: "conference_events = true", ..Setup::default() });
+    let _first = bridge.caller("confmany", 30.0, &[]);
+    bridge.await_live("confmany", 1);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let own = socket.local_addr().unwrap();
+    let subscribe = |n: usize| {
+        let text = format!(
+            "SUBSCRIBE sip:confmany@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKs{n};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:monitor@example.com>;tag=s{n}\r\nTo: <sip:confmany@{to}>\r\nCall-ID: s{n}\r\nCSeq: 1 SUBSCRIBE\r\n\
+             Contact: <sip:monitor@{own}>\r\nEvent: conference\r\nExpires: 600\r\nContent-Length: 0\r\n\r\n",
+            to = bridge.sip
+        );
+        socket.send_to(text.as_bytes(), bridge.sip).unwrap();
+    };
+    // One after the other: the answer, and for who is taken the whole state.
+    for n in 0..101 {
+        subscribe(n);
+        let expected = if n < 100 { "200" } else { "503" };
+        assert_eq!(heard(&socket), expected, "subscriber {n}");
+        if n < 100 {
+            assert!(heard(&socket).contains("state=\"full\" version=\"1\""));
+        }
+    }
+    let told = Instant::now();
+    let _second = bridge.caller("confmany", 30.0, &[]);
+    bridge.await_live("confmany", 2);
+    let partial = heard(&socket);
+    assert!(partial.contains("state=\"partial\" version=\"2\"") && partial.contains("Guest 2"), "{partial}");
+    // The first subscribers were told a little before the last.
+    assert!(told.elapsed() > Duration::from_secs(4), "told again after {:?}", told.elapsed());
 }

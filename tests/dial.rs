@@ -133,6 +133,39 @@ fn who_does_not_answer_leaves_with_the_reason() {
 }
 
 #[test]
+fn a_host_begins_a_conference_by_dialling_and_it_ends_with_its_last() {
+    let port = port();
+    let carrier = carrier("dial_left", port);
+    let bridge = bridge(
+        &[port],
+        "[[conference]]\nid = \"board\"\nnumber = \"+12025550111\"\n[[trunk]]\nname = \"second\"\nfrom = [\"192.0.2.1\"]\n",
+    );
+    let participant = dial(&bridge, NUMBER).unwrap();
+    await_state(&bridge, &participant, Some("live"));
+    carrier.passes();
+    until("the conference is over", || {
+        let (status, _) = bridge.ask("GET", &format!("/v1/conferences/{CONFERENCE}/roster"));
+        (status == 404).then_some(())
+    });
+    let token = bridge.folder.file("dial.token", TOKEN);
+    let dial = |conference: &str| {
+        let mut command = sotto();
+        command.args([
+            "dial",
+            conference,
+            NUMBER,
+            "--server",
+            &format!("http://{}", bridge.http),
+            "--token-file",
+        ]);
+        command.arg(&token).output().unwrap()
+    };
+    assert!(!dial("nobodys").status.success(), "no such conference");
+    assert!(dial("board").status.success(), "one of ours, in which nobody is");
+    assert_eq!(bridge.metric("sotto_conferences"), 1);
+}
+
+#[test]
 fn another_trunk_is_tried_when_one_is_silent_or_unavailable_and_what_the_callee_says_is_final() {
     for (first, second, joins) in [
         ("dial_silent", "dial_left", true),

@@ -87,7 +87,10 @@ impl Outcome {
 
 /// Whether another trunk may do better: nothing came, or what came is about the trunk and not about who is called.
 pub fn another_may_do(cause: Cause) -> bool {
-    matches!(cause, Cause::TimedOut | Cause::Refused(401 | 407 | 408 | 500 | 502..=505 | 513 | 580))
+    matches!(
+        cause,
+        Cause::TimedOut | Cause::OverLimit | Cause::Refused(401 | 407 | 408 | 500 | 502..=505 | 513 | 580)
+    )
 }
 
 /// Counts calls against their caps.

@@ -1,7 +1,7 @@
 //! Calling people into a conference, and the carriers by which that goes.
 
 use super::problem::Problem;
-use super::{Api, Looking, Segments, ask, find};
+use super::{Api, Looking, Segments, ask};
 use crate::access::Grant;
 use crate::dial::DialError;
 use crate::disclosure::Role;
@@ -53,7 +53,9 @@ pub(super) async fn dial(
     Segments(id): Segments<String>,
     body: Result<Json<Invitation>, JsonRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let inbox = find(&api, &grant, &id)?;
+    if !grant.covers(&id) {
+        return Err(Problem::NO_CONFERENCE);
+    }
     if !grant.controls() {
         return Err(Problem::FORBIDDEN);
     }
@@ -70,6 +72,7 @@ pub(super) async fn dial(
         api.house.dialler.refused.fetch_add(1, Ordering::Relaxed);
         return Err(DialError::from(e).into());
     }
+    let inbox = api.registry.enter(&id).await.ok_or(Problem::NO_CONFERENCE)?;
     let by = viewer.id().to_owned();
     let participant = ask(&inbox, |reply| ToFocus::Dial(callee, by, reply)).await??;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": participant }))))

@@ -1,7 +1,7 @@
 //! Calls and conferences: each SIP event and media notice goes to the focus that it concerns.
 
 use crate::focus::{self, House, Idle, ToControl, ToFocus};
-use crate::routing::Routing;
+use crate::routing::{Plan, Routing};
 use dashmap::DashMap;
 use media::RoomId;
 use media::engine::Events;
@@ -10,10 +10,10 @@ use sip_stack::message::{Callee, ReplyExtras};
 use sip_stack::transport::Command;
 use sip_stack::{CallId, Dialled, Target};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The conferences that there are now.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Registry {
     by_id: DashMap<String, Entry>,
     by_room: DashMap<RoomId, mpsc::Sender<ToFocus>>,
     draining: AtomicBool,
+    /// How control is told.
+    wishes: OnceLock<mpsc::UnboundedSender<ToControl>>,
     /// Calls handed to a conference since the start.
     pub routed: AtomicU64,
     /// Calls for numbers that are not ours.
@@ -38,6 +40,17 @@ impl Registry {
     /// The focus of a conference.
     pub fn find(&self, id: &str) -> Option<mpsc::Sender<ToFocus>> {
         self.by_id.get(id).map(|e| e.inbox.clone())
+    }
+
+    /// The inbox of a conference to which a [`ToFocus::Dial`] follows. One that is not there begins, if there may be one with this id.
+    pub async fn enter(&self, id: &str) -> Option<mpsc::Sender<ToFocus>> {
+        if let Some(mut entry) = self.by_id.get_mut(id) {
+            entry.joins += 1;
+            return Some(entry.inbox.clone());
+        }
+        let (reply, begun) = oneshot::channel();
+        self.wishes.get()?.send(ToControl::Begin(id.to_owned(), reply)).ok()?;
+        begun.await.ok()
     }
 
     /// All conferences' inboxes.
@@ -70,6 +83,8 @@ pub async fn run(
 ) {
     let (told, mut told_in) = mpsc::unbounded_channel();
     let (calls, subscriptions) = (HashMap::new(), HashMap::new());
+    // Once: there is one control.
+    let _ = registry.wishes.set(told.clone());
     let mut control = Control { house, routing, registry, told, calls, subscriptions, next_room: 1 };
     loop {
         tokio::select! {
@@ -78,6 +93,7 @@ pub async fn run(
             Some(told) = told_in.recv() => match told {
                 ToControl::Idle(idle) => control.idle(idle),
                 ToControl::Dialled(call, room) => control.dialled(call, room),
+                ToControl::Begin(id, reply) => control.begin(&id, reply),
             },
             event = events.recv() => match event {
                 Some(event) => control.event(event).await,
@@ -130,9 +146,9 @@ impl Control {
             Event::Reinvite { call, offer } => (call, ToFocus::Reinvite(call, offer)),
             Event::Digit { call, key } => (call, ToFocus::Digit(call, key)),
             Event::Acked { call, answer } => (call, ToFocus::Acked(call, answer)),
-            Event::Ended { call, cause, .. } => {
+            Event::Ended { call, cause, retry_after, .. } => {
                 let Some(inbox) = self.calls.remove(&call) else { return };
-                let _ = inbox.send(ToFocus::Ended(call, cause)).await;
+                let _ = inbox.send(ToFocus::Ended(call, cause, retry_after)).await;
                 return;
             }
             Event::EarlyAnswer { call, answer } => (call, ToFocus::Acked(call, Some(answer))),
@@ -180,6 +196,14 @@ impl Control {
             self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
             return self.reject(call, 404);
         };
+        let Some(inbox) = self.open(plan) else { return self.reject(call, 503) };
+        self.registry.routed.fetch_add(1, Ordering::Relaxed);
+        self.calls.insert(call, inbox.clone());
+        let _ = inbox.send(ToFocus::Join(invite, None)).await;
+    }
+
+    /// The inbox of a conference that somebody enters; it begins if it is not there.
+    fn open(&mut self, plan: Plan) -> Option<mpsc::Sender<ToFocus>> {
         let id = plan.id.clone();
         if !self.registry.by_id.contains_key(&id) {
             let room = RoomId(self.next_room);
@@ -191,18 +215,21 @@ impl Control {
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "a conference could not begin");
-                    return self.reject(call, 503);
+                    return None;
                 }
             }
         }
-        let inbox = self.registry.by_id.get_mut(&id).map(|mut entry| {
-            entry.joins += 1;
-            entry.inbox.clone()
-        });
-        let Some(inbox) = inbox else { return self.reject(call, 503) };
-        self.registry.routed.fetch_add(1, Ordering::Relaxed);
-        self.calls.insert(call, inbox.clone());
-        let _ = inbox.send(ToFocus::Join(invite, None)).await;
+        let mut entry = self.registry.by_id.get_mut(&id)?;
+        entry.joins += 1;
+        Some(entry.inbox.clone())
+    }
+
+    /// A host dials into a conference that is not there yet.
+    fn begin(&mut self, id: &str, reply: oneshot::Sender<mpsc::Sender<ToFocus>>) {
+        if let Some(inbox) = self.routing.named(id).and_then(|plan| self.open(plan)) {
+            // Who asked may have gone; the conference ends when nobody comes.
+            let _ = reply.send(inbox);
+        }
     }
 
     /// A call takes the place of one that is in a conference (RFC 3891), whatever number it dialled.

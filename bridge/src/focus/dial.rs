@@ -16,7 +16,7 @@ use sip_stack::{Cause, Own, Shown};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use vault::{Context, Kind, OwnNumber};
 
 /// A call that is not answered yet.
@@ -154,13 +154,19 @@ impl Focus {
     }
 
     /// A call of ours ended before it was answered: the next way is tried, or the row goes. False: it was no such call.
-    pub(super) fn not_answered(&mut self, call: CallId, cause: Cause) -> bool {
+    pub(super) fn not_answered(&mut self, call: CallId, cause: Cause, retry_after: Option<u32>) -> bool {
         let Some(dialling) = self.legs.get_mut(&call).and_then(|l| l.dialling.take()) else { return false };
         let Some(leg) = self.legs.remove(&call) else { return true };
         let Dialling { callee, way, begun, ways, refer } = *dialling;
         match cause {
             Cause::TimedOut => self.house.trunks.record(&way, None),
-            Cause::Refused(status) => self.house.trunks.record(&way, Some((status, begun.elapsed()))),
+            Cause::Refused(status) => {
+                self.house.trunks.record(&way, Some((status, begun.elapsed())));
+                // RFC 3261 §20.33: of one call it says when to try again, of a server that it is full.
+                if let Some(seconds) = retry_after.filter(|_| status == 503) {
+                    self.house.trunks.rest(&way, Instant::now() + Duration::from_secs(seconds.into()));
+                }
+            }
             _ => {}
         }
         if another_may_do(cause) && self.attempt(&leg.participant, callee, ways, refer).is_ok() {

@@ -116,8 +116,8 @@ pub enum ToFocus {
     Acked(CallId, Option<Session>),
     /// A caller pressed a key, told by signalling.
     Digit(CallId, sip_stack::Digit),
-    /// A call is over.
-    Ended(CallId, Cause),
+    /// A call is over; when a peer that refused may be tried again, s.
+    Ended(CallId, Cause, Option<u32>),
     /// A call of ours rings or progresses.
     Rings(CallId, u16),
     /// A call of ours was answered.
@@ -171,7 +171,7 @@ pub struct LegalValues {
     profile: Option<String>,
 }
 
-/// A focus says that nobody has been in it for a while, having seen so many [`ToFocus::Join`]s.
+/// A focus says that nobody has been in it for a while, having seen so many [`ToFocus::Join`]s and [`ToFocus::Dial`]s.
 #[derive(Debug, Clone, Copy)]
 pub struct Idle {
     /// Its room.
@@ -180,13 +180,15 @@ pub struct Idle {
     pub joins: u64,
 }
 
-/// What a focus tells control.
-#[derive(Debug, Clone, Copy)]
+/// What a focus, or the API, tells control.
+#[derive(Debug)]
 pub enum ToControl {
     /// Nobody has been in it for a while.
     Idle(Idle),
     /// A call of ours is this room's.
     Dialled(CallId, RoomId),
+    /// The conference with this id is to be there, and a [`ToFocus::Dial`] follows. Tells its inbox.
+    Begin(String, oneshot::Sender<mpsc::Sender<ToFocus>>),
 }
 
 /// Starts a conference's task.
@@ -261,8 +263,13 @@ struct Focus {
 
 impl Focus {
     async fn run(mut self, mut messages: mpsc::Receiver<ToFocus>) {
+        // Since when nobody is in it: who only looks does not keep it.
+        let mut empty = tokio::time::Instant::now();
         loop {
             let may_end = self.plan.adhoc && self.legs.is_empty();
+            if !may_end {
+                empty = tokio::time::Instant::now();
+            }
             let telling = self.next_telling();
             tokio::select! {
                 message = messages.recv() => match message {
@@ -274,7 +281,8 @@ impl Focus {
                 },
                 () = async { tokio::time::sleep_until(telling.unwrap_or_else(tokio::time::Instant::now)).await },
                     if telling.is_some() => self.tell_subscribers(),
-                () = tokio::time::sleep(LINGER), if may_end => {
+                () = tokio::time::sleep_until(empty + LINGER), if may_end => {
+                    empty = tokio::time::Instant::now();
                     // Control closes the inbox unless a call is on its way.
                     let idle = Idle { room: self.room, joins: self.joins };
                     if self.control.send(ToControl::Idle(idle)).is_err() {
@@ -283,6 +291,8 @@ impl Focus {
                 }
             }
         }
+        // Who was being called meanwhile is not left alone.
+        self.legs.keys().for_each(|call| self.tell(Command::Hangup(*call)));
         self.roster.end();
         self.end_subscriptions();
         self.house.engine.close(self.room);
@@ -294,8 +304,8 @@ impl Focus {
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
             ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
-            ToFocus::Ended(call, cause) => {
-                if !self.not_answered(call, cause) {
+            ToFocus::Ended(call, cause, retry_after) => {
+                if !self.not_answered(call, cause, retry_after) {
                     self.left(call);
                 }
             }
@@ -304,7 +314,10 @@ impl Focus {
             ToFocus::Modified(call, answer) => self.modified(call, answer),
             ToFocus::Refer(call, refer, callee) => self.refer(call, refer, callee),
             // Who asked may have gone; here and below.
-            ToFocus::Dial(callee, by, reply) => drop(reply.send(self.dial(callee, &by, None))),
+            ToFocus::Dial(callee, by, reply) => {
+                self.joins += 1;
+                drop(reply.send(self.dial(callee, &by, None)));
+            }
             ToFocus::Notice(leg, notice) => self.notice(leg, notice),
             ToFocus::Watch(viewer, reply) => {
                 drop(reply.send(self.roster.subscribe(&viewer)));

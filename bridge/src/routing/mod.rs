@@ -1,7 +1,7 @@
 //! Which conference a dialled number belongs to.
 
 use crate::config::{self, Config};
-use sip_stack::{AddressBook, Target};
+use sip_stack::{AddressBook, Dialled, Target};
 
 /// A conference that can be entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,16 @@ impl Routing {
     /// What the SIP stack may recognise.
     pub fn address_book(&self) -> AddressBook {
         AddressBook { numbers: self.numbers.clone(), adhoc_prefix: self.adhoc_prefix.clone() }
+    }
+
+    /// The conference with this id: one of ours, or one that callers could begin.
+    pub fn named(&self, id: &str) -> Option<Plan> {
+        let ours = self.plans.iter().find(|p| p.id == id).cloned();
+        ours.or_else(|| {
+            let prefix = self.adhoc_prefix.as_ref()?;
+            let name = Dialled::new(id.as_bytes()).filter(|_| id.starts_with(prefix.as_str()))?;
+            self.find(Target::AdHoc(name))
+        })
     }
 
     /// The conference that is called.

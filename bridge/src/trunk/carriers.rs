@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 
 /// An OPTIONS without an answer after this is a miss.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Nobody keeps calls away for longer by a Retry-After.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
 /// After a failed search for addresses the next one follows in this time.
 const SEARCH_AGAIN: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,8 @@ pub struct Target {
     rank: (usize, usize, u16),
     weight: u16,
     health: Health,
+    /// It takes nothing until then (Retry-After).
+    rests: Option<Instant>,
 }
 
 /// A way by which a call can go.
@@ -113,14 +117,15 @@ impl Carrier {
         }
     }
 
-    /// Its ways, the first to be tried first: what is down comes last, then by rank, and within one rank by chance and weight (RFC 2782).
-    pub fn ways(&self) -> Vec<Way> {
+    /// Its ways, the first to be tried first: what is down or takes nothing now comes last, then by rank, and within one rank by chance and weight (RFC 2782).
+    pub fn ways(&self, at: Instant) -> Vec<Way> {
         let targets = self.read();
         let key = |t: &Target| {
             let share = f64::from(t.weight.max(1));
             // The smallest of exponential times is each one's with a chance in proportion to its weight.
             let time = -rand::random_range(f64::MIN_POSITIVE..1.0).ln() / share;
-            (t.health.state() == State::Down, t.rank, (time * 1e6) as u64)
+            let rests = t.rests.is_some_and(|until| at < until);
+            (rests || t.health.state() == State::Down, t.rank, (time * 1e6) as u64)
         };
         let mut order: Vec<_> = targets.iter().map(|t| (key(t), t)).collect();
         order.sort_by_key(|(key, _)| *key);
@@ -139,17 +144,25 @@ impl Carrier {
         tracing::info!(trunk, %address, state, "a carrier's address changed its state");
     }
 
+    /// One of its addresses takes nothing until then, but an hour at most.
+    pub fn rest(&self, to: &Destination, until: Instant) {
+        let until = until.min(Instant::now() + LONGEST_REST);
+        if let Some(target) = self.write().iter_mut().find(|t| t.destination == *to) {
+            target.rests = Some(until);
+        }
+    }
+
     /// Takes addresses that were found. What is known of those that stay is kept.
     fn found(&self, place: usize, found: Vec<super::locate::Found>) {
         let mut targets = self.write();
         let before: Vec<_> = targets.extract_if(.., |t| t.rank.0 == place).collect();
         for f in found {
             let known = before.iter().find(|t| t.destination == f.destination);
-            let health = known.map_or_else(Health::default, |t| t.health);
+            let (health, rests) = known.map(|t| (t.health, t.rests)).unwrap_or_default();
             // One that two places have is asked once.
             if targets.iter().all(|t| t.destination != f.destination) {
                 let rank = (place, f.rank.0, f.rank.1);
-                targets.push(Target { destination: f.destination, rank, weight: f.weight, health });
+                targets.push(Target { destination: f.destination, rank, weight: f.weight, health, rests });
             }
         }
         targets.sort_by_key(|t| t.rank);
@@ -235,7 +248,7 @@ mod tests {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => 0,
         };
-        carrier.ways().iter().map(last).collect()
+        carrier.ways(Instant::now()).iter().map(last).collect()
     }
 
     #[test]
@@ -254,6 +267,18 @@ mod tests {
         (0..3).for_each(|_| carrier.record(&to, None));
         assert_eq!(order(&carrier)[2..], [9, 3]);
         assert_eq!(carrier.state(), State::Unknown);
+    }
+
+    #[test]
+    fn who_says_when_to_try_again_comes_last_until_then() {
+        let (carrier, now) = (carrier(), Instant::now());
+        carrier.found(0, vec![found(1, (0, 0), 0), found(2, (0, 1), 0)]);
+        carrier.rest(&found(1, (0, 0), 0).destination, now + Duration::from_secs(60));
+        assert_eq!(order(&carrier), [2, 1]);
+        let first = |at| carrier.ways(at)[0].to.to.1.to_string();
+        assert_eq!(first(now + Duration::from_secs(61)), "192.0.2.1:5060");
+        carrier.rest(&found(1, (0, 0), 0).destination, now + Duration::from_secs(1 << 20));
+        assert_eq!(first(now + Duration::from_secs(3601)), "192.0.2.1:5060", "nobody is away for days");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use sip_stack::{TrunkId, TrunkRules};
 use std::io::Read;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// All trunks, by source network.
 #[derive(Debug)]
@@ -107,6 +107,13 @@ impl Trunks {
         }
     }
 
+    /// A way's other end says that it takes nothing until then.
+    pub fn rest(&self, way: &Way, until: Instant) {
+        if let Some(carrier) = self.carrier(way.trunk) {
+            carrier.rest(&way.to, until);
+        }
+    }
+
     /// The carrier of a trunk.
     pub fn carrier(&self, trunk: TrunkId) -> Option<&Arc<Carrier>> {
         self.carriers.get(usize::from(trunk.0)).map(|(carrier, _)| carrier)
@@ -116,7 +123,7 @@ impl Trunks {
     pub fn ways(&self) -> Vec<Way> {
         let mut order: Vec<_> = self.order.iter().filter_map(|place| self.carriers.get(*place)).collect();
         order.sort_by_key(|(carrier, _)| carrier.state());
-        order.iter().flat_map(|(carrier, _)| carrier.ways()).collect()
+        order.iter().flat_map(|(carrier, _)| carrier.ways(Instant::now())).collect()
     }
 
     /// What is believed of a source, if it is known.

@@ -166,6 +166,8 @@ pub enum Cause {
     Expired,
     /// The user refused it or hung up.
     Local,
+    /// It would have been beyond its trunk's limits.
+    OverLimit,
     /// It could not be made: its number may not be dialled, or there is no way to send it.
     NotMade,
 }

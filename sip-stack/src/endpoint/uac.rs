@@ -86,6 +86,13 @@ impl Endpoint {
         };
         let branch = request.branch;
         let id = id.unwrap_or_else(|| self.next_call_id());
+        // A trunk's limits hold both ways.
+        if !self.guard.admits(now, flow.trunk) {
+            self.counts.over_limit += 1;
+            let (cause, reason) = (Cause::OverLimit, Reason::default());
+            self.events.push_back(Event::Ended { call: id, cause, reason, retry_after: None });
+            return id;
+        }
         let call = self.new_call(id, call);
         self.send_request(now, Owner::Call(call), flow, request);
         if let Some(ring) = ring {

@@ -21,7 +21,8 @@ pub struct Dialled {
 }
 
 impl Dialled {
-    pub(super) fn new(text: &[u8]) -> Option<Self> {
+    /// From a text; `None` when it is no such name.
+    pub fn new(text: &[u8]) -> Option<Self> {
         let right = (1..=64).contains(&text.len())
             && text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
         let mut own = Self { len: text.len() as u8, text: [0; 64] };

@@ -554,3 +554,19 @@ fn a_response_with_an_unreadable_header_that_does_not_matter_is_taken_neverthele
     assert_eq!(sent.iter().map(|m| method(m)).collect::<Vec<_>>(), ["ACK"]);
     assert!(matches!(ours.side.events()[..], [Event::Answered { .. }]));
 }
+
+#[test]
+fn a_trunks_limits_hold_for_calls_of_ours_too() {
+    let mut pair = Pair::new(|_| false);
+    let limits = crate::endpoint::TrunkLimits { calls: Some(1), ..Default::default() };
+    pair.caller.endpoint.limit_trunks(&[limits]);
+    let (first, second) = (pair.call(), pair.call());
+    assert_ne!(first, second);
+    let events = pair.caller.events();
+    assert!(
+        matches!(events[..], [Event::Ended { call, cause: Cause::OverLimit, .. }] if call == second),
+        "{events:?}"
+    );
+    assert_eq!(pair.caller.sent().len(), 1, "nothing was sent for it");
+    assert_eq!(pair.caller.endpoint.counts().over_limit, 1);
+}
