@@ -11,6 +11,8 @@
     clippy::panic
 )]
 
+#[path = "../../tests/authority.rs"]
+mod authority;
 #[path = "../../tests/proof/callers.rs"]
 mod callers;
 #[path = "../../tests/proof/canary.rs"]
@@ -45,7 +47,7 @@ fn main() {
     bridge.await_metric("sotto_calls", participants as u64);
     let (seen, times) = channel();
     for _ in 0..watchers {
-        let mut feed = callers::host(&bridge);
+        let mut feed = callers::host(&bridge).feed;
         let snapshot = feed.next();
         assert_eq!(snapshot["participants"].as_array().unwrap().len(), participants);
         let seen: Sender<Instant> = seen.clone();
