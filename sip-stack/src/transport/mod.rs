@@ -6,6 +6,7 @@
 mod command;
 mod framing;
 mod layers;
+mod outgoing;
 mod tcp;
 mod tls;
 mod web;

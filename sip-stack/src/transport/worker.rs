@@ -1,12 +1,12 @@
 //! The worker: one thread, one region, one endpoint, all its sockets.
 
-use super::command::{Command, Destination, Handle, NewCall, Whom};
+use super::command::{Command, Handle};
 use super::tcp::{self, Stream};
 use super::tls::{self, Client, Server, TlsFault};
 use super::{Admission, Admit, Config, Counters, Protocol, TransportError};
 use crate::dialog::Flow;
-use crate::endpoint::{Cause, Endpoint, Event, Outgoing, PingId, Transmit};
-use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, Wire, Writer, seal_call};
+use crate::endpoint::{Endpoint, Event, PingId, Transmit};
+use crate::message::compose::{IN_A_ROW, LARGEST_DATAGRAM, Wire, Writer};
 use crate::message::dial;
 use crate::message::headers::LocalAddress;
 use crate::message::read::Origin;
@@ -29,7 +29,7 @@ use vault::{Kept, Region, Store, Vault};
 /// Datagrams read in a row before others get their turn.
 const BURST: usize = 64;
 /// Addresses of ours, by peer, that are remembered.
-const LOCALS: usize = 4096;
+pub(super) const LOCALS: usize = 4096;
 
 /// Starts a worker on a thread of its own. Its events end when it has ended.
 ///
@@ -172,13 +172,13 @@ pub(super) struct Core {
     /// Names of those whom we call over TLS, by address.
     pub(super) names: HashMap<SocketAddr, String>,
     /// Who waits for the answer to an OPTIONS.
-    pings: HashMap<PingId, oneshot::Sender<Option<u16>>>,
+    pub(super) pings: HashMap<PingId, oneshot::Sender<Option<u16>>>,
     pub(super) reader: Arc<Reader>,
     pub(super) counters: Arc<Counters>,
     admit: Arc<Admit>,
-    events: mpsc::UnboundedSender<Event>,
-    sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
-    listening: Vec<(Protocol, SocketAddr)>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    pub(super) sockets: Vec<(SocketAddr, Rc<UdpSocket>)>,
+    pub(super) listening: Vec<(Protocol, SocketAddr)>,
     /// Our first TCP listener of IPv4 and of IPv6.
     stream_listeners: [Option<SocketAddr>; 2],
     pub(super) streams: HashMap<u64, Rc<Stream>>,
@@ -382,78 +382,6 @@ impl Core {
         Ok(())
     }
 
-    /// The flow of a request outside of a dialog.
-    fn flow_to(&mut self, to: &Destination, trunk: TrunkId) -> Flow {
-        let (protocol, remote) = to.to;
-        if let Some(name) = to.name.clone().filter(|_| protocol.is_secure()) {
-            if self.names.len() >= LOCALS {
-                self.names.clear();
-            }
-            self.names.insert(remote, name);
-        }
-        let same_family = |a: &SocketAddr| a.is_ipv4() == remote.is_ipv4();
-        let place = self.sockets.iter().position(|(a, _)| same_family(a)).unwrap_or(0);
-        // Where we listen by the same protocol we can be called back.
-        let listener = self.listening.iter().find(|(p, a)| *p == protocol && same_family(a)).map(|(_, a)| *a);
-        let bound = listener.or_else(|| self.sockets.get(place).map(|(a, _)| *a)).unwrap_or(remote);
-        let connection = if protocol.is_reliable() { Flow::ANY } else { place as u64 };
-        let local = self.local_address(bound, remote.ip());
-        Flow { remote, local, connection, protocol, trunk }
-    }
-
-    fn invite(&mut self, now: Instant, call: NewCall) {
-        let NewCall { id, to, whom, rtp, audio, privacy_id, trunk, credentials, redirects, silence, ring } =
-            call;
-        let flow = self.flow_to(&to, trunk);
-        let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
-        let call_id = format!("{:032x}", rand::random::<u128>());
-        let text = self.region.run(|i| match &whom {
-            Whom::Address(target, from) => {
-                Ok(seal_call(i.secrets, &reader, subject, target, from, &call_id, ""))
-            }
-            Whom::Number(callee) => {
-                let by = (to.host.as_str(), local_of(&flow));
-                dial::seal_dialled(i.secrets, &reader, subject, callee, by, &call_id)
-            }
-        });
-        let Ok(Ok(text)) = text else {
-            let (cause, reason) = (Cause::NotMade, Default::default());
-            // Nobody listens while the house is being closed.
-            let _ = self.events.send(Event::Ended { call: id, cause, reason, retry_after: None });
-            return;
-        };
-        let id = Some(id);
-        let outgoing = Outgoing {
-            id,
-            flow,
-            subject,
-            text,
-            rtp,
-            audio,
-            privacy_id,
-            credentials,
-            redirects,
-            silence,
-            ring,
-        };
-        self.endpoint.invite(now, outgoing);
-    }
-
-    fn ping(&mut self, now: Instant, to: Destination, trunk: TrunkId, told: oneshot::Sender<Option<u16>>) {
-        let flow = self.flow_to(&to, trunk);
-        let (reader, subject) = (self.reader.clone(), self.reader.next_subject());
-        let call_id = format!("{:032x}", rand::random::<u128>());
-        let target = format!("sip:{}", to.host);
-        let text = self.region.run(|i| {
-            let from = dial::own_address(&reader, local_of(&flow));
-            seal_call(i.secrets, &reader, subject, &target, &from, &call_id, "")
-        });
-        match text {
-            Ok(text) => drop(self.pings.insert(self.endpoint.ping(now, flow, subject, text), told)),
-            Err(_) => add(&self.counters.region_faults),
-        }
-    }
-
     pub(super) fn new_stream(&mut self) -> u64 {
         self.next_stream += 1;
         self.next_stream
@@ -610,7 +538,7 @@ fn too_large(transmit: &Transmit, len: usize, streams: [Option<SocketAddr>; 2]) 
     (len > LARGEST_DATAGRAM && own_way && !request.any_size).then_some((request.branch, bound(local?)))
 }
 
-fn local_of(flow: &Flow) -> LocalAddress {
+pub(super) fn local_of(flow: &Flow) -> LocalAddress {
     LocalAddress { address: flow.local, protocol: flow.protocol, trunk: flow.trunk }
 }
 
