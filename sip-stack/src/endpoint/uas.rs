@@ -156,7 +156,10 @@ impl Endpoint {
                 self.events.extend(request.key.map(|key| Event::Digit { call, key }));
             }
             (Method::Info, None) => self.respond(now, index, 481, ReplyExtras::default()),
-            (Method::Options, _) if self.available => self.respond(now, index, 200, ReplyExtras::default()),
+            // Who asks whether we are there wants to know whether a call would be taken.
+            (Method::Options, _) if self.available && self.calls.len() < self.limits.calls => {
+                self.respond(now, index, 200, ReplyExtras::default());
+            }
             (Method::Options, _) => self.unavailable(now, index),
             (Method::Unknown, _) => self.respond(now, index, 501, ReplyExtras::default()),
             _ => self.respond(now, index, 405, ReplyExtras::default()),

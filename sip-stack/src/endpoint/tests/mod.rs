@@ -794,3 +794,22 @@ fn messages_in_a_row_are_written_as_far_as_they_fit_and_what_is_echoed_is_never_
     assert_eq!(pongs(5), [Some(2), Some(2), None, None], "the third has its turn later");
     assert_eq!(pongs(1), [Some(0), None, None, None], "one that fits nowhere is given up");
 }
+
+#[test]
+fn options_tell_whether_a_call_would_be_taken() {
+    let limits = Limits { calls: 1, ..Limits::default() };
+    let (mut side, now) = (Side::with(false, limits, Vec::new()), Instant::now());
+    let asked = |side: &mut Side, n: u32| {
+        side.receive(now, &request("OPTIONS", "", &format!("z9hG4bKo{n}"), 10 + n, ""));
+        let sent = side.sent().pop().unwrap();
+        (status(&sent), header(&sent, "Retry-After").is_some())
+    };
+    assert_eq!(asked(&mut side, 1), (200, false));
+    let (call, _) = confirmed(&mut side, now);
+    assert_eq!(asked(&mut side, 2), (503, true), "full");
+    side.endpoint.hangup(now, call);
+    side.sent();
+    assert_eq!(asked(&mut side, 3), (200, false));
+    side.endpoint.set_available(false);
+    assert_eq!(asked(&mut side, 4), (503, true), "draining");
+}
