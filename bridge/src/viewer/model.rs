@@ -37,6 +37,60 @@ pub(super) struct Row {
     pub(super) number: Item,
     #[serde(default)]
     pub(super) profile: Item,
+    /// What is proved of the number (RFC 8224).
+    #[serde(default)]
+    pub(super) verified: Option<Verified>,
+    /// What became of a call to them.
+    #[serde(default)]
+    pub(super) outcome: Option<Outcome>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verified {
+    Full,
+    Partial,
+    Gateway,
+    Failed,
+    #[serde(other)]
+    Unknown,
+}
+
+impl Verified {
+    /// In words, for where there is no sign.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Full => "verified",
+            Self::Partial => "verified in part",
+            Self::Gateway => "from another network",
+            Self::Failed => "verification failed",
+            Self::Unknown => "",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Busy,
+    NoAnswer,
+    Declined,
+    NoSuchNumber,
+    #[serde(other)]
+    Failed,
+}
+
+impl Outcome {
+    /// In words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NoAnswer => "no answer",
+            Self::Declined => "declined",
+            Self::NoSuchNumber => "no such number",
+            Self::Failed => "no trunk could call",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

@@ -1,12 +1,16 @@
 //! The feed as lines, for where there is no terminal.
 
-use super::model::{Item, Row};
+use super::model::{Item, Row, Verified};
 use super::{Said, View};
 
 /// Applies what was said and tells it in words; levels alone are no line.
 pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
     let before: Vec<_> = view.rows.iter().map(|r| (r.id.clone(), r.clone())).collect();
     let was_waiting = view.waiting.clone();
+    let outcome = match &said {
+        Said::Message(message) => message.participant.as_ref().and_then(|p| Some((p.id.clone(), p.outcome?))),
+        Said::Waiting(_) => None,
+    };
     view.take(said);
     let mut lines = Vec::new();
     if let (Some(why), true) = (&view.waiting, view.waiting != was_waiting) {
@@ -33,7 +37,11 @@ pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
     }
     for (id, old) in &before {
         if !view.rows.iter().any(|r| r.id == *id) {
-            lines.push(format!("{} left", old.pseudonym));
+            let outcome = outcome
+                .as_ref()
+                .filter(|(gone, _)| gone == id)
+                .map_or(String::new(), |(_, o)| format!(" ({})", o.words()));
+            lines.push(format!("{} left{outcome}", old.pseudonym));
         }
     }
     if view.is_over() {
@@ -46,7 +54,9 @@ pub(super) fn lines(view: &mut View, said: Said) -> Vec<String> {
 fn values(row: &Row) -> String {
     let told = |item: &Item| format!("{}{}", item.text(), if item.is_claimed() { " (claimed)" } else { "" });
     let profile = row.profile.value().map_or(String::new(), |text| format!(", profile {text}"));
-    format!("name {}, number {}{profile}", told(&row.name), told(&row.number))
+    let verified = row.verified.map(Verified::words).filter(|w| !w.is_empty());
+    let verified = verified.map_or(String::new(), |words| format!(" ({words})"));
+    format!("name {}, number {}{verified}{profile}", told(&row.name), told(&row.number))
 }
 
 #[cfg(test)]
@@ -69,6 +79,14 @@ mod tests {
         assert!(tell("speaking", row(1, "live", true).replace("-30", "-20")).is_empty());
         let withheld = row(1, "live", true).replace("shared", "withheld");
         assert_eq!(tell("updated", withheld), ["Guest 1 is shown as name withheld, number withheld"]);
+        let verified = row(1, "live", true).replacen(r#""name":"#, r#""verified":"full","name":"#, 1);
+        assert_eq!(
+            tell("updated", verified),
+            ["Guest 1 is shown as name shared, number withheld (verified)"]
+        );
         assert_eq!(tell("left", row(1, "left", false)), ["Guest 1 left"]);
+        assert_eq!(tell("joined", row(2, "joining", false)).len(), 1);
+        let busy = row(2, "left", false).replacen(r#""name":"#, r#""outcome":"no_answer","name":"#, 1);
+        assert_eq!(tell("left", busy), ["Guest 2 left (no answer)"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The live table.
 
 use super::View;
-use super::model::{Item, Quality, Row};
+use super::model::{Item, Quality, Row, Verified};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
@@ -35,7 +35,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View, notes: &[String]) {
     let notes: Vec<Line<'_>> = notes.iter().map(|n| Line::raw(n.as_str())).collect();
     frame.render_widget(Paragraph::new(notes).wrap(Wrap { trim: false }), foot);
     frame.render_widget(
-        Paragraph::new("q ends   ? claimed by the caller, asserted by no trunk").style(dim),
+        Paragraph::new("q ends   ? claimed by the caller, asserted by no trunk   ✓ number verified   ✗ verification failed").style(dim),
         keys,
     );
 }
@@ -111,7 +111,7 @@ fn line(row: &Row) -> TableRow<'_> {
         Cell::new(loss),
         Cell::new(jitter),
         value(&row.name),
-        value(&row.number),
+        number(row),
         Cell::new(row.profile.value().unwrap_or_default()),
     ])
 }
@@ -124,6 +124,19 @@ fn value(item: &Item) -> Cell<'_> {
         Some(text) => Cell::new(text),
         None => Cell::new(item.text()).style(dim),
     }
+}
+
+/// The number, with a sign for what is proved of it.
+fn number(row: &Row) -> Cell<'_> {
+    let (sign, colour) = match row.verified {
+        Some(Verified::Full) => (" ✓", Color::Green),
+        Some(Verified::Failed) => (" ✗", Color::Red),
+        // Their carrier vouches for less than the number.
+        _ => return value(&row.number),
+    };
+    let dim = if row.number.value().is_some() { Modifier::empty() } else { Modifier::DIM };
+    let text = Span::styled(row.number.text(), Style::new().add_modifier(dim));
+    Cell::new(Line::from(vec![text, Span::styled(sign, Style::new().fg(colour))]))
 }
 
 fn told(q: Quality) -> [String; 3] {
@@ -176,6 +189,14 @@ mod tests {
             ["Guest", "1", "live", "●", "▮▮▮▮▮▮▮▮▮", "4.3", "0.5", "%", "1.2", "ms", "shared", "withheld"]
         );
         assert!(!lines[4].contains('●') && lines[4].contains("joining"), "{}", lines[4]);
+        for (verified, sign) in [("full", Some('✓')), ("failed", Some('✗')), ("gateway", None), ("new", None)]
+        {
+            let more = format!(r#""verified":"{verified}","name":"#);
+            let row = row(2, "live", false).replacen(r#""name":"#, &more, 1);
+            view.take(said(&format!(r#"{{"seq":3,"kind":"updated","participant":{row}}}"#)));
+            let line = &screen(&view, 12)[4];
+            assert_eq!(line.chars().find(|c| "✓✗".contains(*c)), sign, "{line}");
+        }
         assert_eq!((lines[9].as_str(), &lines[11][..6]), ("a note", "q ends"));
     }
 
