@@ -35,6 +35,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
         given => given.to_owned(),
     };
+    let digits =
+        number.strip_prefix('+').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    anyhow::ensure!(digits, "expected a number in E.164 form, as +12025550143");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let id = runtime.block_on(viewer::dial(&options.server, &token, &options.conference, &number))?;
     super::say(&id);

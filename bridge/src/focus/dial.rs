@@ -22,9 +22,8 @@ use vault::{Context, Kind, OwnNumber};
 /// A call that is not answered yet.
 pub(super) struct Dialling {
     callee: Arc<Callee>,
-    /// How this try goes, and when it began.
+    /// How this try goes.
     way: Way,
-    begun: Instant,
     /// Ways that are left.
     ways: VecDeque<Way>,
     /// The call whose REFER asked for this one, and which.
@@ -114,7 +113,7 @@ impl Focus {
             keys: Keys::default(),
             asked: None,
             monitor: None,
-            dialling: Some(Box::new(Dialling { callee, way, begun: Instant::now(), ways, refer })),
+            dialling: Some(Box::new(Dialling { callee, way, ways, refer })),
             held: false,
             changing: None,
         };
@@ -136,7 +135,7 @@ impl Focus {
     /// A call of ours rings.
     pub(super) fn rings(&mut self, call: CallId, status: u16) {
         let Some(dialling) = self.legs.get(&call).and_then(|l| l.dialling.as_ref()) else { return };
-        self.house.trunks.record(&dialling.way, Some((status, dialling.begun.elapsed())));
+        self.house.trunks.record(&dialling.way, Some(status));
         if let Some((referrer, refer)) = dialling.refer {
             self.tell(Command::ReferProgress(referrer, refer, status));
         }
@@ -145,10 +144,11 @@ impl Focus {
     /// A call of ours is answered.
     pub(super) fn answered(&mut self, call: CallId, answer: Session) {
         let Some(leg) = self.legs.get_mut(&call) else { return };
-        if let Some(dialling) = leg.dialling.take()
-            && let Some((referrer, refer)) = dialling.refer
-        {
-            self.tell(Command::ReferProgress(referrer, refer, 200));
+        if let Some(dialling) = leg.dialling.take() {
+            self.house.trunks.record(&dialling.way, Some(200));
+            if let Some((referrer, refer)) = dialling.refer {
+                self.tell(Command::ReferProgress(referrer, refer, 200));
+            }
         }
         self.acked(call, Some(answer));
     }
@@ -157,11 +157,11 @@ impl Focus {
     pub(super) fn not_answered(&mut self, call: CallId, cause: Cause, retry_after: Option<u32>) -> bool {
         let Some(dialling) = self.legs.get_mut(&call).and_then(|l| l.dialling.take()) else { return false };
         let Some(leg) = self.legs.remove(&call) else { return true };
-        let Dialling { callee, way, begun, ways, refer } = *dialling;
+        let Dialling { callee, way, ways, refer } = *dialling;
         match cause {
             Cause::TimedOut => self.house.trunks.record(&way, None),
             Cause::Refused(status) => {
-                self.house.trunks.record(&way, Some((status, begun.elapsed())));
+                self.house.trunks.record(&way, Some(status));
                 // RFC 3261 §20.33: of one call it says when to try again, of a server that it is full.
                 if let Some(seconds) = retry_after.filter(|_| status == 503) {
                     self.house.trunks.rest(&way, Instant::now() + Duration::from_secs(seconds.into()));

@@ -135,7 +135,7 @@ impl Carrier {
     }
 
     /// A request to one of its addresses was answered or not.
-    pub fn record(&self, to: &Destination, answer: Option<(u16, Duration)>) {
+    pub fn record(&self, to: &Destination, answer: Option<(u16, Option<Duration>)>) {
         let mut targets = self.write();
         let Some(target) = targets.iter_mut().find(|t| t.destination == *to) else { return };
         let Some(state) = target.health.record(answer) else { return };
@@ -206,7 +206,7 @@ impl Carrier {
                 targets.into_iter().map(|to| tokio::spawn(ask(sip.clone(), self.trunk, to))).collect();
             for answer in asked {
                 let Ok(Some((to, answer))) = answer.await else { return };
-                self.record(&to, answer);
+                self.record(&to, answer.map(|(status, took)| (status, Some(took))));
             }
             if self.read().iter().any(|t| t.health.misses() > 0) {
                 // It is known sooner whether it is back, or down.

@@ -65,8 +65,9 @@ impl Health {
         self.misses
     }
 
-    /// A request was answered with this status after this time, or not at all. Tells the new state when it changed.
-    pub fn record(&mut self, answer: Option<(u16, Duration)>) -> Option<State> {
+    /// A request was answered with this status, or not at all; `took` is a round trip, where it was one (a telephone's ringing is none). Tells the new
+    /// state when it changed.
+    pub fn record(&mut self, answer: Option<(u16, Option<Duration>)>) -> Option<State> {
         let before = self.state;
         match answer {
             None => {
@@ -76,9 +77,11 @@ impl Health {
             }
             Some((status, took)) => {
                 self.misses = 0;
-                self.round_trip = Some(self.round_trip.map_or(took, |old| (old * 7 + took) / 8));
+                if let Some(took) = took {
+                    self.round_trip = Some(self.round_trip.map_or(took, |old| (old * 7 + took) / 8));
+                }
                 // Whatever it says, it is there; 5xx says that it cannot do anything for us now.
-                if took > SLOW || (500..600).contains(&status) {
+                if took.is_some_and(|t| t > SLOW) || (500..600).contains(&status) {
                     self.good = 0;
                     self.state = State::Degraded;
                 } else {
@@ -100,10 +103,10 @@ mod tests {
 
     #[test]
     fn three_misses_are_down_and_two_answers_are_up_again() {
-        let quick = Some((200, Duration::from_millis(5)));
-        let slow = Some((200, Duration::from_millis(900)));
-        let full = Some((503, Duration::from_millis(5)));
-        let odd = Some((404, Duration::from_millis(5)));
+        let quick = Some((200, Some(Duration::from_millis(5))));
+        let slow = Some((200, Some(Duration::from_millis(900))));
+        let full = Some((503, None));
+        let odd = Some((404, None));
         let mut health = Health::default();
         assert_eq!(health.state(), State::Unknown);
         for (step, (answer, expected)) in [

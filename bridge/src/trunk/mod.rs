@@ -100,10 +100,10 @@ impl Trunks {
         self.carriers.iter().map(|(carrier, _)| carrier)
     }
 
-    /// A request that went a way was answered or not.
-    pub fn record(&self, way: &Way, answer: Option<(u16, Duration)>) {
+    /// A call that went a way was answered with a status, or not at all.
+    pub fn record(&self, way: &Way, status: Option<u16>) {
         if let Some(carrier) = self.carrier(way.trunk) {
-            carrier.record(&way.to, answer);
+            carrier.record(&way.to, status.map(|status| (status, None)));
         }
     }
 

@@ -93,3 +93,70 @@ pub(super) fn seal_number(
 ) -> Sealed<DialledNumber> {
     secrets.seal(reader.ring(), context(subject, Field::Dialled), number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{AddressBook, DialRules, Protocol, TrunkId, TrunkRules};
+    use vault::{Policy, Vault};
+
+    #[test]
+    fn only_whole_numbers_that_the_rules_allow_are_dialled_and_each_trunk_gets_them_as_it_wants_them() {
+        let vault = Vault::open(Policy::AllowWeaker).unwrap();
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        let dial = DialRules { allowed: own(&["+1202", "+44"]), denied: own(&["+1900", "+447"]) };
+        let numbering = Numbering { without_plus: true, ..Numbering::default() };
+        let trunk = TrunkRules {
+            numbering,
+            caller: Some("+12025550100".into()),
+            contact_host: Some("sbc.example.com".into()),
+            ..TrunkRules::default()
+        };
+        let rules = vec![TrunkRules::default(), trunk];
+        let reader = Reader::new(&vault, AddressBook::default()).unwrap().with_trunks(rules, dial);
+        let mut region = vault.region().unwrap();
+        let mut sealed = |number: &'static str| {
+            let subject = reader.next_subject();
+            let number = region.run(|i| seal_number(i.secrets, &reader, subject, number.as_bytes())).unwrap();
+            Callee { subject, number }
+        };
+        let (no, not) = (Err(NotDialled::NoNumber), Err(NotDialled::NotAllowed));
+        let mut judging = vault.region().unwrap();
+        for (number, expected) in [
+            ("+12025550143", Ok(())),
+            (" +442079460123 ", Ok(())),
+            ("+447700900123", not),
+            ("+19005550143", not),
+            ("12025550143", no),
+            ("+1202", no),
+            ("+12025550143;phone-context=x", no),
+            ("+1(202)5550143", no),
+            ("+1202555014312345", no),
+            ("ada@example.com", no),
+            ("+", no),
+            ("", no),
+        ] {
+            let callee = sealed(number);
+            assert_eq!(judging.run(|i| judge(i.secrets, &reader, &callee)).unwrap(), expected, "{number}");
+            let moved = Callee { subject: callee.subject + 1, ..callee };
+            assert_eq!(judging.run(|i| judge(i.secrets, &reader, &moved)).unwrap(), no, "elsewhere");
+        }
+        let callee = sealed("+12025550143");
+        for (trunk, target, from) in [
+            (0, &b"sip:+12025550143@carrier.example.com;user=phone"[..], "<sip:sotto@192.0.2.9>"),
+            (1, b"sip:12025550143@carrier.example.com;user=phone", "<sip:+12025550100@sbc.example.com>"),
+        ] {
+            let address = "192.0.2.9:5060".parse().unwrap();
+            let local = LocalAddress { address, protocol: Protocol::Udp, trunk: TrunkId(trunk) };
+            assert_eq!(own_address(&reader, local), from);
+            let right = judging.run(|i| {
+                let by = ("carrier.example.com", local);
+                let text = seal_dialled(i.secrets, &reader, 7, &callee, by, "id").map_err(|_| ());
+                let opened = i.secrets.open(reader.ring(), context(7, Field::Dialog), &text?, Signalling);
+                let opened = opened.map_err(|_| ())?;
+                Ok::<_, ()>(opened.bytes().windows(target.len()).any(|w| w == target))
+            });
+            assert_eq!(right.unwrap(), Ok(true), "trunk {trunk}");
+        }
+    }
+}
