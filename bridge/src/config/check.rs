@@ -498,7 +498,7 @@ mod tests {
                 "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
-                "f.toml:12: trunk `a b` has no networks in `from`, expected at least one",
+                "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",
                 "f.toml:15: a conference's `number` is not usable, expected 3 to 15 digits, with an optional +",
             ]
         );
@@ -525,6 +525,40 @@ mod tests {
         assert!(with("hide = \"*82\"")[0].contains("unknown field"));
         let off = parse("f.toml", &format!("{SIP}[conferences.codes]\nlink = \"\"\nshare_number = \"\"\n"));
         assert!(off.is_ok(), "an empty one is off: {off:?}");
+    }
+
+    #[test]
+    fn what_is_called_and_dialled_is_checked() {
+        let with = |trunk: &str, more: &str| {
+            faults(&format!("{SIP}[[trunk]]\nname = \"a\"\n{trunk}\n{more}\n")).join(" | ")
+        };
+        let to = "to = [\"sbc.example.com\"]\ncaller = \"+12025550100\"";
+        let good =
+            format!("{SIP}[[trunk]]\nname = \"a\"\n{to}\n[dial]\nallowed = [\"+44\"]\ntrunks = [\"a\"]\n");
+        assert!(parse("f.toml", &good).is_ok(), "{:?}", parse("f.toml", &good));
+        for (trunk, more, expected) in [
+            ("to = [\"sip:x\"]\ncaller = \"+12025550100\"", "", "f.toml:5: `sip:x` is no address"),
+            ("to = [\"sbc.example.com\"]", "", "f.toml:5: trunk `a` is called but has no `caller`"),
+            ("to = [\"sbc.example.com\"]\ncaller = \"12025550100\"", "", "f.toml:6: `caller` is no number"),
+            (&format!("{to}\nkeep_alive = 2")[..], "", "f.toml:7: `keep_alive` is 2, expected 5 to 3600"),
+            ("", "", "f.toml:4: trunk `a` has no networks in `from`, expected at least one, or a `to`"),
+            (
+                to,
+                "[dial]\nallowed = [\"44\"]",
+                "f.toml:8: `dial.allowed` has what is no beginning of a number",
+            ),
+            (to, "[dial]\ntrunks = [\"b\"]", "f.toml:8: `dial.trunks` has `b`, expected a trunk with a `to`"),
+            (to, "[dial]\nring = 1", "f.toml:8: `dial.ring` is 1, expected 5 to 180"),
+            (to, "[dial]\nrules = 1", "f.toml:8: unknown field `rules`"),
+            (
+                to,
+                "[stir]\ncertificates = [{ url = \"https://x\", file = \"/nonexistent.pem\" }]",
+                "f.toml:8: `stir`: /nonexistent.pem cannot be read",
+            ),
+        ] {
+            let told = with(trunk, more);
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
     }
 
     #[test]
