@@ -1,6 +1,6 @@
 //! Calls that the bridge makes: people who are dialled in over carriers that SIPp plays, transfers, and what keeps a trunk up.
 
-use crate::harness::{Bridge, Folder, Setup, TOKEN, curl, sotto, until};
+use crate::harness::{Bridge, Folder, Setup, TOKEN, curl, free_port, sotto, until};
 use crate::sipp::{Running, Sipp};
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,11 +9,6 @@ use std::process::Stdio;
 const CONFERENCE: &str = "confdial";
 const NUMBER: &str = "+12025550143";
 const OPERATOR: &str = "a-token-of-an-operator";
-
-/// A carrier's port, free a moment ago.
-fn port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// SIPp as a carrier that is called.
 fn carrier(scenario: &str, port: u16) -> Running {
@@ -74,7 +69,7 @@ fn await_state(bridge: &Bridge, participant: &str, wanted: Option<&str>) {
 
 /// A conference with one caller, to which somebody is dialled by a scenario; what `then` does with the participant; the scenario passes.
 fn dialled(scenario: &str, more: &str, then: impl FnOnce(&Bridge, &str)) {
-    let port = port();
+    let port = free_port();
     let carrier = carrier(scenario, port);
     let bridge = bridge(&[port], more);
     let _ada = bridge.caller(CONFERENCE, 30.0, &["--name", "Ada", "--number", "+12025550199"]);
@@ -118,7 +113,7 @@ fn who_does_not_answer_leaves_with_the_reason() {
         ("dial_no_answer", "no_answer"),
         ("dial_premium", "failed"),
     ] {
-        let port = port();
+        let port = free_port();
         let carrier = carrier(scenario, port);
         let bridge = bridge(&[port], "");
         let _ada = bridge.caller(CONFERENCE, 30.0, &[]);
@@ -134,7 +129,7 @@ fn who_does_not_answer_leaves_with_the_reason() {
 
 #[test]
 fn a_host_begins_a_conference_by_dialling_and_it_ends_with_its_last() {
-    let port = port();
+    let port = free_port();
     let carrier = carrier("dial_left", port);
     let bridge = bridge(
         &[port],
@@ -172,7 +167,7 @@ fn another_trunk_is_tried_when_one_is_silent_or_unavailable_and_what_the_callee_
         ("dial_unavailable", "dial_left", true),
         ("dial_busy", "dial_left", false),
     ] {
-        let ports = [port(), port()];
+        let ports = [free_port(), free_port()];
         let carriers = [carrier(first, ports[0]), carrier(second, ports[1])];
         let bridge = bridge(&ports, "");
         let _ada = bridge.caller(CONFERENCE, 30.0, &[]);
@@ -266,7 +261,7 @@ fn toll_fraud_rules_hold_before_anything_is_sent() {
 #[test]
 fn a_transfer_is_honoured_where_the_trunk_may_and_told_of() {
     for (scenario, callee, joins) in [("refer", "dial_left", true), ("refer_busy", "dial_busy", false)] {
-        let port = port();
+        let port = free_port();
         let carrier = carrier(callee, port);
         let bridge = bridge(&[port], "transfer = true");
         let _ada = bridge.caller(CONFERENCE, 30.0, &[]);
@@ -292,7 +287,7 @@ fn trunk_state(bridge: &Bridge) -> String {
 
 #[test]
 fn a_trunk_that_answers_is_up_and_one_that_does_not_goes_down() {
-    let port = port();
+    let port = free_port();
     let keep_alive = |bridge: &Bridge, wanted: &str| {
         until(&format!("the trunk is {wanted}"), || (trunk_state(bridge) == wanted).then_some(()));
     };
@@ -318,7 +313,7 @@ struct NameServer {
 
 impl NameServer {
     fn start(records: &[String]) -> Self {
-        let port = port();
+        let port = free_port();
         let mut command = std::process::Command::new("/usr/sbin/dnsmasq");
         command.args([
             "--keep-in-foreground",
@@ -338,7 +333,7 @@ impl NameServer {
 
 #[test]
 fn a_carrier_is_found_by_naptr_and_srv_and_its_next_server_is_tried() {
-    let (silent, busy, right) = (port(), port(), port());
+    let (silent, busy, right) = (free_port(), free_port(), free_port());
     let records = [
         "--naptr-record=carrier.example.com,20,10,s,SIP+D2T,,_sip._tcp.carrier.example.com".to_owned(),
         "--naptr-record=carrier.example.com,10,10,s,SIP+D2U,,_sip._udp.elsewhere.example.com".to_owned(),
@@ -380,7 +375,7 @@ fn a_carrier_is_called_over_tls_by_its_domains_certificate() {
     let authority = crate::tls::Authority::new();
     let [cert, key] = authority.sign("bridge", "DNS:bridge.example.com");
     let [theirs, their_key] = authority.sign("carrier", "DNS:carrier.example.com");
-    let port = port();
+    let port = free_port();
     let names = NameServer::start(&[
         format!("--srv-host=_sips._tcp.carrier.example.com,sbc.example.com,{port},10,0"),
         "--host-record=sbc.example.com,127.0.0.1".to_owned(),

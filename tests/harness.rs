@@ -83,6 +83,17 @@ fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Opt
     }
 }
 
+/// A port that is free by UDP and TCP, outside of what the system gives to who wants any: so that it stays free until it is taken.
+pub fn free_port() -> u16 {
+    let free = |port: u16| {
+        let udp = std::net::UdpSocket::bind(("127.0.0.1", port)).ok()?;
+        let tcp = std::net::TcpListener::bind(("127.0.0.1", port)).ok()?;
+        drop((udp, tcp));
+        Some(port)
+    };
+    until("a free port", || free(rand::random_range(61_000..65_000)))
+}
+
 pub fn sotto() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sotto"))
 }

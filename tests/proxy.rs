@@ -1,7 +1,7 @@
 //! Kamailio in front of the bridge: as a carrier's edge that records its route, speaks another transport towards us, and asks by OPTIONS who is
 //! there.
 
-use crate::harness::{Bridge, Folder, Process, Setup, until};
+use crate::harness::{Bridge, Folder, Process, Setup, free_port, until};
 use crate::sipp::Sipp;
 use crate::tls::Authority;
 use std::net::{SocketAddr, UdpSocket};
@@ -75,7 +75,7 @@ impl Drop for Kamailio {
 impl Kamailio {
     /// In front of bridges, each as `URI;parameters`.
     fn start(destinations: &[String], tls: Option<&str>) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder = Folder::new();
         let list: String = destinations.iter().map(|d| format!("1 {d} 0\n")).collect();
         folder.file("list", list);
