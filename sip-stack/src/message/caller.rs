@@ -57,7 +57,7 @@ impl Withhold {
 }
 
 /// A text and whether it is asserted.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Source {
     text: Vec<u8>,
     asserted: bool,
@@ -93,6 +93,8 @@ pub(super) fn told(
     let [name, number] = texts(identity.as_ref().filter(|_| !withheld.number), from);
     // What is anonymous tells nothing that could be shared.
     let [own_name, own_number] = match (&identity, anonymous) {
+        // Most share what they are.
+        (identity, false) if identity.is_none() || !withheld.number => [name.clone(), number.clone()],
         (None, true) => Default::default(),
         (Some(identity), true) => texts(Some(identity), identity),
         (identity, false) => texts(identity.as_ref(), from),

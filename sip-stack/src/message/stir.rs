@@ -126,6 +126,10 @@ pub(super) fn verify(
     numbering: &Numbering,
     at: SystemTime,
 ) -> Verification {
+    // Most have none.
+    if m.first(Name::Identity).is_none() {
+        return Verification::None;
+    }
     let number = |uri: &Uri<'_>| numbering.e164(uri.user?).or_else(|| Numbering::default().e164(uri.user?));
     let asserted = m.all(Name::PAssertedIdentity).filter_map(list).flatten().filter_map(NameAddr::parse);
     let callers: Vec<_> = asserted.chain([*from]).filter_map(|a| number(&a.uri)).collect();
