@@ -277,13 +277,19 @@ fn a_transfer_is_honoured_where_the_trunk_may_and_told_of() {
 
 /// The state of the trunk in the API, once the metric tells the same: it may change between the two.
 fn trunk_state(bridge: &Bridge) -> String {
+    trunk_now(bridge).0
+}
+
+/// The same, and how many requests in a row had no answer.
+fn trunk_now(bridge: &Bridge) -> (String, u64) {
     until("API and metric agree", || {
         let (status, text) = curl("GET", &format!("http://{}/v1/trunks", bridge.http), Some(OPERATOR));
         assert_eq!(status, 200, "{text}");
         let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
         let state = shown["trunks"][0]["state"].as_str().unwrap().to_owned();
         let name = format!("sotto_trunk_state{{trunk=\"test\",state=\"{state}\"}}");
-        (bridge.metric(&name) == 1).then_some(state)
+        let misses = shown["trunks"][0]["targets"][0]["misses"].as_u64().unwrap_or(0);
+        (bridge.metric(&name) == 1).then_some((state, misses))
     })
 }
 
@@ -301,7 +307,9 @@ fn a_trunk_that_answers_is_up_and_one_that_does_not_goes_down() {
     first.passes();
     // Who is gone from a port is known at once from its refusal, or by silence.
     let second = carrier("keep_alive_full", port);
-    keep_alive(&bridge, "degraded");
+    let full =
+        until("the trunk is degraded", || Some(trunk_now(&bridge)).filter(|(state, _)| state == "degraded"));
+    assert_eq!(full.1, 0, "by what it answered, not by silence");
     second.passes();
     let (status, text) = curl("GET", &format!("http://{}/v1/trunks", bridge.http), Some(TOKEN));
     assert_eq!(status, 403, "a host does not see the carriers: {text}");
