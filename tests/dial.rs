@@ -211,6 +211,11 @@ fn a_host_holds_and_resumes_and_meets_glare() {
         await_state(bridge, participant, Some("live"));
         assert_eq!(act(bridge, participant, "remove"), 204);
     });
+    dialled("dial_held_refreshed", "", |bridge, participant| {
+        await_state(bridge, participant, Some("live"));
+        assert_eq!(act(bridge, participant, "hold"), 204);
+        await_state(bridge, participant, Some("held"));
+    });
     dialled("dial_glare", "", |bridge, participant| {
         await_state(bridge, participant, Some("live"));
         assert_eq!(act(bridge, participant, "hold"), 204);

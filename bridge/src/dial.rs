@@ -192,6 +192,8 @@ mod tests {
         assert_eq!(dialler.count(at(5), "a"), Ok(()), "the clock was set back: the same day's count goes on");
         assert_eq!(dialler.count(at(5), "a"), Err(DialError::ConferenceCap));
         assert_eq!(dialler.refused.load(Ordering::Relaxed), 3);
+        dialler.stop();
+        assert_eq!(dialler.count(at(48), "c"), Err(DialError::Busy), "the house is being closed");
     }
 
     #[test]

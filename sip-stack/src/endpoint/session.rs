@@ -112,10 +112,12 @@ impl Endpoint {
         self.send_change(now, id, None, false);
     }
 
-    /// Changes the session: a re-INVITE with our new description. [`Event::Modified`] or [`Event::NotModified`] follows. False: another
-    /// change is on its way, or the call is not that far.
-    pub fn modify(&mut self, now: Instant, id: CallId, rtp: SocketAddr, audio: LocalAudio) -> bool {
-        self.send_change(now, id, Some((rtp, audio)), true)
+    /// Changes the session: a re-INVITE with our new description. [`Event::Modified`] or [`Event::NotModified`] follows while there is the
+    /// call: the latter with 491 (Request Pending) where another change is on its way, or the call is not that far.
+    pub fn modify(&mut self, now: Instant, id: CallId, rtp: SocketAddr, audio: LocalAudio) {
+        if !self.send_change(now, id, Some((rtp, audio)), true) && self.calls.contains_key(&id) {
+            self.events.push_back(Event::NotModified { call: id, status: 491 });
+        }
     }
 
     fn send_change(

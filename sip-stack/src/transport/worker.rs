@@ -323,9 +323,7 @@ impl Core {
         let now = Instant::now();
         match command {
             Command::Progress(call, status, media) => self.endpoint.progress(now, call, status, media),
-            Command::Modify(call, rtp, audio) => {
-                self.endpoint.modify(now, call, rtp, audio);
-            }
+            Command::Modify(call, rtp, audio) => self.endpoint.modify(now, call, rtp, audio),
             Command::Subscribed(id, answer) => self.endpoint.subscribed(now, id, answer),
             Command::Notify(id, document) => {
                 self.endpoint.notify(now, id, document);
