@@ -9,7 +9,7 @@ say = @printf '\n== %s\n' "$(1)"
 
 ## A bridge with six callers who speak, and its live roster.
 demo: build
-	./target/release/sotto demo
+	@$(CARGO) run --release --quiet --package sotto -- demo
 
 ## Everything that can be checked: unit, virtual-time, black-box and real-peer tests.
 test: setup-test lint
@@ -17,7 +17,7 @@ test: setup-test lint
 	scripts/test
 
 build: setup-build
-	$(call say,building target/release/sotto (the first time some minutes))
+	$(call say,building sotto (the first time some minutes))
 	$(CARGO) build --release --package sotto
 
 ## Micro-benches and the capacity bench, each against a floor; the tables stand in docs/PERFORMANCE.md.
