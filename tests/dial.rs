@@ -404,6 +404,8 @@ fn a_carrier_is_called_over_tls_by_its_domains_certificate() {
         .arg(their_key);
     let child = server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut server = crate::harness::Process(child);
+    // Before it listens the bridge would count a miss, and want two answers where this one gives one.
+    until("the carrier listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let sip = format!(
         "nameservers = [\"127.0.0.1:{}\"]\ntls = {{ cert = \"{}\", key = \"{}\", trusted = \"{}\" }}",
         names.port,
