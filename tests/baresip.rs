@@ -2,6 +2,7 @@
 
 use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, samples, speech, until};
 use crate::tls::Authority;
+use media::Rate;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,10 +27,10 @@ fn modules() -> PathBuf {
 /// The same speech over and over, for a call ends with its file.
 fn long(folder: &Folder, n: usize) -> PathBuf {
     let path = folder.0.join("voice.wav");
-    let mut recorder = sotto::phone::Recorder::create(&path).unwrap();
-    let frames = sotto::phone::frames(&sotto::phone::read_wav(&speech(n)).unwrap());
-    for frame in frames.iter().cycle().take(1500) {
-        recorder.write(frame).unwrap();
+    let mut recorder = sotto::phone::Recorder::create(&path, Rate::Narrow).unwrap();
+    let samples = sotto::phone::read_wav(&speech(n)).unwrap().at(Rate::Narrow);
+    for _ in 0..=30 * 8000 / samples.len() {
+        recorder.write(&samples).unwrap();
     }
     recorder.finish().unwrap();
     path

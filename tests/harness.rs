@@ -1,5 +1,6 @@
 //! Starting a bridge and its peers, asking its API, watching its feed, and telling one voice from another.
 
+use media::Rate;
 use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -399,19 +400,17 @@ pub fn speech(n: usize) -> PathBuf {
 /// Two seconds of a demo caller's speech, after a silence.
 pub fn clip(folder: &Folder, n: usize, after: f32) -> PathBuf {
     let path = folder.0.join(format!("voice{n}.wav"));
-    let mut recorder = sotto::phone::Recorder::create(&path).unwrap();
-    let speech = sotto::phone::frames(&sotto::phone::read_wav(&speech(n)).unwrap());
-    let silence = std::iter::repeat_n([0; media::codec::FRAME], (after * 50.0) as usize);
-    for frame in silence.chain(speech.into_iter().take(100)) {
-        recorder.write(&frame).unwrap();
-    }
+    let mut recorder = sotto::phone::Recorder::create(&path, Rate::Narrow).unwrap();
+    let speech = sotto::phone::read_wav(&speech(n)).unwrap().at(Rate::Narrow);
+    recorder.write(&vec![0; (after * 8000.0) as usize]).unwrap();
+    recorder.write(&speech[..16_000.min(speech.len())]).unwrap();
     recorder.finish().unwrap();
     path
 }
 
 pub fn samples(path: &Path) -> Vec<f32> {
-    let samples = sotto::phone::read_wav(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    samples.into_iter().map(f32::from).collect()
+    let clip = sotto::phone::read_wav(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    clip.at(Rate::Narrow).into_iter().map(f32::from).collect()
 }
 
 /// How much of a voice is in a recording: the best normalised correlation of one of its four loudest quarter seconds over all delays, 0

@@ -13,7 +13,7 @@ fn prompt(name: &str) -> Vec<f32> {
     let path = crate::harness::here().join(format!("../bridge/assets/prompts/{name}.ul"));
     let bytes = std::fs::read(path).unwrap();
     let mut samples = vec![0; bytes.len()];
-    Codec::Pcmu.decode(&bytes, &mut samples);
+    Codec::Pcmu.decode_plain(&bytes, &mut samples);
     samples.into_iter().map(f32::from).collect()
 }
 

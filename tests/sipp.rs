@@ -2,7 +2,7 @@
 
 use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, here, samples, speech, until};
 use media::Codec;
-use media::codec::FRAME;
+use media::Rate;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -87,12 +87,9 @@ impl Running {
 
 /// A voice as SIPp streams it: raw octets of one codec.
 fn raw(folder: &Folder, n: usize, codec: Codec) -> String {
-    let mut octets = Vec::new();
-    for frame in sotto::phone::frames(&sotto::phone::read_wav(&speech(n)).unwrap()) {
-        let mut encoded = [0; FRAME];
-        codec.encode(&frame, &mut encoded);
-        octets.extend(encoded);
-    }
+    let samples = sotto::phone::read_wav(&speech(n)).unwrap().at(Rate::Narrow);
+    let mut octets = vec![0; samples.len()];
+    codec.encode_plain(&samples, &mut octets);
     folder.file("voice.raw", octets).display().to_string()
 }
 

@@ -5,10 +5,11 @@
 
 use criterion::Criterion;
 use media::codec::FRAME;
-use media::leg::{Direction, Leg, LegSetup};
-use media::room::{Member, Notice, Room, Sink};
+use media::leg::{Leg, LegSetup};
+use media::mixer::{Kit, Rates};
+use media::room::{Manner, Member, Notice, Room, Sink};
 use media::rtp::{HEADER, Stream};
-use media::{Codec, LegId, Nanos, PayloadType, RoomId};
+use media::{Codec, LegId, Nanos, PayloadType, Rate, RoomId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use sip_stack::message::{AddressBook, Origin, Reader};
 use std::hint::black_box;
@@ -204,17 +205,10 @@ fn tones(criterion: &mut Criterion) {
 }
 
 fn leg(id: u64) -> Leg {
-    let setup = LegSetup {
-        id: LegId(id),
-        codec: (Codec::Pcmu, PayloadType(0)),
-        receives: [Some((Codec::Pcmu, PayloadType(0))), None],
-        // As most phones do: their keys are not looked for in the audio.
-        events: Some(PayloadType(101)),
-        packet: FRAME,
-        direction: Direction::BOTH,
-        remote: PEER,
-    };
-    Leg::new(setup, Nanos(0))
+    // As most phones do: their keys are not looked for in the audio.
+    let events = Some(PayloadType(101));
+    let setup = LegSetup { events, ..LegSetup::plain(LegId(id), Codec::Pcmu, PayloadType(0), PEER) };
+    Leg::new(setup, Nanos(0)).expect("G.711 needs nothing")
 }
 
 /// One who sends a loud square wave.
@@ -255,7 +249,7 @@ fn packet(criterion: &mut Criterion) {
     let mut samples = [0; FRAME];
     group.bench_function("floor", |b| {
         b.iter(|| {
-            Codec::Pcmu.decode(black_box(&packet[HEADER..]), &mut samples);
+            Codec::Pcmu.decode_plain(black_box(&packet[HEADER..]), &mut samples);
             samples[0]
         });
     });
@@ -277,7 +271,10 @@ impl Sink<()> for Nowhere {
 /// 200 legs, three of whom talk. The floor encodes once for all listeners and for each talker, and copies a packet for each leg.
 fn tick(criterion: &mut Criterion) {
     const LEGS: u64 = 200;
-    let mut room = Room::new(RoomId(1), LEGS as usize);
+    let mut room = Room::new(RoomId(1), LEGS as usize, Manner::default());
+    let mut narrow = Rates::default();
+    narrow.add(Rate::Narrow);
+    room.adopt(&mut Kit::new(narrow, narrow, Default::default()));
     for id in 0..LEGS {
         assert!(room.add(Box::new(Member::new(leg(id), ()))).is_ok());
     }
@@ -293,6 +290,7 @@ fn tick(criterion: &mut Criterion) {
                     member.leg.receive(PEER, &talker.next(), now, now);
                 }
                 let begun = Instant::now();
+                (0..room.len()).for_each(|n| room.pull(n, now));
                 room.tick(now, &mut out);
                 took += begun.elapsed();
             }
@@ -305,7 +303,7 @@ fn tick(criterion: &mut Criterion) {
     group.bench_function("floor", |b| {
         b.iter(|| {
             for _ in 0..4 {
-                Codec::Pcmu.encode(black_box(&samples), &mut encoded);
+                Codec::Pcmu.encode_plain(black_box(&samples), &mut encoded);
             }
             for packet in &mut packets {
                 packet[HEADER..].copy_from_slice(black_box(&encoded));

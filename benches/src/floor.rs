@@ -1,13 +1,15 @@
 //! The floor: a do-nothing echo. One thread, one connected socket per participant, all drained every 20 ms, one send
 //! for each packet received. What it costs is what the machine's network costs.
 
+use crate::BRIDGE_CORE;
 use anyhow::Context;
-use media::shard::{Receiver, wall_clock};
+use media::shard::wall_clock;
 use sotto::loadtest::{Generator, Leg, SETTLE, process};
 use sotto::phone::Line;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -45,9 +47,11 @@ pub(crate) fn echo(count: usize) -> anyhow::Result<()> {
     }
 }
 
-/// CPU of the floor, ms per participant-second, under the same load as the bridge's.
-pub(crate) fn measure(participants: usize, seconds: u64) -> anyhow::Result<f64> {
-    let mut child = Command::new(std::env::current_exe()?)
+/// CPU of the floor, ms per participant-second, under the same load as the bridge's and at the same time, once `go` is told.
+pub(crate) fn measure(participants: usize, seconds: u64, go: &Receiver<()>) -> anyhow::Result<f64> {
+    let mut child = Command::new("taskset")
+        .args(["-c", BRIDGE_CORE])
+        .arg(std::env::current_exe()?)
         .args(["echo", &participants.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -64,6 +68,7 @@ pub(crate) fn measure(participants: usize, seconds: u64) -> anyhow::Result<f64> 
             legs.push(Leg::new(own, SocketAddr::new(HERE, port.parse()?), 0, None)?);
         }
         writeln!(input, "{peers}")?;
+        go.recv().context("the bridge was not measured")?;
         let mut generator = Generator::new(legs);
         generator.run(SETTLE, false);
         let (before, begun) = (process(child.id())?, Instant::now());
@@ -83,7 +88,7 @@ pub(crate) fn call_floor() -> anyhow::Result<f64> {
     a.connect(b.local_addr()?)?;
     b.connect(a.local_addr()?)?;
     b.set_nonblocking(true)?;
-    let mut receiver = Receiver::new();
+    let mut receiver = media::shard::Receiver::new();
     let message = [b'x'; 600];
     let calls = 20_000;
     let me = std::process::id();
@@ -91,7 +96,7 @@ pub(crate) fn call_floor() -> anyhow::Result<f64> {
     for _ in 0..calls {
         for _ in 0..3 {
             a.send(&message)?;
-            receiver.drain(&b, true, wall_clock(), |_, _, _| {});
+            receiver.drain(&b, true, wall_clock(), |_, _, _| true);
         }
     }
     let after = process(me)?;

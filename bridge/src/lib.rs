@@ -6,6 +6,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`jwk`] | public keys as JSON Web Keys |
+//! | [`sound`] | from what signalling agreed on to a leg's media |
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`place`] | where a carrier is reached, as it is configured |
 //! | [`config`] | the configuration file: reading it, and faults by line |
@@ -33,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 pub mod jwk;
+
+pub mod sound;
 
 pub mod disclosure;
 

@@ -4,7 +4,7 @@ mod dialog;
 
 pub use dialog::dialog;
 
-use media::leg::{Direction, Leg, LegSetup, Received};
+use media::leg::{Leg, LegSetup, Received};
 use media::{Codec, LegId, Nanos, PayloadType, rtcp, units::Ssrc};
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Endpoint, Event, Limits};
@@ -147,17 +147,14 @@ pub fn sdp(bytes: &[u8]) {
 /// Packets, each after an octet that tells how long it is, at a leg that plays out between them: never more than was received is heard, and
 /// what is not RTP of ours is counted.
 pub fn rtp(bytes: &[u8]) {
-    let setup = LegSetup {
-        id: LegId(1),
-        codec: (Codec::Pcmu, PayloadType(0)),
-        receives: [Some((Codec::Pcmu, PayloadType(0))), Some((Codec::Pcma, PayloadType(8)))],
-        events: Some(PayloadType(101)),
-        packet: 160,
-        direction: Direction::BOTH,
-        remote: PEER,
-    };
+    // The first octet says with which codec.
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let codec = Codec::ALL[usize::from(*first) % Codec::ALL.len()];
+    let mut setup = LegSetup::plain(LegId(1), codec, PayloadType(0), PEER);
+    setup.events = Some(PayloadType(101));
+    setup.comfort = Some(PayloadType(13));
     let mut now = Nanos(1_000_000_000);
-    let mut leg = Leg::new(setup, now);
+    let mut leg = Leg::new(setup, now).expect("each codec can be had");
     let (mut rest, mut packets, mut dropped) = (bytes, 0u64, 0u64);
     while let Some((len, tail)) = rest.split_first() {
         let (packet, tail) = tail.split_at(tail.len().min(usize::from(*len) * 4));
@@ -166,7 +163,8 @@ pub fn rtp(bytes: &[u8]) {
         dropped += u64::from(leg.receive(PEER, packet, now, now) == Received::Dropped);
         now = Nanos(now.0 + 20_000_000);
         leg.playout(now);
-        leg.packetise(&[0xff; 160], |_, sent| assert_eq!(sent.len(), 172));
+        assert_eq!(leg.frame().len(), leg.rate().frame());
+        leg.packetise(&mut [0xff; 172], |_, sent| assert!((92..=172).contains(&sent.len())));
     }
     let report = leg.report(now);
     let drops = report.drops;

@@ -1,11 +1,13 @@
 //! The rest's handle on the shards: rooms and legs go in by rings, notices come out by rings.
 
-use crate::leg::{Leg, LegSetup};
+use crate::codec::CodecError;
+use crate::leg::{Coders, Leg, LegSetup};
+use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
-use crate::room::Notice;
+use crate::room::{Manner, Notice};
 use crate::shard::{
-    Bell, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
+    Bell, Change, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
 };
 use crate::units::{LegId, RoomId, Ssrc};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
@@ -32,6 +34,9 @@ pub enum EngineError {
     /// The operating system refused a thread, a socket option or an event descriptor.
     #[error("media engine: {0}")]
     Io(#[from] std::io::Error),
+    /// A codec could not be had.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// A shard does not take commands: it is overloaded or has ended.
     #[error("the media shard takes no commands")]
     Busy,
@@ -56,7 +61,27 @@ pub struct Event {
 pub struct Engine {
     ports: Ports,
     shards: Vec<Handle>,
-    rooms: Mutex<HashMap<RoomId, (usize, usize)>>,
+    manner: Manner,
+    rooms: Mutex<HashMap<RoomId, Place>>,
+}
+
+/// Where a room is, and what its mix can do.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    shard: usize,
+    legs: usize,
+    speak: Rates,
+    hear: Rates,
+}
+
+impl Place {
+    /// What its mix lacks for such a leg; and the place once it has it.
+    fn with(mut self, setup: &LegSetup) -> (Kit, Self) {
+        let has = (self.speak, self.hear);
+        setup.speaks_at().for_each(|rate| self.speak.add(rate));
+        self.hear.add(setup.hears_at());
+        (Kit::new(self.speak, self.hear, has), self)
+    }
 }
 
 #[derive(Debug)]
@@ -135,6 +160,8 @@ impl Events {
                     Told::Notice(room, leg, notice) => return Some(Event { room, leg, notice }),
                     // Freed here, where freeing is allowed.
                     Told::Member(_, member) => drop(member),
+                    Told::Change(change) => drop(change),
+                    Told::Kit(kit) => drop(kit),
                     Told::Room(room) => drop(room),
                     Told::Nothing => {}
                 }
@@ -162,7 +189,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Io`].
-    pub fn start(ports: Ports, shards: usize) -> Result<(Self, Vec<Events>), EngineError> {
+    pub fn start(ports: Ports, shards: usize, manner: Manner) -> Result<(Self, Vec<Events>), EngineError> {
         let mut handles = Vec::new();
         let mut events = Vec::new();
         for index in 0..shards.max(1) {
@@ -182,7 +209,7 @@ impl Engine {
             let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });
             handles.push(Handle { commands, bell, counters, thread: Some(thread) });
         }
-        Ok((Self { ports, shards: handles, rooms: Mutex::default() }, events))
+        Ok((Self { ports, shards: handles, manner, rooms: Mutex::default() }, events))
     }
 
     /// Reserves sockets for a leg of a peer of IPv6 or IPv4; to be named in the SDP.
@@ -201,41 +228,42 @@ impl Engine {
     /// [`EngineError::Busy`].
     pub fn open(&self, room: RoomId, capacity: usize) -> Result<(), EngineError> {
         let mut rooms = self.rooms();
-        let load =
-            |shard| rooms.values().filter(|(s, _)| *s == shard).map(|(_, legs)| legs + 1).sum::<usize>();
+        let load = |shard| rooms.values().filter(|p| p.shard == shard).map(|p| p.legs + 1).sum::<usize>();
         let shard = (0..self.shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
-        self.shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity))))?;
-        rooms.insert(room, (shard, 0));
+        self.shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity, self.manner))))?;
+        rooms.insert(room, Place { shard, legs: 0, speak: Rates::default(), hear: Rates::default() });
         Ok(())
     }
 
     /// Closes a conference, if there is such a one, and frees its legs.
     pub fn close(&self, room: RoomId) {
-        if let Some((shard, _)) = self.rooms().remove(&room) {
-            self.shards[shard].end(Command::Close(room));
+        if let Some(place) = self.rooms().remove(&room) {
+            self.shards[place.shard].end(Command::Close(room));
         }
     }
 
     /// Puts a leg into a conference and returns the SSRC with which it is sent.
     ///
     /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Codec`].
     pub fn add(&self, room: RoomId, setup: LegSetup, socket: UdpSocket) -> Result<Ssrc, EngineError> {
-        let leg = Leg::new(setup, wall_clock());
+        let leg = Leg::new(setup, wall_clock())?;
         let ssrc = leg.ssrc();
         let member = Box::new(LiveMember::new(leg, Socket::new(socket)));
         let mut rooms = self.rooms();
-        let (shard, legs) = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        self.shards[*shard].tell(Command::Add(room, member))?;
-        *legs += 1;
+        let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        let (kit, with) = place.with(&setup);
+        let kit = (!kit.is_empty()).then(|| Box::new(kit));
+        self.shards[place.shard].tell(Command::Add(room, member, kit))?;
+        *place = Place { legs: place.legs + 1, ..with };
         Ok(ssrc)
     }
 
     /// Takes a leg that was added out of its conference.
     pub fn remove(&self, room: RoomId, leg: LegId) {
-        if let Some((shard, legs)) = self.rooms().get_mut(&room) {
-            self.shards[*shard].end(Command::Remove(room, leg));
-            *legs = legs.saturating_sub(1);
+        if let Some(place) = self.rooms().get_mut(&room) {
+            self.shards[place.shard].end(Command::Remove(room, leg));
+            place.legs = place.legs.saturating_sub(1);
         }
     }
 
@@ -251,9 +279,23 @@ impl Engine {
     /// Applies new signalling to a leg.
     ///
     /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Codec`].
     pub fn change(&self, room: RoomId, setup: LegSetup) -> Result<(), EngineError> {
-        self.tell(room, Command::Change(room, setup))
+        let coders = Box::new(Coders::new(&setup)?);
+        let mut rooms = self.rooms();
+        let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        let (kit, with) = place.with(&setup);
+        self.shards[place.shard].tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
+        *place = with;
+        Ok(())
+    }
+
+    /// Sets what a leg's sound is multiplied with before others hear it, dB, −30 to 30.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn set_gain(&self, room: RoomId, leg: LegId, db: f32) -> Result<(), EngineError> {
+        self.tell(room, Command::Gain(room, leg, db))
     }
 
     /// Mutes or unmutes what a leg says.
@@ -286,11 +328,11 @@ impl Engine {
     }
 
     fn tell(&self, room: RoomId, command: Command) -> Result<(), EngineError> {
-        let (shard, _) = *self.rooms().get(&room).ok_or(EngineError::NoRoom)?;
-        self.shards[shard].tell(command)
+        let place = *self.rooms().get(&room).ok_or(EngineError::NoRoom)?;
+        self.shards[place.shard].tell(command)
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, (usize, usize)>> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Place>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,9 +10,10 @@ use std::net::SocketAddr;
 
 /// The state of one leg's lock.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct Latch {
-    signalled: SocketAddr,
     locked: Option<SocketAddr>,
+    signalled: SocketAddr,
     probation: Option<(SocketAddr, Ssrc, SeqNo)>,
 }
 

@@ -1,14 +1,15 @@
-//! One leg's media: what arrives is checked, counted and laid down; what goes out is cut into packets.
+//! One leg's media: what arrives is checked, counted and laid by; what goes out is cut into packets.
 
-use crate::codec::{Codec, FRAME, Frame};
+use crate::codec::{self, Codec, CodecError, Coding, Decoder, Encoder, SILENCE};
 use crate::dtmf::{Digit, EventReceiver};
-use crate::jitter::{self, JitterBuffer, LONGEST, Playout, Put};
+use crate::jitter::{self, Incoming, JitterBuffer, Playout, Put};
 use crate::latch::{Latch, Verdict};
-use crate::level::{Level, SpeechDetector};
+use crate::level::{Agc, Level, SpeechDetector};
+use crate::prefetch::prefetch;
 use crate::reception::{Block, Reception};
 use crate::rtp::{HEADER, Packet, RtpFault, Stream};
 use crate::tones::ToneReceiver;
-use crate::units::{LegId, Nanos, PayloadType, RtpTime, Ssrc};
+use crate::units::{LegId, Nanos, PayloadType, Rate, RtpTime, Ssrc};
 use std::net::SocketAddr;
 
 /// Which way audio flows, seen from the bridge (RFC 3264 §6.1, our side of it).
@@ -25,29 +26,79 @@ impl Direction {
     pub const BOTH: Self = Self { receive: true, send: true };
 }
 
+/// Payload types that may be received, by codec.
+pub type Receives = [Option<(Codec, PayloadType)>; Codec::ALL.len()];
+
 /// What signalling agreed on for one leg; also how it changes it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LegSetup {
     /// The leg.
     pub id: LegId,
-    /// The codec sent, and its payload type.
-    pub codec: (Codec, PayloadType),
+    /// How what it hears is encoded, and the payload type of that.
+    pub sends: (Coding, PayloadType),
     /// Payload types that may be received, by codec.
-    pub receives: [Option<(Codec, PayloadType)>; Codec::ALL.len()],
-    /// Payload type of telephone events, if agreed.
+    pub receives: Receives,
+    /// At which rate Opus is decoded.
+    pub opus_rate: Rate,
+    /// Payload type of telephone events, if agreed: of the clock of the codec that is sent.
     pub events: Option<PayloadType>,
-    /// Packet length sent, samples: a multiple of 80, 80..=480 (10–60 ms).
-    pub packet: usize,
+    /// Payload type of comfort noise (RFC 3389), if it may be received.
+    pub comfort: Option<PayloadType>,
+    /// Where nobody speaks, comfort noise is sent instead of sound.
+    pub sends_comfort: bool,
+    /// Packet length sent, ms: 10 to 60, a multiple of 10. Opus has 20 always.
+    pub ptime: usize,
+    /// What it says is brought to the usual loudness.
+    pub agc: bool,
     /// Directions.
     pub direction: Direction,
     /// The peer's address from its SDP.
     pub remote: SocketAddr,
 }
 
+impl LegSetup {
+    /// A usual telephone's: one codec both ways, 20 ms, nothing else.
+    pub fn plain(id: LegId, codec: Codec, payload_type: PayloadType, remote: SocketAddr) -> Self {
+        let mut receives = [None; Codec::ALL.len()];
+        receives[0] = Some((codec, payload_type));
+        Self {
+            id,
+            sends: (Coding::of(codec), payload_type),
+            receives,
+            opus_rate: Rate::Full,
+            events: None,
+            comfort: None,
+            sends_comfort: false,
+            ptime: 20,
+            agc: false,
+            direction: Direction::BOTH,
+            remote,
+        }
+    }
+
+    /// The rates at which it may speak.
+    pub fn speaks_at(&self) -> impl Iterator<Item = Rate> + '_ {
+        self.receives.iter().flatten().map(|(codec, _)| match codec {
+            Codec::Opus => self.opus_rate,
+            codec => codec.rate(),
+        })
+    }
+
+    /// Units in a second of the timestamps that are received.
+    fn clock(&self) -> u32 {
+        self.receives.iter().flatten().next().map_or(self.sends.0.codec, |(codec, _)| *codec).clock()
+    }
+
+    /// The rate at which it hears.
+    pub fn hears_at(&self) -> Rate {
+        self.sends.0.rate
+    }
+}
+
 /// What a received datagram was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// Audio, laid down (or dropped by the jitter buffer, which counts it).
+    /// Audio, laid by (or dropped by the jitter buffer, which counts it).
     Audio,
     /// Audio, and the source is locked from now on.
     Locked(SocketAddr),
@@ -68,11 +119,11 @@ pub struct Drops {
     pub payload_type: u64,
     /// From another source than the one locked on.
     pub foreign: u64,
-    /// Longer than the receive buffer or than 80 ms of audio.
+    /// Longer than the receive buffer or than 120 ms of audio.
     pub oversized: u64,
 }
 
-/// A leg's figures, once a second.
+/// A leg's figures, once in a while.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     /// When it was made.
@@ -81,6 +132,8 @@ pub struct Report {
     pub ssrc: Ssrc,
     /// Our stream's timestamp at `at`.
     pub time: RtpTime,
+    /// Units of that timestamp in a second.
+    pub clock: u32,
     /// Packets sent.
     pub packets_sent: u64,
     /// Payload octets sent.
@@ -89,6 +142,8 @@ pub struct Report {
     pub block: Option<Block>,
     /// The jitter buffer's counters.
     pub jitter: jitter::Counters,
+    /// How long what is heard now has waited here.
+    pub delay: Nanos,
     /// Dropped datagrams.
     pub drops: Drops,
     /// Smoothed level of what the leg says.
@@ -99,59 +154,110 @@ pub struct Report {
     pub silent_for: Nanos,
 }
 
-/// See the module's text. Everything is allocated when it is made, nothing afterwards.
+/// What a codec needs: made outside of the tick, changed as a whole.
 #[derive(Debug)]
-pub struct Leg {
-    setup: LegSetup,
-    latch: Latch,
+#[repr(C)]
+pub struct Coders {
     jitter: JitterBuffer,
+    decoders: [Option<Decoder>; Codec::ALL.len()],
+    encoder: Encoder,
+}
+
+impl Coders {
+    /// For what was agreed on.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn new(setup: &LegSetup) -> Result<Self, CodecError> {
+        let mut decoders = [const { None }; Codec::ALL.len()];
+        let mut bytes = 0;
+        for (codec, _) in setup.receives.iter().flatten() {
+            decoders[*codec as usize] = Some(Decoder::new(*codec, setup.opus_rate)?);
+            // Half a second; of Opus as much at 128 kbit/s.
+            bytes = bytes.max(codec.bytes_per_ms().unwrap_or(16) * 512);
+        }
+        let highest = setup.speaks_at().max().unwrap_or_default();
+        let encoder = Encoder::new(&setup.sends.0)?;
+        Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes) })
+    }
+}
+
+/// See the module's text. Everything is allocated when it is made, nothing afterwards. What each packet touches lies in front, in as few
+/// lines of cache as may be.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Leg {
+    coders: Box<Coders>,
+    setup: LegSetup,
+    stream: Stream,
     reception: Reception,
-    events: EventReceiver,
-    tones: ToneReceiver,
-    /// A key that came as tones in this tick.
-    key: Option<Digit>,
     detector: SpeechDetector,
-    frame: Frame,
+    /// Gain that a host has set, as a factor.
+    gain: f32,
+    playout: Playout,
     speaks: bool,
     muted: bool,
-    stream: Stream,
-    /// Header and payload of the packet being filled.
-    outgoing: [u8; HEADER + 480],
     filled: usize,
     packets_sent: u64,
     octets_sent: u64,
-    drops: Drops,
     last_packet: Nanos,
     /// How long the newest packet had waited for the tick that read it.
     waited: Option<i64>,
-    scratch: [i16; LONGEST],
+    latch: Latch,
+    /// A key that came as tones in this tick.
+    key: Option<Digit>,
+    agc: Agc,
+    events: EventReceiver,
+    tones: ToneReceiver,
+    /// Header and payload of a packet that takes more than one tick to fill.
+    outgoing: Box<[u8]>,
+    drops: Drops,
 }
 
 impl Leg {
     /// A new leg at time `now`.
-    pub fn new(setup: LegSetup, now: Nanos) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn new(setup: LegSetup, now: Nanos) -> Result<Self, CodecError> {
+        Ok(Self {
             setup,
             latch: Latch::new(setup.remote),
-            jitter: JitterBuffer::default(),
-            reception: Reception::default(),
+            coders: Box::new(Coders::new(&setup)?),
+            reception: Reception::new(setup.clock()),
             events: EventReceiver::default(),
             tones: ToneReceiver::default(),
             key: None,
             detector: SpeechDetector::default(),
-            frame: [0; FRAME],
+            agc: Agc::default(),
+            gain: 1.0,
+            playout: Playout::Idle,
             speaks: false,
             muted: false,
-            stream: Stream::new(setup.codec.1),
-            outgoing: [0; HEADER + 480],
+            stream: Stream::new(setup.sends.1),
+            outgoing: vec![0; HEADER + LARGEST_PACKET].into(),
             filled: 0,
             packets_sent: 0,
             octets_sent: 0,
             drops: Drops::default(),
             last_packet: now,
             waited: None,
-            scratch: [0; LONGEST],
-        }
+        })
+    }
+
+    /// Has the processor look for the leg itself.
+    pub fn prefetch(&self) {
+        prefetch(self, std::mem::offset_of!(Self, latch) + 32);
+    }
+
+    /// The same for what its codecs keep, once the leg is near.
+    pub fn prefetch_coders(&self) {
+        self.coders.jitter.prefetch_itself();
+    }
+
+    /// The same for where the next packet and the next frame go, once those are near.
+    pub fn prefetch_sound(&self) {
+        self.coders.jitter.prefetch();
     }
 
     /// The leg's id.
@@ -169,9 +275,14 @@ impl Leg {
         self.latch.target()
     }
 
-    /// The codec in which it hears.
-    pub fn codec(&self) -> Codec {
-        self.setup.codec.0
+    /// How what it hears is encoded.
+    pub fn coding(&self) -> Coding {
+        self.setup.sends.0
+    }
+
+    /// Its own encoder.
+    pub fn encoder(&mut self) -> &mut Encoder {
+        &mut self.coders.encoder
     }
 
     /// Whether it is sent the mix.
@@ -179,9 +290,27 @@ impl Leg {
         self.setup.direction.send
     }
 
-    /// What it says in this tick.
-    pub fn frame(&self) -> &Frame {
-        &self.frame
+    /// What it says in this tick, at [`Self::rate`].
+    pub fn frame(&self) -> &[i16] {
+        match self.playout {
+            Playout::Idle | Playout::Unspoken => &SILENCE[..self.rate().frame()],
+            _ => self.coders.jitter.frame(),
+        }
+    }
+
+    /// The rate of what it says.
+    pub fn rate(&self) -> Rate {
+        self.coders.jitter.rate()
+    }
+
+    /// What its frame is to be multiplied with before others hear it.
+    pub fn loudness(&self) -> f32 {
+        if self.setup.agc { self.gain * self.agc.gain() } else { self.gain }
+    }
+
+    /// Sets the gain, dB, −30 to 30.
+    pub fn set_gain(&mut self, db: f32) {
+        self.gain = 10f32.powf(db.clamp(-30.0, 30.0) / 20.0);
     }
 
     /// Its smoothed level.
@@ -199,14 +328,9 @@ impl Leg {
         self.key.take()
     }
 
-    /// How long the packet that came for this tick has waited for it, ns; `None` when none came.
-    pub fn take_waited(&mut self) -> Option<i64> {
-        self.waited.take()
-    }
-
-    /// The tick has moved: what was learnt of spare time is no longer true.
-    pub fn tick_moved(&mut self) {
-        self.jitter.forget_spare();
+    /// How long the packet that came for this tick has waited for it, ns, and how long at least it should; `None` when none came.
+    pub fn take_waited(&mut self) -> Option<(i64, i64)> {
+        Some((self.waited.take()?, self.coders.jitter.needs()))
     }
 
     /// Mutes or unmutes what it says.
@@ -214,12 +338,22 @@ impl Leg {
         self.muted = muted;
     }
 
-    /// Applies new signalling. True when the peer's address changed, so that the lock is open again.
-    pub fn change(&mut self, setup: LegSetup) -> bool {
-        let id = self.setup.id;
-        self.setup = LegSetup { id, ..setup };
-        self.stream.set_payload_type(setup.codec.1);
+    /// Applies new signalling, with what its codecs need; what is needed no more takes its place. True when the peer's address changed, so
+    /// that the lock is open again.
+    pub fn change(&mut self, setup: LegSetup, coders: &mut Box<Coders>) -> bool {
+        let setup = LegSetup { id: self.setup.id, ..setup };
+        let before = std::mem::replace(&mut self.setup, setup);
+        self.stream.set_payload_type(setup.sends.1);
         self.filled = 0;
+        let same = before.sends.0 == setup.sends.0
+            && before.receives == setup.receives
+            && before.opus_rate == setup.opus_rate;
+        if !same {
+            std::mem::swap(&mut self.coders, coders);
+        }
+        if before.clock() != setup.clock() {
+            self.reception = Reception::new(setup.clock());
+        }
         self.latch.signal(setup.remote)
     }
 
@@ -238,8 +372,10 @@ impl Leg {
             }
         };
         let codec = self.setup.receives.iter().flatten().find(|(_, pt)| *pt == packet.payload_type);
+        let codec = codec.map(|(codec, _)| *codec);
         let is_event = self.setup.events == Some(packet.payload_type);
-        if codec.is_none() && !is_event {
+        let is_comfort = self.setup.comfort == Some(packet.payload_type);
+        if codec.is_none() && !is_event && !is_comfort {
             self.drops.payload_type += 1;
             return Received::Dropped;
         }
@@ -253,63 +389,104 @@ impl Leg {
             }
         };
         self.last_packet = now;
-        let done = |other| if locked { Received::Locked(from) } else { other };
-        let Some((codec, _)) = codec else {
+        let done = |received| if locked { Received::Locked(from) } else { received };
+        if is_event {
             self.reception.packet(packet.ssrc, packet.seq, None, arrival);
-            self.jitter.mute_concealment();
+            self.coders.jitter.key_pressed();
             let digit = self.events.push(packet.time, packet.payload);
-            // A lock that comes with a digit is reported with the next packet's figures; the digit may not be lost.
+            // A first packet that is a key press: the lock waits for the next packet's figures; the digit may not be lost.
             return digit.map_or(done(Received::Event), Received::Digit);
-        };
-        let len = packet.payload.len();
-        if len > LONGEST {
+        }
+        let longest = codec.and_then(Codec::bytes_per_ms).map_or(usize::MAX, |b| b * codec::LONGEST_MS);
+        if packet.payload.len() > longest {
             self.drops.oversized += 1;
             return done(Received::Dropped);
         }
         self.reception.packet(packet.ssrc, packet.seq, Some(packet.time), arrival);
         self.waited = Some(now.since(arrival));
-        codec.decode(packet.payload, &mut self.scratch);
-        let samples = &self.scratch[..len];
-        let put = self.jitter.put(packet.ssrc, packet.seq, packet.time, samples, arrival, now);
+        // Noise is on the timeline of the codec that is used else.
+        let main = codec.unwrap_or(self.setup.receives[0].map_or(Codec::Pcmu, |(codec, _)| codec));
+        let Some(decoder) = &self.coders.decoders[main as usize] else { return done(Received::Dropped) };
+        let (ssrc, seq, time, payload) = (packet.ssrc, packet.seq, packet.time, packet.payload);
+        let put = self.coders.jitter.put(Incoming { ssrc, seq, time, codec, payload, arrival, now }, decoder);
         if put == Put::Restarted {
             self.events.reset();
         }
         done(Received::Audio)
     }
 
+    /// Whether it has what the next tick takes, and nothing more can have come since its newest packet, which is so old, ns.
+    pub fn supplied(&self, age: i64) -> bool {
+        self.coders.jitter.supplied(age)
+    }
+
     /// Takes the tick's frame from the jitter buffer and judges it. Keys are read from it where no telephone events were agreed on; their
     /// tones are for nobody's ears.
     pub fn playout(&mut self, now: Nanos) {
-        let playout = self.jitter.pull(now, &mut self.frame);
-        let mut level = if playout == Playout::Idle { Level::SILENCE } else { Level::of(&self.frame) };
-        if self.setup.events.is_none() && playout != Playout::Idle {
-            let tones = self.tones.push(&self.frame, level);
+        let Coders { jitter, decoders, .. } = &mut *self.coders;
+        self.playout = jitter.pull(now, decoders, self.speaks);
+        let heard = !matches!(self.playout, Playout::Idle | Playout::Unspoken);
+        let mut level = if heard { Level::of(jitter.frame()) } else { Level::SILENCE };
+        if self.setup.events.is_none() && heard && jitter.rate() == Rate::Narrow {
+            let tones = self.tones.push(jitter.frame(), level);
             self.key = tones.key;
             if tones.present {
-                (self.frame, level) = ([0; FRAME], Level::SILENCE);
+                jitter.frame_mut().fill(0);
+                level = Level::SILENCE;
             }
         }
         let speech = self.detector.push(level);
+        if self.setup.agc {
+            self.agc.push(level, speech);
+        }
         self.speaks = speech && !self.muted && self.setup.direction.receive;
     }
 
-    /// Takes an encoded frame and hands every packet that it completes, with the leg's target, to `send`.
-    pub fn packetise(&mut self, encoded: &[u8; FRAME], mut send: impl FnMut(SocketAddr, &[u8])) {
-        let mut rest = &encoded[..];
+    /// Takes what a tick's sound was encoded to, behind room for a header, and hands every packet that it completes, with the leg's target, to
+    /// `send`. Nothing behind the header: nothing need be sent.
+    pub fn packetise(&mut self, encoded: &mut [u8], mut send: impl FnMut(SocketAddr, &[u8])) {
+        let codec = self.setup.sends.0.codec;
+        let per_ms = codec.bytes_per_ms();
+        let packet = per_ms.map(|per_ms| per_ms * self.setup.ptime.min(LARGEST_PACKET / per_ms / 10 * 10));
+        let sound = encoded.len() - HEADER;
+        if sound == 0 {
+            return self.pause();
+        }
+        if self.filled == 0 && packet.is_none_or(|packet| packet == sound) {
+            // One packet, as it lies there.
+            self.stream.write(encoded, codec.units_per_tick());
+            send(self.latch.target(), encoded);
+            self.packets_sent += 1;
+            self.octets_sent += sound as u64;
+            return;
+        }
+        let packet = packet.unwrap_or(sound);
+        let mut rest = &encoded[HEADER..];
         while !rest.is_empty() {
-            let n = rest.len().min(self.setup.packet - self.filled);
+            let n = rest.len().min(packet - self.filled);
             let at = HEADER + self.filled;
             self.outgoing[at..at + n].copy_from_slice(&rest[..n]);
             self.filled += n;
             rest = &rest[n..];
-            if self.filled == self.setup.packet {
-                self.stream.write(&mut self.outgoing, self.filled as u32);
-                send(self.latch.target(), &self.outgoing[..HEADER + self.filled]);
-                self.packets_sent += 1;
-                self.octets_sent += self.filled as u64;
-                self.filled = 0;
+            if self.filled == packet {
+                self.finish(self.units(packet), &mut send);
             }
         }
+    }
+
+    /// RTP clock units of so many bytes.
+    fn units(&self, bytes: usize) -> u32 {
+        let codec = self.setup.sends.0.codec;
+        let ms = bytes / codec.bytes_per_ms().unwrap_or(usize::MAX);
+        ms as u32 * codec.clock() / 1000
+    }
+
+    fn finish(&mut self, units: u32, send: &mut impl FnMut(SocketAddr, &[u8])) {
+        self.stream.write(&mut self.outgoing, units);
+        send(self.latch.target(), &self.outgoing[..HEADER + self.filled]);
+        self.packets_sent += 1;
+        self.octets_sent += self.filled as u64;
+        self.filled = 0;
     }
 
     /// Sends a telephone-event packet in place of this tick's audio (RFC 4733 §2.5.1): all packets of one key have the timestamp of its
@@ -323,15 +500,34 @@ impl Leg {
     ) {
         let mut packet = [0; HEADER + 4];
         packet[HEADER..].copy_from_slice(payload);
-        self.stream.write_event(&mut packet, payload_type, first, FRAME as u32);
+        let tick = self.setup.sends.0.codec.units_per_tick();
+        self.stream.write_event(&mut packet, payload_type, first, tick);
         send(self.latch.target(), &packet);
         self.packets_sent += 1;
         self.octets_sent += 4;
     }
 
+    /// Sends a comfort noise packet in place of this tick's audio (RFC 3389), of −`level` dBov.
+    pub fn send_comfort(&mut self, level: u8, mut send: impl FnMut(SocketAddr, &[u8])) {
+        let Some(payload_type) = self.setup.comfort.filter(|_| self.setup.sends_comfort) else { return };
+        let mut packet = [0; HEADER + 1];
+        packet[HEADER] = level;
+        self.stream.write_other(&mut packet, payload_type);
+        send(self.latch.target(), &packet);
+        self.packets_sent += 1;
+        self.octets_sent += 1;
+        self.pause();
+    }
+
+    /// Whether it is sent comfort noise where nobody speaks.
+    pub fn takes_comfort(&self) -> bool {
+        self.setup.sends_comfort && self.setup.comfort.is_some()
+    }
+
     /// A tick in which it is sent nothing.
     pub fn pause(&mut self) {
-        self.stream.pause((FRAME + self.filled) as u32);
+        let filled = if self.filled > 0 { self.units(self.filled) } else { 0 };
+        self.stream.pause(self.setup.sends.0.codec.units_per_tick() + filled);
         self.filled = 0;
     }
 
@@ -341,10 +537,12 @@ impl Leg {
             at: now,
             ssrc: self.stream.ssrc(),
             time: self.stream.time(),
+            clock: self.setup.sends.0.codec.clock(),
             packets_sent: self.packets_sent,
             octets_sent: self.octets_sent,
             block: self.reception.block(),
-            jitter: self.jitter.counters(),
+            jitter: self.coders.jitter.counters(),
+            delay: self.coders.jitter.delay(now),
             drops: self.drops,
             level: self.level(),
             locked: self.latch.locked(),
@@ -353,27 +551,33 @@ impl Leg {
     }
 }
 
+/// The most payload bytes in a packet of ours: it fits an Ethernet frame with all that may be around it.
+const LARGEST_PACKET: usize = 1280;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::FRAME;
 
     const PEER: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
     const OTHER: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 4000);
+    const LONGEST: usize = 960;
     const START: Nanos = Nanos(1_000_000_000);
 
     fn leg() -> Leg {
         let setup = LegSetup {
-            id: LegId(1),
-            codec: (Codec::Pcmu, PayloadType(0)),
-            receives: [Some((Codec::Pcmu, PayloadType(0))), None],
             events: Some(PayloadType(101)),
-            packet: FRAME,
-            direction: Direction::BOTH,
-            remote: PEER,
+            ..LegSetup::plain(LegId(1), Codec::Pcmu, PayloadType(0), PEER)
         };
-        Leg::new(setup, START)
+        Leg::new(setup, START).unwrap()
+    }
+
+    fn change(leg: &mut Leg, how: impl FnOnce(&mut LegSetup)) -> bool {
+        let mut setup = leg.setup;
+        how(&mut setup);
+        leg.change(setup, &mut Box::new(Coders::new(&setup).unwrap()))
     }
 
     fn packet(payload_type: u8, seq: u16, payload: &[u8]) -> Vec<u8> {
@@ -394,7 +598,7 @@ mod tests {
         assert_eq!(receive(OTHER, &audio(2)), Received::Dropped, "another source");
         assert_eq!(receive(OTHER, &audio(3)), Received::Dropped, "however often");
         assert_eq!(receive(PEER, &packet(8, 2, &[0; FRAME])), Received::Dropped, "not agreed on");
-        assert_eq!(receive(PEER, &packet(0, 2, &[0; LONGEST + 1])), Received::Dropped, "more than 80 ms");
+        assert_eq!(receive(PEER, &packet(0, 2, &[0; LONGEST + 1])), Received::Dropped, "more than 120 ms");
         for broken in
             [&audio(2)[..11], &[0x40; 172], &[0x90, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 255, 255], &[]]
         {
@@ -422,16 +626,16 @@ mod tests {
         let mut leg = leg();
         let audio = |seq| packet(0, seq, &[0x80; FRAME]);
         assert_eq!(leg.receive(PEER, &audio(1), START, START), Received::Locked(PEER));
-        assert!(!leg.change(LegSetup { id: LegId(99), ..leg.setup }), "the same address");
+        assert!(!change(&mut leg, |s| s.id = LegId(99)), "the same address");
         assert_eq!(leg.receive(OTHER, &audio(2), START, START), Received::Dropped);
-        assert!(leg.change(LegSetup { remote: OTHER, ..leg.setup }));
+        assert!(change(&mut leg, |s| s.remote = OTHER));
         assert_eq!((leg.id(), leg.target()), (LegId(1), OTHER));
         assert_eq!(leg.receive(OTHER, &audio(3), START, START), Received::Locked(OTHER));
         assert_eq!(leg.receive(PEER, &audio(4), START, START), Received::Dropped);
     }
 
     #[test]
-    fn a_packet_of_80_ms_is_taken_whole() {
+    fn a_packet_of_120_ms_is_taken_whole() {
         let mut leg = leg();
         assert_eq!(leg.receive(PEER, &packet(0, 1, &[0x80; LONGEST]), START, START), Received::Locked(PEER));
         assert_eq!(leg.report(START).drops, Drops::default());
@@ -463,7 +667,7 @@ mod tests {
                 leg.pause();
                 continue;
             }
-            leg.packetise(&[0; FRAME], |_, bytes| {
+            leg.packetise(&mut [0; HEADER + FRAME], |_, bytes| {
                 let packet = Packet::parse(bytes).unwrap();
                 sent.push((packet.ssrc, packet.time.0, packet.marker));
             });
@@ -477,7 +681,7 @@ mod tests {
     fn a_key_that_one_leg_sends_another_receives_once_with_the_timestamp_of_its_start() {
         let (mut far, mut near) = (leg(), leg());
         let mut packets = Vec::new();
-        far.packetise(&[0xff; FRAME], |_, bytes| packets.push(bytes.to_vec()));
+        far.packetise(&mut [0xff; HEADER + FRAME], |_, bytes| packets.push(bytes.to_vec()));
         for (n, duration) in [160u16, 320, 480, 480, 480].into_iter().enumerate() {
             let end = if n >= 2 { 0x8a } else { 0x0a };
             let [high, low] = duration.to_be_bytes();
@@ -485,7 +689,7 @@ mod tests {
                 packets.push(bytes.to_vec())
             });
         }
-        far.packetise(&[0xff; FRAME], |_, bytes| packets.push(bytes.to_vec()));
+        far.packetise(&mut [0xff; HEADER + FRAME], |_, bytes| packets.push(bytes.to_vec()));
         let read: Vec<_> = packets.iter().map(|bytes| Packet::parse(bytes).unwrap()).collect();
         let times: Vec<u32> = read.iter().map(|p| p.time.0.wrapping_sub(read[0].time.0)).collect();
         assert_eq!(times, [0, 160, 160, 160, 160, 160, 960]);
@@ -503,11 +707,12 @@ mod tests {
 
     #[test]
     fn packets_of_any_agreed_length_carry_all_samples_in_order() {
-        for length in [80, 160, 240, 320, 400, 480] {
-            let mut leg = Leg::new(LegSetup { packet: length, ..leg().setup }, START);
+        for ptime in [10, 20, 30, 40, 50, 60] {
+            let length = 8 * ptime;
+            let mut leg = Leg::new(LegSetup { ptime, ..leg().setup }, START).unwrap();
             let mut heard = Vec::new();
             for tick in 0..12u8 {
-                leg.packetise(&[tick; FRAME], |to, bytes| {
+                leg.packetise(&mut [tick; HEADER + FRAME], |to, bytes| {
                     assert_eq!((to, bytes.len()), (PEER, HEADER + length));
                     heard.extend_from_slice(&bytes[HEADER..]);
                 });

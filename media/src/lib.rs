@@ -1,17 +1,20 @@
 //! RTP in, mixed RTP out. This crate knows neither SIP nor who a caller is: a leg is a number.
 //!
 //! A packet's way: [`shard`] reads it from its leg's socket → [`rtp`] checks it → [`leg`] locks onto the source and
-//! counts → [`jitter`] lays it down → at the tick [`room`] pulls a frame of each leg → [`level`] measures →
-//! [`mixer`] sums → one encode per codec ([`codec`]) → sockets of all legs.
+//! counts → [`jitter`] keeps it → at the tick [`room`] pulls a frame of each leg, decoded ([`codec`]) → [`level`] measures →
+//! [`mixer`] sums at each rate in use → one encode per way of encoding → sockets of all legs.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`units`] | numbers as types |
-//! | [`codec`] | G.711 µ-law and A-law |
+//! | `prefetch` | a hint to the processor |
+//! | [`codec`] | Opus, G.722, G.711, L16 |
+//! | [`resample`] | from one rate to another |
+//! | [`noise`] | quiet noise where nobody speaks |
 //! | [`rtp`] | packets: checked reading, header writing |
 //! | [`reception`] | what arrived: loss, jitter, extended sequence (RFC 3550 A) |
 //! | [`rtcp`] | reports written and read, and the task that sends them |
-//! | [`jitter`] | the jitter buffer and loss concealment |
+//! | [`jitter`] | the jitter buffer: time-stretching, loss concealment, pauses |
 //! | [`dtmf`] | telephone events |
 //! | [`level`] | loudness and speech |
 //! | [`tones`] | keys that come as tones |
@@ -35,9 +38,12 @@ pub mod latch;
 pub mod leg;
 pub mod level;
 pub mod mixer;
+pub mod noise;
 pub mod ports;
+mod prefetch;
 pub mod prompt;
 pub mod reception;
+pub mod resample;
 pub mod room;
 pub mod rtcp;
 pub mod rtp;
@@ -45,10 +51,10 @@ pub mod shard;
 pub mod tones;
 pub mod units;
 
-pub use codec::Codec;
+pub use codec::{Codec, Coding};
 pub use dtmf::Digit;
 pub use engine::{Engine, EngineError, Event};
 pub use leg::{Direction, LegSetup, Report};
 pub use level::Level;
 pub use prompt::Prompt;
-pub use units::{LegId, Nanos, PayloadType, RoomId};
+pub use units::{LegId, Nanos, PayloadType, Rate, RoomId};

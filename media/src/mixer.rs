@@ -1,63 +1,164 @@
 //! One conference's mix as a pure function of its inputs: no clock, no socket, no lock, no allocation.
 //!
 //! At most [`SPEAKERS`] talkers are heard at once, the loudest, with hysteresis. Who only listens hears their
-//! sum; a talker hears the sum without their own voice (mix-minus).
+//! sum; a talker hears the sum without their own voice (mix-minus). There is a sum for each rate at which somebody hears; a talker of another rate
+//! is resampled once for it. What is needed for a rate is a [`Kit`], brought by the legs that need it.
 
-use crate::codec::{FRAME, Frame};
 use crate::level::Level;
+use crate::noise::Noise;
+use crate::resample::Resampler;
+use crate::units::Rate;
 
 /// Talkers that are summed at the same time.
 pub const SPEAKERS: usize = 4;
 /// A newcomer must be this much louder than the quietest talker in a full mix to take their place, dB.
 const TAKEOVER: f32 = 6.0;
+/// A voice that joins the mix comes in over this, ms, and its gain changes over a tick.
+const FADE_MS: usize = 2;
+const USUAL_FLOOR: u8 = 70;
+const RATES: usize = Rate::ALL.len();
 
 /// One leg's contribution to a tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// Its samples.
-    pub frame: &'a Frame,
+    pub frame: &'a [i16],
+    /// Their rate.
+    pub rate: Rate,
+    /// The rate at which it hears.
+    pub hears: Rate,
     /// Its smoothed level.
     pub level: Level,
     /// Whether it speaks and may be heard.
     pub speaks: bool,
+    /// What its samples are multiplied with.
+    pub gain: f32,
 }
 
-/// What a tick gives out, kept between ticks only to save room on the stack.
+/// The sum at one rate.
 #[derive(Debug)]
-pub struct Mix {
-    /// For all who only listen.
-    pub common: Frame,
-    /// For each talker, in the order of `speakers`: everybody else.
-    pub minus: [Frame; SPEAKERS],
-    /// Indexes into the tick's inputs of those who are heard; the first `count` are valid.
-    speakers: [usize; SPEAKERS],
-    count: usize,
-    sum: [i32; FRAME],
+struct Side {
+    voices: [Box<[i16]>; SPEAKERS],
+    sum: Box<[i32]>,
+    common: Box<[i16]>,
+    minus: [Box<[i16]>; SPEAKERS],
+    noise: Noise,
 }
 
-impl Default for Mix {
-    fn default() -> Self {
-        Self {
-            common: [0; FRAME],
-            minus: [[0; FRAME]; SPEAKERS],
-            speakers: [0; SPEAKERS],
-            count: 0,
-            sum: [0; FRAME],
-        }
+impl Side {
+    fn new(rate: Rate) -> Box<Self> {
+        let n = rate.frame();
+        let frames = || std::array::from_fn(|_| vec![0; n].into());
+        Box::new(Self {
+            voices: frames(),
+            sum: vec![0; n].into(),
+            common: vec![0; n].into(),
+            minus: frames(),
+            noise: Noise::default(),
+        })
     }
 }
 
+/// A set of rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates([bool; RATES]);
+
+impl Rates {
+    /// Adds one.
+    pub fn add(&mut self, rate: Rate) {
+        self.0[rate as usize] = true;
+    }
+
+    /// Whether it is in the set.
+    pub fn has(self, rate: Rate) -> bool {
+        self.0[rate as usize]
+    }
+}
+
+/// Sums and resamplers for some rates: what a mix lacks it takes out of a newcomer's kit.
+#[derive(Debug, Default)]
+pub struct Kit {
+    sides: [Option<Box<Side>>; RATES],
+    /// From the first rate to the second, one for each place of a talker.
+    resamplers: [[Option<Box<[Resampler; SPEAKERS]>>; RATES]; RATES],
+}
+
+impl Kit {
+    /// What is needed where legs speak and hear at these rates, without what `has` names already.
+    pub fn new(speak: Rates, hear: Rates, has: (Rates, Rates)) -> Self {
+        let mut kit = Self::default();
+        for to in Rate::ALL.into_iter().filter(|r| hear.has(*r)) {
+            if !has.1.has(to) {
+                kit.sides[to as usize] = Some(Side::new(to));
+            }
+            for from in Rate::ALL.into_iter().filter(|r| speak.has(*r) && *r != to) {
+                if !(has.0.has(from) && has.1.has(to)) {
+                    let four: Option<Vec<_>> = (0..SPEAKERS).map(|_| Resampler::new(from, to)).collect();
+                    let four = four.and_then(|four| four.into_boxed_slice().try_into().ok());
+                    kit.resamplers[from as usize][to as usize] = four;
+                }
+            }
+        }
+        kit
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.sides.iter().all(Option::is_none) && self.resamplers.iter().flatten().all(Option::is_none)
+    }
+}
+
+/// One conference's mix.
+#[derive(Debug, Default)]
+pub struct Mix {
+    kit: Kit,
+    /// Indexes into the tick's inputs of those who are heard; the first `count` are valid.
+    speakers: [usize; SPEAKERS],
+    count: usize,
+    /// Who came into the mix with this tick.
+    fresh: [bool; SPEAKERS],
+    gains: [f32; SPEAKERS],
+    /// −dBov of what is heard where nobody speaks.
+    floor: Option<u8>,
+}
+
 impl Mix {
+    /// A mix without any rate; where nobody speaks there is noise of −`floor` dBov.
+    pub fn new(floor: Option<u8>) -> Self {
+        Self { floor, ..Self::default() }
+    }
+
+    /// Takes what it lacks; the rest stays for others to free.
+    pub fn adopt(&mut self, kit: &mut Kit) {
+        for (own, new) in self.kit.sides.iter_mut().zip(&mut kit.sides) {
+            if own.is_none() {
+                std::mem::swap(own, new);
+            }
+        }
+        let pairs = self.kit.resamplers.iter_mut().flatten().zip(kit.resamplers.iter_mut().flatten());
+        for (own, new) in pairs.filter(|(own, _)| own.is_none()) {
+            std::mem::swap(own, new);
+        }
+    }
+
+    /// −dBov of what is heard where nobody speaks; without a noise of its own as quiet as it would be.
+    pub fn floor(&self) -> u8 {
+        self.floor.unwrap_or(USUAL_FLOOR)
+    }
+
     /// Who is heard: indexes into the inputs.
     pub fn speakers(&self) -> &[usize] {
         &self.speakers[..self.count]
     }
 
-    /// The frame that leg `index` hears.
-    pub fn for_leg(&self, index: usize) -> &Frame {
+    /// What leg `index` hears at `rate`, which is the one that its input told.
+    pub fn for_leg(&self, index: usize, rate: Rate) -> &[i16] {
+        let Some(side) = &self.kit.sides[rate as usize] else {
+            return &crate::codec::SILENCE[..rate.frame()];
+        };
         match self.speakers().iter().position(|s| *s == index) {
-            Some(slot) => &self.minus[slot],
-            None => &self.common,
+            Some(slot) => &side.minus[slot],
+            None => &side.common,
         }
     }
 
@@ -66,40 +167,83 @@ impl Mix {
         let mut kept = 0;
         for i in 0..self.count {
             if let Some(index) = map(self.speakers[i]) {
-                self.speakers[kept] = index;
+                // Its resamplers stay where they are, and begin anew in another place.
+                if kept != i {
+                    self.fresh[kept] = true;
+                }
+                (self.speakers[kept], self.gains[kept]) = (index, self.gains[i]);
                 kept += 1;
             }
         }
         self.count = kept;
     }
 
-    /// Mixes one tick. `input(i)` is leg `i`'s contribution, for `i` in `0..legs`.
-    pub fn tick<'a>(&mut self, legs: usize, input: impl Fn(usize) -> Input<'a>) {
+    /// Mixes one tick. `input(i)` is leg `i`'s contribution, for `i` in `0..legs`; `hear` are the rates at which somebody hears.
+    pub fn tick<'a>(&mut self, legs: usize, hear: Rates, input: impl Fn(usize) -> Input<'a>) {
         self.choose(legs, &input);
-        self.sum = [0; FRAME];
-        for slot in 0..self.count {
-            let frame = input(self.speakers[slot]).frame;
-            self.sum.iter_mut().zip(frame).for_each(|(sum, s)| *sum += i32::from(*s));
+        for rate in Rate::ALL {
+            if hear.has(rate) {
+                self.sum(rate, &input);
+            }
         }
-        self.common.iter_mut().zip(&self.sum).for_each(|(out, sum)| *out = limit(*sum));
+        self.fresh = [false; SPEAKERS];
         for slot in 0..self.count {
-            let own = input(self.speakers[slot]).frame;
-            let others = self.sum.iter().zip(own).map(|(sum, s)| sum - i32::from(*s));
-            self.minus[slot].iter_mut().zip(others).for_each(|(out, sum)| *out = limit(sum));
+            self.gains[slot] = input(self.speakers[slot]).gain;
+        }
+    }
+
+    fn sum<'a>(&mut self, rate: Rate, input: &impl Fn(usize) -> Input<'a>) {
+        let Self { kit, speakers, count, fresh, gains, floor } = self;
+        let Some(side) = &mut kit.sides[rate as usize] else { return };
+        let Side { voices, sum, common, minus, noise } = &mut **side;
+        sum.fill(0);
+        for (slot, voice) in voices.iter_mut().enumerate().take(*count) {
+            let said = input(speakers[slot]);
+            if said.rate == rate {
+                voice.copy_from_slice(said.frame);
+            } else if let Some(four) = &mut kit.resamplers[said.rate as usize][rate as usize] {
+                if fresh[slot] {
+                    four[slot].reset();
+                }
+                four[slot].process(said.frame, voice);
+            } else {
+                voice.fill(0);
+            }
+            let before = if fresh[slot] { said.gain } else { gains[slot] };
+            amplify(voice, before, said.gain);
+            if fresh[slot] {
+                let n = rate.ms(FADE_MS);
+                for (i, s) in voice.iter_mut().take(n).enumerate() {
+                    *s = (i32::from(*s) * i as i32 / n as i32) as i16;
+                }
+            }
+            sum.iter_mut().zip(voice.iter()).for_each(|(sum, s)| *sum += i32::from(*s));
+        }
+        common.iter_mut().zip(sum.iter()).for_each(|(out, sum)| *out = limit(*sum));
+        for slot in 0..*count {
+            if input(speakers[slot]).hears == rate {
+                let others = sum.iter().zip(voices[slot].iter()).map(|(sum, s)| sum - i32::from(*s));
+                minus[slot].iter_mut().zip(others).for_each(|(out, sum)| *out = limit(sum));
+            }
+        }
+        match (*floor, *count) {
+            (Some(level), 0) => noise.fill(level, rate, common),
+            (Some(level), 1) => noise.fill(level, rate, &mut minus[0]),
+            _ => {}
         }
     }
 
     /// Keeps who still speaks, lets newcomers into free places, and in a full mix lets one take the quietest
     /// talker's place when clearly louder.
     fn choose<'a>(&mut self, legs: usize, input: &impl Fn(usize) -> Input<'a>) {
-        self.reindex_while(|i| i < legs && input(i).speaks);
+        self.reindex(|i| (i < legs && input(i).speaks).then_some(i));
         for index in 0..legs {
             let new = input(index);
             if !new.speaks || self.speakers().contains(&index) {
                 continue;
             }
             if self.count < SPEAKERS {
-                self.speakers[self.count] = index;
+                self.take_place(self.count, index);
                 self.count += 1;
                 continue;
             }
@@ -110,13 +254,25 @@ impl Mix {
                 }
             }
             if new.level.0 > input(self.speakers[quietest]).level.0 + TAKEOVER {
-                self.speakers[quietest] = index;
+                self.take_place(quietest, index);
             }
         }
     }
 
-    fn reindex_while(&mut self, keep: impl Fn(usize) -> bool) {
-        self.reindex(|i| keep(i).then_some(i));
+    fn take_place(&mut self, slot: usize, index: usize) {
+        (self.speakers[slot], self.fresh[slot]) = (index, true);
+    }
+}
+
+/// Multiplies with a gain that changes from `before` to `after` over the frame.
+fn amplify(voice: &mut [i16], before: f32, after: f32) {
+    if before == 1.0 && after == 1.0 {
+        return;
+    }
+    let step = (after - before) / voice.len() as f32;
+    for (i, s) in voice.iter_mut().enumerate() {
+        // `as` saturates.
+        *s = (f32::from(*s) * (before + step * i as f32)).round() as i16;
     }
 }
 
@@ -139,8 +295,35 @@ fn limit(sum: i32) -> i16 {
 mod tests {
     use super::*;
 
+    const FRAME: usize = Rate::Narrow.frame();
+    type Frame = [i16; FRAME];
+
+    fn narrow() -> Mix {
+        let mut rates = Rates::default();
+        rates.add(Rate::Narrow);
+        let mut mix = Mix::new(None);
+        mix.adopt(&mut Kit::new(rates, rates, Default::default()));
+        mix
+    }
+
     fn mix(mix: &mut Mix, legs: &[(Frame, f32, bool)]) {
-        mix.tick(legs.len(), |i| Input { frame: &legs[i].0, level: Level(legs[i].1), speaks: legs[i].2 });
+        let mut hear = Rates::default();
+        hear.add(Rate::Narrow);
+        for _ in 0..2 {
+            // The second time nobody fades in.
+            mix.tick(legs.len(), hear, |i| Input {
+                frame: &legs[i].0,
+                rate: Rate::Narrow,
+                hears: Rate::Narrow,
+                level: Level(legs[i].1),
+                speaks: legs[i].2,
+                gain: 1.0,
+            });
+        }
+    }
+
+    fn heard(mix: &Mix, index: usize) -> &[i16] {
+        mix.for_leg(index, Rate::Narrow)
     }
 
     #[test]
@@ -151,20 +334,20 @@ mod tests {
             ([3; FRAME], -30.0, true),
             ([7000; FRAME], -20.0, false),
         ];
-        let mut out = Mix::default();
+        let mut out = narrow();
         mix(&mut out, &legs);
         assert_eq!(out.speakers(), [0, 1, 2]);
-        assert_eq!(out.for_leg(3), &[123; FRAME]);
-        assert_eq!(out.for_leg(0), &[23; FRAME]);
-        assert_eq!(out.for_leg(1), &[103; FRAME]);
-        assert_eq!(out.for_leg(2), &[120; FRAME]);
+        assert_eq!(heard(&out, 3), &[123; FRAME]);
+        assert_eq!(heard(&out, 0), &[23; FRAME]);
+        assert_eq!(heard(&out, 1), &[103; FRAME]);
+        assert_eq!(heard(&out, 2), &[120; FRAME]);
     }
 
     #[test]
     fn a_full_mix_changes_only_for_a_clearly_louder_talker() {
         let mut legs = [([1; FRAME], -30.0, true); SPEAKERS + 1];
         legs[2].1 = -33.0;
-        let mut out = Mix::default();
+        let mut out = narrow();
         mix(&mut out, &legs[..SPEAKERS]);
         legs[SPEAKERS].1 = -28.0;
         mix(&mut out, &legs);
@@ -193,10 +376,69 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_heard_when_nobody_speaks() {
+    fn nobody_is_heard_when_nobody_speaks_but_a_quiet_noise_if_so_wished() {
         let legs = [([5; FRAME], -30.0, false); 3];
-        let mut out = Mix::default();
+        let mut out = narrow();
         mix(&mut out, &legs);
-        assert!(out.speakers().is_empty() && out.common == [0; FRAME]);
+        assert!(out.speakers().is_empty() && heard(&out, 0) == [0; FRAME]);
+        out.floor = Some(70);
+        mix(&mut out, &legs);
+        let peak = heard(&out, 0).iter().map(|s| s.unsigned_abs()).max().unwrap();
+        assert!((5..60).contains(&peak), "{peak}");
+        let mut alone = legs;
+        alone[1].2 = true;
+        mix(&mut out, &alone);
+        assert_eq!(heard(&out, 0), [5; FRAME], "speech is heard without it");
+        assert!(heard(&out, 1).iter().any(|s| *s != 0), "who speaks hears that the line is there");
+    }
+
+    #[test]
+    fn legs_of_all_rates_hear_each_other_and_not_themselves() {
+        let mut all = Rates::default();
+        Rate::ALL.into_iter().for_each(|r| all.add(r));
+        let mut out = Mix::new(None);
+        let mut kit = Kit::new(all, all, Default::default());
+        out.adopt(&mut kit);
+        assert!(kit.is_empty() && Kit::new(all, all, (all, all)).is_empty());
+        let pitches = [440.0, 1000.0, 1900.0];
+        let mut heard: [Vec<f32>; 3] = Default::default();
+        for tick in 0..50 {
+            let frames: Vec<Vec<i16>> = Rate::ALL
+                .iter()
+                .zip(pitches)
+                .map(|(rate, hz)| {
+                    let at = |i| (tick * rate.frame() + i) as f32 / rate.hz() as f32;
+                    (0..rate.frame())
+                        .map(|i| (5000.0 * (std::f32::consts::TAU * hz * at(i)).sin()) as i16)
+                        .collect()
+                })
+                .collect();
+            out.tick(3, all, |i| Input {
+                frame: &frames[i],
+                rate: Rate::ALL[i],
+                hears: Rate::ALL[i],
+                level: Level(-20.0),
+                speaks: true,
+                gain: 0.5,
+            });
+            for (i, rate) in Rate::ALL.into_iter().enumerate() {
+                heard[i].extend(out.for_leg(i, rate).iter().map(|s| f32::from(*s)));
+            }
+        }
+        for (i, rate) in Rate::ALL.into_iter().enumerate() {
+            for (other, hz) in pitches.into_iter().enumerate() {
+                let sound = &heard[i][rate.ms(200)..rate.ms(900)];
+                let part = |f: fn(f32) -> f32| {
+                    let each = sound
+                        .iter()
+                        .enumerate()
+                        .map(|(n, s)| s * f(std::f32::consts::TAU * hz * n as f32 / rate.hz() as f32));
+                    each.sum::<f32>() * 2.0 / sound.len() as f32
+                };
+                let amplitude = part(f32::sin).hypot(part(f32::cos));
+                let expected = if other == i { 0.0 } else { 2500.0 };
+                assert!((amplitude - expected).abs() < 100.0, "{rate:?} hears {hz} Hz with {amplitude}");
+            }
+        }
     }
 }

@@ -4,15 +4,15 @@ use crate::units::{Nanos, RtpTime, SeqNo, Ssrc};
 
 /// Sequence numbers farther ahead than this are a restart, not a gap (RFC 3550 A.1).
 const MAX_DROPOUT: i16 = 3000;
-/// The clock of all G.711 and telephone-event streams here, Hz.
-const CLOCK: i64 = 8000;
-/// Nanoseconds of one unit of that clock.
-const UNIT: u64 = 125_000;
+/// A second, ns.
+const SECOND: u64 = 1_000_000_000;
 
 /// Reception statistics of one leg. A new SSRC starts them again.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Reception {
     source: Option<Source>,
+    /// Units of the RTP clock in a second.
+    clock: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,11 @@ impl Block {
 }
 
 impl Reception {
+    /// For a stream whose timestamps count so many units in a second.
+    pub fn new(clock: u32) -> Self {
+        Self { source: None, clock: clock.max(1) }
+    }
+
     /// Counts a valid packet. `time` is `None` for packets whose timestamp does not advance (telephone events):
     /// they count for loss, not for jitter.
     pub fn packet(&mut self, ssrc: Ssrc, seq: SeqNo, time: Option<RtpTime>, arrival: Nanos) {
@@ -77,12 +82,13 @@ impl Reception {
         }
         source.received += 1;
         if let Some(time) = time {
-            let units = arrival.0 / UNIT;
+            let clock = u64::from(self.clock);
+            let units = arrival.0 / SECOND * clock + arrival.0 % SECOND * clock / SECOND;
             let transit = i64::from((units as u32).wrapping_sub(time.0) as i32);
             if let Some(before) = source.transit {
                 let d = i64::from((transit as i32).wrapping_sub(before as i32)).abs();
                 // A jump of the timeline is not jitter.
-                if d < CLOCK {
+                if d < i64::from(self.clock) {
                     source.jitter16 += d - ((source.jitter16 + 8) >> 4);
                 }
             }
@@ -110,7 +116,7 @@ mod tests {
 
     #[test]
     fn loss_is_counted_across_the_wrap() {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8000);
         for n in 0..100u16 {
             if n % 10 != 3 {
                 let time = RtpTime(u32::from(n) * 160);
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn jitter_approaches_the_mean_deviation() {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8000);
         for n in 0..1000u64 {
             // Every other packet is 10 ms late: each difference is 10 ms, 80 units.
             // At a real time of day, which is a large number.
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_new_ssrc_and_a_sequence_jump_start_again() {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8000);
         let figures = |r: &Reception| {
             let block = r.block().unwrap();
             (block.ssrc.0, block.expected, block.received, block.highest)
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_timeline_is_no_jitter() {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8000);
         for n in 0..100u16 {
             let time = u32::from(n) * 160 + if n < 50 { 0 } else { 1 << 20 };
             reception.packet(Ssrc(1), SeqNo(n), Some(RtpTime(time)), Nanos::millis(u64::from(n) * 20));

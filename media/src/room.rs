@@ -1,32 +1,38 @@
-//! One conference's legs and their tick. Packets come in by [`Room::legs_mut`], time comes in by the tick, packets
+//! One conference's legs and their tick. Packets come in by [`Room::members_mut`], time comes in by the tick, packets
 //! and notices go out to a [`Sink`]: no socket and no clock here.
 
-use crate::codec::{Codec, FRAME};
+use crate::codec::{Coding, LARGEST};
 use crate::dtmf::Digit;
-use crate::leg::{Leg, LegSetup, Report};
+use crate::leg::{Coders, Leg, LegSetup, Report};
 use crate::level::Level;
-use crate::mixer::{Input, Mix};
+use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::prompt::{Prompt, Saying};
-use crate::units::{LegId, Nanos, RoomId};
+use crate::rtp::HEADER;
+use crate::units::{LONGEST_FRAME, LegId, Nanos, RoomId};
 use std::net::SocketAddr;
 
 /// Ticks between two level notices of a talker (100 ms).
 const LEVEL_EVERY: u64 = 5;
-/// Ticks between two reports of a leg (2 s).
-const REPORT_EVERY: u64 = 100;
+/// Ticks between two reports of a leg (4 s).
+const REPORT_EVERY: u64 = 200;
+/// So many ways to encode what all who only listen hear are shared; legs of further ones encode for themselves.
+const CLASSES: usize = 4;
+/// Ticks for which who has spoken goes on with an encoder of their own: by then it has forgotten what only they heard (300 ms).
+const HAND_BACK: u8 = 15;
+/// Ticks of silence after which comfort noise is sent instead (200 ms), and how often it is sent again (2 s).
+const COMFORT_AFTER: u64 = 10;
+const COMFORT_EVERY: u64 = 100;
 
-/// Moments in a tick at which a room's tick can lie: enough to spread the load, few enough that waking up costs
-/// little.
-pub const PHASES: usize = 5;
+/// Moments in a tick at which a room's tick can lie: each millisecond.
+pub const PHASES: usize = 20;
 /// From one to the next, ns.
 const PHASE: i64 = 20_000_000 / PHASES as i64;
-/// A talker's packet should come this long before the tick, ns: more than the jitter buffer needs to give back a delay
-/// that it once had to add.
-const MARGIN: i64 = 5_000_000;
+/// A talker's packet should come this long before the tick beside what its jitter buffer needs, ns.
+const MARGIN: i64 = 500_000;
 /// Ticks over which talkers' waits are looked at before the tick may move (2 s).
 const LOOK: u64 = 100;
-/// A move must save this much for each packet, ns.
-const WORTH: i64 = 3_000_000;
+/// Moments that differ by no more than this for each packet are as good, ns.
+const WORTH: i64 = 1_000_000;
 
 /// How long talkers' packets wait for the tick, and would wait if it came earlier.
 #[derive(Debug, Default)]
@@ -37,22 +43,25 @@ struct Waits {
 }
 
 impl Waits {
-    fn note(&mut self, waited: i64) {
-        if !(0..20_000_000).contains(&waited) {
+    fn note(&mut self, waited: i64, need: i64) {
+        let need = need + MARGIN;
+        if !(0..20_000_000).contains(&waited) || need > 10_000_000 {
+            // Where packets come so irregularly, no moment is better than another.
             return;
         }
         for (earlier, sum) in self.sums.iter_mut().enumerate() {
             // A packet that would come too late for the earlier tick waits for the one after it.
-            *sum += (waited - earlier as i64 * PHASE - MARGIN).rem_euclid(20_000_000) + MARGIN;
+            *sum += (waited - earlier as i64 * PHASE - need).rem_euclid(20_000_000) + need;
         }
         self.packets += 1;
     }
 
-    /// How many phases earlier would be clearly better.
-    fn better(&self) -> Option<usize> {
-        let best = (1..PHASES).min_by_key(|earlier| self.sums[*earlier])?;
-        let saved = self.sums[0] - self.sums[best];
-        (self.packets >= 10 && saved > WORTH * self.packets).then_some(best)
+    /// How many phases earlier the tick may come: a bit for each, for what is at most [`WORTH`] worse than the best.
+    fn good(&self) -> Option<u32> {
+        let best = *self.sums.iter().min()?;
+        let near = |sum: &i64| *sum <= best + WORTH * self.packets;
+        let bits = self.sums.iter().enumerate().filter(|(_, sum)| near(sum)).map(|(earlier, _)| 1 << earlier);
+        (self.packets >= 10).then(|| bits.sum())
     }
 }
 
@@ -77,6 +86,15 @@ pub trait Sink<S> {
     fn notice(&mut self, room: RoomId, leg: LegId, notice: Notice) -> bool;
 }
 
+/// Whose encoder makes what a leg hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    /// One for all who only listen and have the same coding.
+    Shares,
+    /// Its own; for so many ticks more once it only listens.
+    Own(u8),
+}
+
 /// A leg in a room, with what it needs to send and receive.
 #[derive(Debug)]
 pub struct Member<S> {
@@ -86,13 +104,26 @@ pub struct Member<S> {
     pub socket: S,
     announced: bool,
     saying: Option<Saying>,
+    hand: Hand,
 }
 
 impl<S> Member<S> {
     /// A leg and its socket.
     pub fn new(leg: Leg, socket: S) -> Self {
-        Self { leg, socket, announced: false, saying: None }
+        Self { leg, socket, announced: false, saying: None, hand: Hand::Shares }
     }
+}
+
+/// A way to encode the common mix. Where that has a memory, one of the legs that share it, the leader, has the encoder.
+#[derive(Debug)]
+struct Class {
+    coding: Coding,
+    leader: LegId,
+    /// Behind room for a header, which each leg writes there in turn.
+    packet: [u8; HEADER + LARGEST],
+    len: usize,
+    /// The tick for which it was encoded.
+    made: u64,
 }
 
 /// One conference on its shard.
@@ -101,31 +132,67 @@ pub struct Room<S> {
     id: RoomId,
     members: Vec<Box<Member<S>>>,
     mix: Mix,
+    classes: Vec<Class>,
     ticks: u64,
+    /// Ticks since somebody spoke.
+    silent: u64,
     watched: bool,
     waits: Waits,
-    wish: Option<usize>,
-    encoded: [u8; FRAME],
+    wish: Option<u32>,
+    /// The rates at which somebody hears in this tick.
+    hear: Rates,
+    packet: Box<[u8; HEADER + LARGEST]>,
+    frame: Box<[i16]>,
+}
+
+/// What all rooms of a site have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// −dBov of the noise that is heard where nobody speaks; `None`: silence.
+    pub floor: Option<u8>,
 }
 
 impl<S> Room<S> {
     /// An empty room that can take `capacity` legs without allocating.
-    pub fn new(id: RoomId, capacity: usize) -> Self {
+    pub fn new(id: RoomId, capacity: usize, manner: Manner) -> Self {
         Self {
             id,
             members: Vec::with_capacity(capacity),
-            mix: Mix::default(),
+            mix: Mix::new(manner.floor),
+            classes: Vec::with_capacity(CLASSES),
             ticks: 0,
+            silent: 0,
             watched: false,
             waits: Waits::default(),
             wish: None,
-            encoded: [0; FRAME],
+            hear: Rates::default(),
+            packet: Box::new([0; HEADER + LARGEST]),
+            frame: vec![0; LONGEST_FRAME].into(),
         }
+    }
+
+    /// Takes what is needed for legs of further rates; what it has already stays in the kit.
+    pub fn adopt(&mut self, kit: &mut Kit) {
+        self.mix.adopt(kit);
     }
 
     /// The room's id.
     pub fn id(&self) -> RoomId {
         self.id
+    }
+
+    /// Has the processor look for the memory of those who come behind `index`, in steps: where a pointer lies must be near before it can be
+    /// followed.
+    pub fn prefetch(&self, index: usize) {
+        if let Some(member) = self.members.get(index + 3) {
+            member.leg.prefetch();
+        }
+        if let Some(member) = self.members.get(index + 2) {
+            member.leg.prefetch_coders();
+        }
+        if let Some(member) = self.members.get(index + 1) {
+            member.leg.prefetch_sound();
+        }
     }
 
     /// Its members, to be given what arrived for them.
@@ -153,6 +220,7 @@ impl<S> Room<S> {
     /// Takes a leg out.
     pub fn remove(&mut self, leg: LegId) -> Option<Box<Member<S>>> {
         let index = self.members.iter().position(|m| m.leg.id() == leg)?;
+        self.pass_on_leadership(index);
         let last = self.members.len() - 1;
         self.mix.reindex(|i| match i {
             i if i == index => None,
@@ -172,8 +240,9 @@ impl<S> Room<S> {
         self.watched = watched;
     }
 
-    /// By how many phases the tick should come earlier, so that talkers' packets are fresh when it comes.
-    pub fn wish(&self) -> Option<usize> {
+    /// By how many phases the tick may come earlier, so that talkers' packets are fresh when it comes: a bit for each number, 0 among them when
+    /// it need not move. `None`: it is all the same.
+    pub fn wish(&self) -> Option<u32> {
         self.wish
     }
 
@@ -181,7 +250,7 @@ impl<S> Room<S> {
     pub fn answer_wish(&mut self, moved: bool) {
         self.wish = None;
         if moved {
-            self.members.iter_mut().for_each(|m| m.leg.tick_moved());
+            self.waits = Waits::default();
         }
     }
 
@@ -204,80 +273,226 @@ impl<S> Room<S> {
         }
     }
 
-    /// Applies new signalling to a leg; its member is returned when the peer's address changed.
-    pub fn change(&mut self, setup: LegSetup) -> Option<&mut Member<S>> {
-        let member = self.find(setup.id)?;
-        member.leg.change(setup).then_some(&mut **member)
+    /// Sets a leg's gain, dB.
+    pub fn set_gain(&mut self, leg: LegId, db: f32) {
+        if let Some(member) = self.find(leg) {
+            member.leg.set_gain(db);
+        }
+    }
+
+    /// Applies new signalling to a leg; what it needs no more is put in place of `coders`. Its member is returned when the peer's address changed.
+    pub fn change(&mut self, setup: LegSetup, coders: &mut Box<Coders>) -> Option<&mut Member<S>> {
+        let index = self.members.iter().position(|m| m.leg.id() == setup.id)?;
+        if self.members[index].leg.coding() != setup.sends.0 {
+            self.pass_on_leadership(index);
+            self.members[index].hand = Hand::Own(0);
+        }
+        let member = &mut self.members[index];
+        member.leg.change(setup, coders).then_some(&mut **member)
     }
 
     fn find(&mut self, leg: LegId) -> Option<&mut Box<Member<S>>> {
         self.members.iter_mut().find(|m| m.leg.id() == leg)
     }
 
-    /// One tick: pull, judge, mix, encode, send, tell.
+    /// Takes a leg's frame of this tick: to be called for each, after what came for it was given to it.
+    pub fn pull(&mut self, index: usize, now: Nanos) {
+        let leg = &mut self.members[index].leg;
+        leg.playout(now);
+        if leg.speaks()
+            && let Some((waited, need)) = leg.take_waited()
+        {
+            self.waits.note(waited, need);
+        }
+        self.hear.add(leg.coding().rate);
+    }
+
+    /// The rest of a tick, once all frames were pulled: mix, encode, send, tell.
     pub fn tick(&mut self, now: Nanos, sink: &mut impl Sink<S>) {
         self.ticks += 1;
-        for member in &mut self.members {
-            member.leg.playout(now);
-            if let Some(waited) = member.leg.take_waited()
-                && member.leg.speaks()
-            {
-                self.waits.note(waited);
-            }
-        }
+        let hear = std::mem::take(&mut self.hear);
         if self.ticks.is_multiple_of(LOOK) {
-            self.wish = self.waits.better();
+            self.wish = self.waits.good();
             self.waits = Waits::default();
         }
         let members = &self.members;
-        self.mix.tick(members.len(), |i| {
+        self.mix.tick(members.len(), hear, |i| {
             let leg = &members[i].leg;
-            Input { frame: leg.frame(), level: leg.level(), speaks: leg.speaks() }
+            Input {
+                frame: leg.frame(),
+                rate: leg.rate(),
+                hears: leg.coding().rate,
+                level: leg.level(),
+                speaks: leg.speaks(),
+                gain: leg.loudness(),
+            }
         });
-        // One encode per codec for all who only listen, made when the first of them needs it.
-        let mut shared: [Option<[u8; FRAME]>; Codec::ALL.len()] = [None; Codec::ALL.len()];
-        for (index, member) in self.members.iter_mut().enumerate() {
-            let Member { leg, socket, announced, saying } = &mut **member;
-            let codec = leg.codec();
-            let mut own = None;
-            if let Some(words) = saying.as_mut().filter(|_| leg.hears()) {
-                let mut frame = *self.mix.for_leg(index);
-                match words.lay_over(&mut frame) {
-                    true => own = Some(frame),
-                    false => *saying = None,
+        self.silent = if self.mix.speakers().is_empty() { self.silent + 1 } else { 0 };
+        self.hand_over();
+        for index in 0..self.members.len() {
+            if let Some(next) = self.members.get(index + 2) {
+                next.leg.prefetch();
+            }
+            self.send(index, sink);
+            self.tell(index, now, sink);
+        }
+    }
+
+    /// Sends a leg what it hears in this tick.
+    fn send(&mut self, index: usize, sink: &mut impl Sink<S>) {
+        let Self { members, mix, classes, packet, frame, ticks, silent, .. } = self;
+        let Member { leg, socket, saying, hand, .. } = &mut *members[index];
+        if !leg.hears() {
+            return leg.pause();
+        }
+        let coding = leg.coding();
+        let heard = mix.for_leg(index, coding.rate);
+        let speaks = mix.speakers().contains(&index);
+        if let Some(words) = saying {
+            let frame = &mut frame[..coding.rate.frame()];
+            frame.copy_from_slice(heard);
+            if words.lay_over(frame, coding.rate) {
+                let n = leg.encoder().encode(frame, &mut packet[HEADER..]);
+                return leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));
+            }
+            *saying = None;
+        }
+        if !speaks && leg.takes_comfort() && *silent > COMFORT_AFTER {
+            return match (*silent - COMFORT_AFTER - 1).is_multiple_of(COMFORT_EVERY) {
+                true => leg.send_comfort(mix.floor(), |to, p| sink.packet(socket, to, p)),
+                false => leg.pause(),
+            };
+        }
+        if speaks || *hand != Hand::Shares {
+            let n = leg.encoder().encode(heard, &mut packet[HEADER..]);
+            leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));
+            *hand = match *hand {
+                Hand::Own(left) if left > 0 && !speaks => Hand::Own(left - 1),
+                Hand::Own(_) if !speaks => Hand::Shares,
+                hand => hand,
+            };
+            return;
+        }
+        let class = match classes.iter_mut().position(|c| c.coding == coding) {
+            Some(place) => &mut classes[place],
+            None if classes.len() < CLASSES => {
+                let (leader, packet) = (leg.id(), [0; HEADER + LARGEST]);
+                classes.push(Class { coding, leader, packet, len: 0, made: 0 });
+                let last = classes.len() - 1;
+                &mut classes[last]
+            }
+            None => {
+                let n = leg.encoder().encode(heard, &mut packet[HEADER..]);
+                return leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));
+            }
+        };
+        if class.made != *ticks {
+            // Nobody has led it until now, or it has no memory.
+            class.leader = leg.id();
+            class.len = leg.encoder().encode(heard, &mut class.packet[HEADER..]);
+            class.made = *ticks;
+        }
+        leg.packetise(&mut class.packet[..HEADER + class.len], |to, p| sink.packet(socket, to, p));
+    }
+
+    /// Before anything is encoded: who needs an encoder of their own goes on with the shared stream, whose leader must be one of those who
+    /// go on sharing it.
+    fn hand_over(&mut self) {
+        for slot in 0..self.mix.speakers().len() {
+            self.take_own(self.mix.speakers()[slot]);
+        }
+        for index in 0..self.members.len() {
+            if self.members[index].saying.is_some() {
+                self.take_own(index);
+            }
+        }
+        for place in 0..self.classes.len() {
+            let Class { coding, leader, .. } = self.classes[place];
+            let Some(mut index) = self.members.iter().position(|m| m.leg.id() == leader) else { continue };
+            if !self.members[index].leg.encoder().remembers() {
+                continue;
+            }
+            if !self.members[index].leg.hears() {
+                match self.successor(index, coding) {
+                    Some(next) => {
+                        self.follow(next, leader);
+                        self.classes[place].leader = self.members[next].leg.id();
+                        index = next;
+                    }
+                    None => continue,
                 }
             }
-            if !leg.hears() {
-                leg.pause();
-            } else if let Some(frame) = own {
-                codec.encode(&frame, &mut self.encoded);
-                leg.packetise(&self.encoded, |to, packet| sink.packet(socket, to, packet));
-            } else if self.mix.speakers().contains(&index) {
-                codec.encode(self.mix.for_leg(index), &mut self.encoded);
-                leg.packetise(&self.encoded, |to, packet| sink.packet(socket, to, packet));
-            } else {
-                let encoded = shared[codec as usize].get_or_insert_with(|| {
-                    let mut encoded = [0; FRAME];
-                    codec.encode(&self.mix.common, &mut encoded);
-                    encoded
-                });
-                leg.packetise(encoded, |to, packet| sink.packet(socket, to, packet));
+            let Self { members, mix, classes, ticks, .. } = self;
+            let class = &mut classes[place];
+            let heard = mix.for_leg(index, coding.rate);
+            class.len = members[index].leg.encoder().encode(heard, &mut class.packet[HEADER..]);
+            class.made = *ticks;
+        }
+    }
+
+    /// This leg needs its own encoder from now on.
+    fn take_own(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        if member.hand == Hand::Shares {
+            let (coding, id) = (member.leg.coding(), member.leg.id());
+            if member.leg.encoder().remembers() && member.leg.hears() {
+                let leader = self.classes.iter().find(|c| c.coding == coding).map(|c| c.leader);
+                match leader {
+                    Some(leader) if leader == id => self.pass_on_leadership(index),
+                    Some(leader) => self.follow(index, leader),
+                    None => {}
+                }
             }
-            let (id, speaks) = (leg.id(), leg.speaks());
-            if let Some(key) = leg.take_key() {
-                sink.notice(self.id, id, Notice::Digit(key));
+        }
+        self.members[index].hand = Hand::Own(HAND_BACK);
+    }
+
+    /// The leg goes on with the leader's stream.
+    fn follow(&mut self, index: usize, leader: LegId) {
+        let Some(first) = self.members.iter().position(|m| m.leg.id() == leader) else { return };
+        if let Ok([follower, leader]) = self.members.get_disjoint_mut([index, first]) {
+            follower.leg.encoder().follow(leader.leg.encoder());
+        }
+    }
+
+    /// A leg that leads will lead no longer: another that shares the stream goes on with it.
+    fn pass_on_leadership(&mut self, index: usize) {
+        let leader = self.members[index].leg.id();
+        let Some(place) = self.classes.iter().position(|c| c.leader == leader) else { return };
+        let coding = self.classes[place].coding;
+        match self.successor(index, coding) {
+            Some(next) => {
+                self.follow(next, leader);
+                self.classes[place].leader = self.members[next].leg.id();
             }
-            if speaks != *announced && sink.notice(self.id, id, Notice::Speaking(speaks)) {
-                *announced = speaks;
-            }
-            // Each leg has its own turn, so that a large room's figures do not come all in one tick.
-            let turn = self.ticks.wrapping_add(id.0);
-            if self.watched && speaks && turn.is_multiple_of(LEVEL_EVERY) {
-                sink.notice(self.id, id, Notice::Level(leg.level()));
-            }
-            if turn.is_multiple_of(REPORT_EVERY) {
-                sink.notice(self.id, id, Notice::Report(leg.report(now)));
-            }
+            None => drop(self.classes.swap_remove(place)),
+        }
+    }
+
+    /// Another leg than this one that shares what is encoded so.
+    fn successor(&self, index: usize, coding: Coding) -> Option<usize> {
+        self.members.iter().enumerate().position(|(i, m)| {
+            i != index && m.hand == Hand::Shares && m.leg.hears() && m.leg.coding() == coding
+        })
+    }
+
+    /// Tells what is new of a leg.
+    fn tell(&mut self, index: usize, now: Nanos, sink: &mut impl Sink<S>) {
+        let Member { leg, announced, .. } = &mut *self.members[index];
+        let (id, speaks) = (leg.id(), leg.speaks());
+        if let Some(key) = leg.take_key() {
+            sink.notice(self.id, id, Notice::Digit(key));
+        }
+        if speaks != *announced && sink.notice(self.id, id, Notice::Speaking(speaks)) {
+            *announced = speaks;
+        }
+        // Each leg has its own turn, so that a large room's figures do not come all in one tick.
+        let turn = self.ticks.wrapping_add(id.0);
+        if self.watched && speaks && turn.is_multiple_of(LEVEL_EVERY) {
+            sink.notice(self.id, id, Notice::Level(leg.level()));
+        }
+        if turn.is_multiple_of(REPORT_EVERY) {
+            sink.notice(self.id, id, Notice::Report(leg.report(now)));
         }
     }
 }

@@ -24,6 +24,55 @@ impl std::ops::Add for Nanos {
     }
 }
 
+/// A sampling rate of linear sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Rate {
+    /// 8 kHz: telephone.
+    #[default]
+    Narrow,
+    /// 16 kHz: wideband telephone.
+    Wide,
+    /// 48 kHz: browsers.
+    Full,
+}
+
+impl Rate {
+    /// All, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Narrow, Self::Wide, Self::Full];
+
+    /// Samples in a second.
+    pub const fn hz(self) -> u32 {
+        match self {
+            Self::Narrow => 8_000,
+            Self::Wide => 16_000,
+            Self::Full => 48_000,
+        }
+    }
+
+    /// Samples in a tick of 20 ms: 160, 320 or 960.
+    pub const fn frame(self) -> usize {
+        self.ms(20)
+    }
+
+    /// Samples in so many milliseconds.
+    pub const fn ms(self, ms: usize) -> usize {
+        self.hz() as usize / 1000 * ms
+    }
+
+    /// Nanoseconds that so many samples last.
+    pub const fn nanos(self, samples: i64) -> i64 {
+        samples * 1_000_000 / (self.hz() as i64 / 1000)
+    }
+
+    /// Samples in so many nanoseconds, rounded down.
+    pub const fn samples(self, nanos: i64) -> i64 {
+        (nanos * (self.hz() as i64 / 1000)).div_euclid(1_000_000)
+    }
+}
+
+/// Samples in a tick at the highest rate.
+pub const LONGEST_FRAME: usize = Rate::Full.frame();
+
 /// RTP synchronisation source (RFC 3550 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ssrc(pub u32);

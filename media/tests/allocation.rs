@@ -1,13 +1,13 @@
-//! The real-time thread neither allocates nor frees, whatever comes: proven by this binary's allocator, which counts what the shard's
-//! thread asks of it.
+//! The real-time thread neither allocates nor frees, whatever comes and in whichever codec: proven by this binary's own malloc and free,
+//! which count what the shard's thread asks of them.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use media::codec::FRAME;
-use media::leg::{Direction, LegSetup};
+use media::codec::{Encoder, LARGEST};
+use media::leg::LegSetup;
 use media::ports::Ports;
-use media::room::Notice;
+use media::prompt::Recordings;
+use media::room::{Manner, Notice};
 use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,8 +15,6 @@ use std::time::Duration;
 /// The thread that is watched; 0: none yet.
 static WATCHED: AtomicI64 = AtomicI64::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
 
 fn note() {
     let watched = WATCHED.load(Ordering::Relaxed);
@@ -26,27 +24,63 @@ fn note() {
     }
 }
 
-// SAFETY: System's own behaviour; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's contract is System's.
-        unsafe { System.alloc(layout) }
+/// The C library's own functions stand behind Rust's allocator and behind libopus: this binary's come before them.
+mod heap {
+    use libc::{c_void, size_t};
+
+    unsafe extern "C" {
+        fn __libc_malloc(size: size_t) -> *mut c_void;
+        fn __libc_calloc(count: size_t, size: size_t) -> *mut c_void;
+        fn __libc_realloc(block: *mut c_void, size: size_t) -> *mut c_void;
+        fn __libc_memalign(align: size_t, size: size_t) -> *mut c_void;
+        fn __libc_free(block: *mut c_void);
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        note();
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
+        super::note();
+        // SAFETY: the caller's contract is the C library's; so in all of these.
+        unsafe { __libc_malloc(size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
+        super::note();
         // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { __libc_calloc(count, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_void {
+        super::note();
+        // SAFETY: as above.
+        unsafe { __libc_realloc(block, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: size_t, size: size_t) -> libc::c_int {
+        super::note();
+        // SAFETY: as above.
+        let block = unsafe { __libc_memalign(align, size) };
+        if block.is_null() {
+            return libc::ENOMEM;
+        }
+        // SAFETY: the caller gave a place for it.
+        unsafe { *out = block };
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn free(block: *mut c_void) {
+        super::note();
+        // SAFETY: as above.
+        unsafe { __libc_free(block) }
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const EVENTS: PayloadType = PayloadType(101);
-static RECORDINGS: [&[i16]; 2] = [&[900; 1000], &[-900; 1700]];
+const COMFORT: PayloadType = PayloadType(13);
 
 /// The shard's thread id.
 fn shard() -> i64 {
@@ -62,50 +96,62 @@ struct Peer {
     socket: UdpSocket,
     to: SocketAddr,
     seq: u16,
+    encoder: Encoder,
 }
 
 impl Peer {
-    fn new(engine: &Engine, room: RoomId, id: u64, codec: Codec, packet: usize) -> Self {
+    fn new(engine: &Engine, room: RoomId, id: u64, codec: Codec, ptime: usize) -> Self {
         let socket = UdpSocket::bind((HERE, 0)).unwrap();
         let pair = engine.reserve(false).unwrap();
+        let payload_type = PayloadType(20 + codec as u8);
         let setup = LegSetup {
-            id: LegId(id),
-            codec: (codec, PayloadType(if codec == Codec::Pcma { 8 } else { 0 })),
-            receives: [Some((Codec::Pcmu, PayloadType(0))), Some((Codec::Pcma, PayloadType(8)))],
             // Where there are no events, keys are looked for in the audio.
             events: (id != 2).then_some(EVENTS),
-            packet,
-            direction: Direction::BOTH,
-            remote: socket.local_addr().unwrap(),
+            comfort: Some(COMFORT),
+            sends_comfort: id % 5 == 3,
+            agc: id.is_multiple_of(2),
+            ptime,
+            ..LegSetup::plain(LegId(id), codec, payload_type, socket.local_addr().unwrap())
         };
         engine.add(room, setup, pair.rtp).unwrap();
-        Self { setup, socket, to: pair.address, seq: 0 }
+        let encoder = Encoder::new(&setup.sends.0).unwrap();
+        Self { setup, socket, to: pair.address, seq: 0, encoder }
     }
 
     fn send(&mut self, payload_type: u8, payload: &[u8]) {
         self.seq = self.seq.wrapping_add(1);
         let mut packet = vec![0x80, payload_type];
         packet.extend(self.seq.to_be_bytes());
-        packet.extend((u32::from(self.seq) * FRAME as u32).to_be_bytes());
+        let units = self.setup.sends.0.codec.units_per_tick();
+        packet.extend((u32::from(self.seq) * units).to_be_bytes());
         packet.extend((self.setup.id.0 as u32).to_be_bytes());
         packet.extend(payload);
         // A leg that was removed answers with ICMP.
         let _ = self.socket.send_to(&packet, self.to);
     }
+
+    /// A tick of a loud tone, or of silence.
+    fn talk(&mut self, loud: bool) {
+        let rate = self.setup.hears_at();
+        let tone = |i: usize| ((i as f32 * 1800.0 / rate.hz() as f32).sin() * 6000.0) as i16;
+        let pcm: Vec<i16> = (0..rate.frame()).map(|i| if loud { tone(i) } else { 0 }).collect();
+        let mut bytes = [0; LARGEST];
+        let n = self.encoder.encode(&pcm, &mut bytes);
+        self.send(self.setup.sends.1.0, &bytes[..n]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_shard_asks_nothing_of_the_allocator() {
-    let (engine, mut events) = Engine::start(Ports::new(HERE, 46, 43_000..=43_400).unwrap(), 1).unwrap();
+    let recordings: &Recordings = Box::leak(Box::new(Recordings::new(&[&[900; 1000], &[-900; 1700]])));
+    let ports = Ports::new(HERE, 46, 43_000..=43_400).unwrap();
+    let (engine, mut events) = Engine::start(ports, 1, Manner { floor: Some(70) }).unwrap();
     let room = RoomId(1);
     engine.open(room, 50).unwrap();
     engine.watch(room, true).unwrap();
-    let lengths = [80, 160, 240, 480];
-    let mut peers: Vec<Peer> = (0..12)
-        .map(|n| {
-            let codec = if n % 3 == 0 { Codec::Pcma } else { Codec::Pcmu };
-            Peer::new(&engine, room, n, codec, lengths[n as usize % 4])
-        })
+    // Each codec has who talks and who only listens.
+    let mut peers: Vec<Peer> = (0..15)
+        .map(|n| Peer::new(&engine, room, n, Codec::ALL[n as usize % 5], [10, 20, 30, 60][n as usize % 4]))
         .collect();
     let mut told = events.remove(0);
     // The thread runs, and has its name, when it tells of a key.
@@ -118,39 +164,49 @@ async fn the_shard_asks_nothing_of_the_allocator() {
         }
     });
     let thread = shard();
-    let voice: Vec<u8> = (0..FRAME).map(|n| if n % 8 < 4 { 0x90 } else { 0x10 }).collect();
     let mut clock = tokio::time::interval(Duration::from_millis(20));
-    for tick in 0..150u64 {
+    for tick in 0..250u64 {
         clock.tick().await;
         if tick == 5 {
             WATCHED.store(thread, Ordering::Relaxed);
         }
         for (n, peer) in peers.iter_mut().enumerate() {
+            // Each talks for a while: encoders are handed over both ways, in all codecs.
+            let loud = (tick / 30 + n as u64).is_multiple_of(4);
             match (tick + n as u64) % 23 {
-                // Lost, garbage, too long, another payload type, a key.
+                // Lost, garbage, too long, another payload type, noise, a key; late and all at once.
                 3 => peer.seq += 1,
                 7 => drop(peer.socket.send_to(&[0x80, 0, 1], peer.to)),
                 8 => drop(peer.socket.send_to(&[0xff; 1400], peer.to)),
-                9 => peer.send(33, &voice),
+                9 => peer.send(33, &[1; 160]),
+                10 => peer.send(COMFORT.0, &[60]),
                 11 => peer.send(EVENTS.0, &[5, 0x8a, 3, 0x20]),
-                _ if n < 4 => peer.send(0, &voice),
-                _ => peer.send(8, &[0xd5; FRAME]),
+                12 => {}
+                13 => (0..2).for_each(|_| peer.talk(loud)),
+                _ => peer.talk(loud),
             }
         }
         match tick {
             20 => engine.mute(room, LegId(1), true).unwrap(),
+            25 => engine.set_gain(room, LegId(0), 6.0).unwrap(),
             30 => {
                 let remote = SocketAddr::new(HERE, 9);
                 engine.change(room, LegSetup { remote, ..peers[2].setup }).unwrap();
             }
-            40 => engine.remove(room, LegId(11)),
-            50 => peers.push(Peer::new(&engine, room, 12, Codec::Pcmu, 160)),
+            // Another codec in mid-call.
+            35 => {
+                let other = LegSetup::plain(LegId(3), Codec::Opus, PayloadType(20), peers[3].setup.remote);
+                engine.change(room, other).unwrap();
+            }
+            40 => engine.remove(room, LegId(10)),
+            50 => peers.push(Peer::new(&engine, room, 15, Codec::Opus, 20)),
             60 => {
                 engine.open(RoomId(2), 5).unwrap();
-                Peer::new(&engine, RoomId(2), 20, Codec::Pcma, 160);
+                Peer::new(&engine, RoomId(2), 20, Codec::Pcma, 20);
             }
             70 => engine.close(RoomId(2)),
-            80 | 95 => engine.say(room, LegId(3), Prompt::new(&RECORDINGS, [0, 1, 0])).unwrap(),
+            80 | 95 => engine.say(room, LegId(4), Prompt::new(recordings, [0, 1, 0])).unwrap(),
+            85 => engine.say(room, LegId(5), Prompt::new(recordings, [0, 1, 0])).unwrap(),
             _ => {}
         }
     }

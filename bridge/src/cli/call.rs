@@ -1,7 +1,9 @@
 //! `sotto call`: a test phone that plays and records.
 
-use crate::phone::{Caller, Destination, Line, Recorder, Talk, UserAgent, frames, read_wav};
+use crate::config::encoding;
+use crate::phone::{Caller, Clip, Destination, Line, Recorder, Talk, UserAgent, WavError, read_wav};
 use anyhow::Context;
+use media::Rate;
 use media::codec::{FRAME, Frame};
 use sip_stack::sdp::Encoding;
 use std::net::IpAddr;
@@ -24,17 +26,17 @@ pub struct Options {
     /// Withhold the number: `id` (RFC 3323).
     #[arg(long, value_parser = ["id"])]
     privacy: Option<String>,
-    /// File to say: WAV, 8 kHz, mono, 16 bits. Without it: silence.
+    /// File to say: WAV, 8, 16 or 48 kHz, mono, 16 bits. Without it: silence.
     #[arg(long)]
     wav: Option<PathBuf>,
-    /// File to write what is heard into.
+    /// File to write what is heard into, at the codec's rate.
     #[arg(long)]
     record: Option<PathBuf>,
     /// Hang up after so many seconds; without it, at the end of the WAV file.
     #[arg(long)]
     seconds: Option<f64>,
     /// The codec to offer.
-    #[arg(long, value_parser = ["pcmu", "pcma"])]
+    #[arg(long, value_parser = ["opus", "g722", "pcmu", "pcma", "l16"])]
     codec: Option<String>,
     /// Keys to press: 0-9 * # A-D, and w for a pause of half a second.
     #[arg(long, default_value = "")]
@@ -58,11 +60,13 @@ impl std::fmt::Debug for Options {
 }
 
 struct Handset {
-    say: std::vec::IntoIter<Frame>,
+    clip: Option<Clip>,
+    say: std::vec::IntoIter<i16>,
     /// Ticks until hanging up.
     left: Option<u64>,
+    file: Option<PathBuf>,
     record: Option<Recorder>,
-    failed: Option<crate::phone::WavError>,
+    failed: Option<WavError>,
     keys: std::vec::IntoIter<char>,
     wait: u32,
     /// Keys are pressed as tones; the one that is being pressed, and for how many frames.
@@ -109,19 +113,30 @@ impl Handset {
 }
 
 impl Talk for Handset {
-    fn say(&mut self) -> Option<Frame> {
-        let tone = self.tone();
-        let frame = match &mut self.left {
-            Some(left) => {
-                *left = left.checked_sub(1)?;
-                self.say.next().unwrap_or([0; FRAME])
-            }
-            None => self.say.next()?,
-        };
-        Some(tone.unwrap_or(frame))
+    fn begin(&mut self, says: Rate, hears: Rate) {
+        self.say = self.clip.take().map(|clip| clip.at(says)).unwrap_or_default().into_iter();
+        match self.file.take().map(|path| Recorder::create(&path, hears)).transpose() {
+            Ok(record) => self.record = record,
+            Err(e) => self.failed = Some(e),
+        }
     }
 
-    fn hear(&mut self, frame: &Frame) {
+    fn say(&mut self, frame: &mut [i16]) -> bool {
+        let tone = self.tone();
+        match &mut self.left {
+            Some(0) => return false,
+            Some(left) => *left -= 1,
+            None if self.say.len() == 0 => return false,
+            None => {}
+        }
+        match tone {
+            Some(tone) => frame.copy_from_slice(&tone),
+            None => frame.iter_mut().for_each(|s| *s = self.say.next().unwrap_or(0)),
+        }
+        true
+    }
+
+    fn hear(&mut self, frame: &[i16]) {
         self.heard += u64::from(frame.iter().any(|s| s.unsigned_abs() > 64));
         if let Some(recorder) = &mut self.record
             && let Err(e) = recorder.write(frame)
@@ -149,27 +164,26 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let keys_are_right = options.dtmf.chars().all(|c| "0123456789*#ABCDabcdwW".contains(c));
     anyhow::ensure!(keys_are_right, "--dtmf takes 0-9 * # A-D and w");
     let say = match &options.wav {
-        Some(path) => frames(&read_wav(path).with_context(|| path.display().to_string())?),
-        None => Vec::new(),
-    };
-    let record = match &options.record {
-        Some(path) => Some(Recorder::create(path).with_context(|| path.display().to_string())?),
+        Some(path) => Some(read_wav(path).with_context(|| path.display().to_string())?),
         None => None,
     };
     let codecs = match options.codec.as_deref() {
-        Some("pcmu") => vec![Encoding::Pcmu],
-        Some("pcma") => vec![Encoding::Pcma],
-        _ => vec![Encoding::Pcmu, Encoding::Pcma],
+        Some(name) => encoding(name).into_iter().collect(),
+        None => vec![Encoding::Pcmu, Encoding::Pcma],
     };
+    let narrow = codecs.iter().all(|c| matches!(c, Encoding::Pcmu | Encoding::Pcma));
+    anyhow::ensure!(narrow || !options.tones, "--tones goes with pcmu and pcma only");
     anyhow::ensure!(
         options.wav.is_some() || options.seconds.is_some(),
         "give --wav or --seconds: the call must end"
     );
     let over = Arc::new(AtomicBool::new(false));
     let mut handset = Handset {
-        say: say.into_iter(),
+        clip: say,
+        say: Vec::new().into_iter(),
         left: options.seconds.map(|s| (s.max(0.0) * 50.0) as u64),
-        record,
+        file: options.record.clone(),
+        record: None,
         failed: None,
         keys: options.dtmf.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>().into_iter(),
         wait: 0,
@@ -200,7 +214,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        println!("answered codec={:?} ptime={} remote={}", setup.codec.0, setup.packet / 8, setup.remote);
+        println!("answered codec={:?} ptime={} remote={}", setup.sends.0.codec, setup.ptime, setup.remote);
         let mut talking = tokio::task::spawn_blocking(move || {
             let ended = line.run(setup, &mut handset);
             (ended, handset)
@@ -229,14 +243,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         if let Some(recorder) = handset.record {
             recorder.finish()?;
         }
-        let report = ended.report;
+        let report = ended?.report;
         let block = report.block.unwrap_or_default();
         println!(
             "sent={} received={} lost={} jitter_ms={:.1} concealed={} heard_s={:.1}",
             report.packets_sent,
             block.received,
             block.lost(),
-            f64::from(block.jitter) / 8.0,
+            f64::from(block.jitter) * 1000.0 / f64::from(report.clock),
             report.jitter.concealed,
             handset.heard as f64 / 50.0
         );

@@ -2,9 +2,10 @@
 
 use super::{roster, serve};
 use crate::config;
-use crate::phone::{Caller, Destination, Line, Talk, UserAgent, frames, parse_wav};
+use crate::phone::{Caller, Destination, Line, Talk, UserAgent, parse_wav};
 use crate::viewer::{Feed, watch};
 use anyhow::Context;
+use media::Rate;
 use media::codec::{FRAME, Frame};
 use sip_stack::sdp::Encoding;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -179,14 +180,14 @@ fn callers(
             let mut talking = tokio::task::spawn_blocking(move || line.run(setup, &mut speaker));
             tokio::select! {
                 done = &mut talking => {
-                    done?;
+                    done??;
                     call.hang_up();
                     call.ended().await;
                 }
                 // Removed by a host: the others go on.
                 _ = call.ended() => {
                     gone.store(true, Ordering::Relaxed);
-                    talking.await?;
+                    talking.await??;
                 }
             }
             Ok(())
@@ -208,7 +209,9 @@ impl Conversation {
     fn new() -> anyhow::Result<Self> {
         let pause = PAUSE.as_millis() as usize / TICK.as_millis() as usize;
         let turn = |bytes: &&[u8]| -> anyhow::Result<Vec<Frame>> {
-            let mut frames = frames(&parse_wav(bytes)?);
+            let samples = parse_wav(bytes)?.at(Rate::Narrow);
+            let fill = |chunk: &[i16]| std::array::from_fn(|i| chunk.get(i).copied().unwrap_or(0));
+            let mut frames: Vec<Frame> = samples.chunks(FRAME).map(fill).collect();
             frames.extend(std::iter::repeat_n([0; FRAME], pause));
             Ok(frames)
         };
@@ -239,14 +242,17 @@ struct Speaker {
 }
 
 impl Talk for Speaker {
-    fn say(&mut self) -> Option<Frame> {
+    fn begin(&mut self, _: Rate, _: Rate) {}
+
+    fn say(&mut self, frame: &mut [i16]) -> bool {
         let now = || (self.table.begun.elapsed().as_millis() / TICK.as_millis()) as usize;
         let tick = self.ticks.map_or_else(now, |t| t + 1);
         self.ticks = Some(tick);
-        Some(self.table.frame(self.place, tick))
+        frame.copy_from_slice(&self.table.frame(self.place, tick));
+        true
     }
 
-    fn hear(&mut self, _: &Frame) {}
+    fn hear(&mut self, _: &[i16]) {}
 
     fn is_over(&self) -> bool {
         self.over.iter().any(|over| over.load(Ordering::Relaxed))

@@ -20,9 +20,9 @@ use crate::trunk::{self, Trunks};
 use anyhow::Context;
 use media::Engine;
 use media::ports::Ports;
+use media::room::Manner;
 use sip_stack::endpoint::{Limits, SessionPolicy};
 use sip_stack::message::Reader;
-use sip_stack::sdp::Capabilities;
 use sip_stack::transport::{self, Command};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -236,7 +236,8 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let signalling = sip.runtime().clone();
     let (engine, notices) = {
         let _inside = signalling.enter();
-        Engine::start(ports, shards)?
+        let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
+        Engine::start(ports, shards, Manner { floor })?
     };
     let locator = Arc::new(Locator::new(&config.sip.nameservers).context("name servers")?);
     trunks.follow(&sip, &locator, &config.trunk, tls.is_some_and(|t| t.trusted.is_some()));
@@ -251,7 +252,8 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         monitors: Monitors::default(),
         trunks,
         dialler: Dialler::new(&config.dial),
-        capabilities: Capabilities::default(),
+        capabilities: config.media.capabilities(),
+        taste: config.media.taste(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),
     });

@@ -2,7 +2,7 @@
 
 mod trunk;
 
-use super::Config;
+use super::{Config, Media, encoding};
 use sip_stack::transport::Protocol;
 use std::fmt;
 use std::net::SocketAddr;
@@ -152,6 +152,7 @@ impl Check<'_> {
         self.range("sip.dscp", &config.sip.dscp, 0..=63);
         self.range("media.dscp", &config.media.dscp, 0..=63);
         self.range("media.shards", &config.media.shards, 0..=64);
+        self.sound(&config.media);
         self.range("conferences.capacity", &config.conferences.capacity, 1..=10_000);
         if let Err(e) = ports(config.media.ports.get_ref()) {
             self.wrong(config.media.ports.span(), e);
@@ -246,6 +247,28 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
+    /// Codecs, each known and named once, and what is said of them.
+    fn sound(&mut self, media: &Media) {
+        self.range("media.opus_bitrate", &media.opus_bitrate, 6_000..=128_000);
+        for (at, codec) in media.codecs.iter().enumerate() {
+            let name = codec.get_ref();
+            if encoding(name).is_none() {
+                let what = format!("`{name}` is no codec of ours, expected opus, g722, pcmu, pcma or l16");
+                self.wrong(codec.span(), what);
+            } else if media.codecs[..at].iter().any(|c| c.get_ref().eq_ignore_ascii_case(name)) {
+                self.wrong(codec.span(), format!("`{name}` is named twice, expected each codec once"));
+            }
+        }
+        let rate = media.opus_rate.get_ref();
+        if ![8_000, 16_000, 48_000].contains(rate) {
+            let what = format!("`media.opus_rate` is {rate}, expected 8000, 16000 or 48000");
+            self.wrong(media.opus_rate.span(), what);
+        }
+        if *media.comfort_level.get_ref() != 0 {
+            self.range("media.comfort_level", &media.comfort_level, 30..=90);
+        }
+    }
+
     fn codes(&mut self, codes: &super::Codes) {
         let all: Vec<_> = codes.all().into_iter().filter(|(_, code)| !code.get_ref().is_empty()).collect();
         for (place, (name, code)) in all.iter().enumerate() {
@@ -386,7 +409,7 @@ mod tests {
                 "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
-                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
                 "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",

@@ -8,8 +8,10 @@ pub(crate) use check::{digits, listener, ports};
 pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
+use crate::sound::Taste;
 use ipnet::IpNet;
 use serde::Deserialize;
+use sip_stack::sdp::{Capabilities, Encoding, OpusWish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use toml::Spanned;
@@ -149,6 +151,18 @@ pub struct Media {
     pub ports: Spanned<String>,
     /// Real-time threads, 0 to 64; 0: one less than cores, at least one.
     pub shards: Spanned<usize>,
+    /// Codecs, in the order of preference for our own offers: `opus`, `g722`, `pcmu`, `pcma`, `l16`.
+    pub codecs: Vec<Spanned<String>>,
+    /// Bits in a second of the Opus that we send, at most: 6,000 to 128,000.
+    pub opus_bitrate: Spanned<usize>,
+    /// The highest rate at which Opus is mixed, Hz: 8,000, 16,000 or 48,000.
+    pub opus_rate: Spanned<usize>,
+    /// Silence is not sent where the peer takes comfort noise (RFC 3389), and our offers have it.
+    pub comfort_noise: bool,
+    /// Noise where nobody speaks, −dBov, 30 to 90; 0: none.
+    pub comfort_level: Spanned<usize>,
+    /// Every caller is brought to the same loudness.
+    pub agc: bool,
 }
 
 impl Default for Media {
@@ -161,11 +175,42 @@ impl Default for Media {
             dscp: Spanned::new(0..0, 46),
             ports: Spanned::new(0..0, "20000-39999".into()),
             shards: Spanned::new(0..0, 0),
+            codecs: ["opus", "g722", "pcmu", "pcma"].map(|c| Spanned::new(0..0, c.into())).into(),
+            opus_bitrate: Spanned::new(0..0, 24_000),
+            opus_rate: Spanned::new(0..0, 48_000),
+            comfort_noise: false,
+            comfort_level: Spanned::new(0..0, 70),
+            agc: false,
         }
     }
 }
 
+/// A codec by its name in the file.
+pub fn encoding(name: &str) -> Option<Encoding> {
+    [Encoding::Opus, Encoding::G722, Encoding::Pcmu, Encoding::Pcma, Encoding::L16]
+        .into_iter()
+        .find(|e| e.as_str().eq_ignore_ascii_case(name))
+}
+
 impl Media {
+    /// What descriptions of ours have.
+    pub fn capabilities(&self) -> Capabilities {
+        let usual = Capabilities::default();
+        let maxplaybackrate = *self.opus_rate.get_ref() as u32;
+        Capabilities {
+            codecs: self.codecs.iter().filter_map(|c| encoding(c.get_ref())).collect(),
+            opus: OpusWish { maxplaybackrate, ..usual.opus },
+            comfort_noise: self.comfort_noise,
+            ..usual
+        }
+    }
+
+    /// What legs' sound is like.
+    pub fn taste(&self) -> Taste {
+        let opus_bitrate = Some(*self.opus_bitrate.get_ref() as u32);
+        Taste { opus_bitrate, agc: self.agc, comfort_noise: self.comfort_noise }
+    }
+
     /// Where RTP is received, by family: on all addresses of both, or where the file says.
     pub fn addresses(&self) -> media::ports::Addresses {
         let mut addresses = media::ports::Addresses::from(self.address);

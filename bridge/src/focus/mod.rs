@@ -18,6 +18,7 @@ use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
 use crate::roster::{Follow, Kind, Roster, Text, Verified, now};
 use crate::routing::Plan;
+use crate::sound::Taste;
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
 use dial::Dialling;
@@ -71,6 +72,8 @@ pub struct House {
     pub dialler: Dialler,
     /// What we can do.
     pub capabilities: Capabilities,
+    /// What its legs' sound is like.
+    pub taste: Taste,
     /// Address that SDP names, if it is not the one on which the call came.
     pub media_address: Option<IpAddr>,
     /// Where work runs that is not signalling: RTCP here.

@@ -27,8 +27,9 @@ impl Meter {
             let now = 100.0 * lost as f32 / expected as f32;
             self.loss = self.loss * 0.8 + now.min(100.0) * 0.2;
         }
-        let jitter = block.jitter as f32 / 8.0;
-        let one_way = round_trip.map_or(0.0, |r| r.as_secs_f32() * 500.0) + 20.0 + 2.0 * jitter;
+        let jitter = block.jitter as f32 * 1000.0 / report.clock as f32;
+        let one_way =
+            round_trip.map_or(0.0, |r| r.as_secs_f32() * 500.0) + 20.0 + report.delay.0 as f32 / 1e6;
         Some(Quality {
             mos: (mos(one_way, self.loss) * 10.0).round() / 10.0,
             loss: (self.loss * 10.0).round() / 10.0,

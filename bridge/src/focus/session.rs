@@ -1,13 +1,14 @@
 //! A leg's session: its media as signalling agrees on it and changes it (RFC 3264).
 
-use super::{Focus, Leg};
+use super::{Focus, House, Leg};
 use crate::roster::{Kind, State};
+use crate::sound;
+use media::LegId;
 use media::leg::{Direction, LegSetup};
 use media::rtcp::Session as Rtcp;
-use media::{Codec, LegId, PayloadType};
 use sip_stack::CallId;
 use sip_stack::message::ReplyExtras;
-use sip_stack::sdp::{self, Audio, Encoding, LocalAudio, Session};
+use sip_stack::sdp::{self, Audio, LocalAudio, Session};
 use sip_stack::transport::Command;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +16,8 @@ impl Focus {
     /// Gives the leg its media. False when the shard takes nothing.
     pub(super) fn connect(&self, call: CallId, leg: &mut Leg, theirs: &Audio, source: IpAddr) -> bool {
         let Some((rtp, rtcp)) = leg.waiting.take() else { return true };
-        let setup = setup(call, &leg.audio, theirs, source, leg.monitor.is_some());
+        let setup = setup(&self.house, call, &leg.audio, theirs, source, leg.monitor.is_some());
+        let Some(setup) = setup else { return false };
         if let Err(e) = self.house.engine.add(self.room, setup, rtp) {
             tracing::warn!(error = %e, "a call was refused");
             return false;
@@ -62,9 +64,9 @@ impl Focus {
     pub(super) fn change(&mut self, call: CallId, audio: &LocalAudio, theirs: &Audio) -> bool {
         let Some(leg) = self.legs.get_mut(&call) else { return true };
         let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
-        if let Err(e) =
-            self.house.engine.change(self.room, setup(call, audio, theirs, fallback, leg.monitor.is_some()))
-        {
+        let setup = setup(&self.house, call, audio, theirs, fallback, leg.monitor.is_some());
+        let Some(setup) = setup else { return false };
+        if let Err(e) = self.house.engine.change(self.room, setup) {
             tracing::warn!(error = %e, "a session was not changed");
             return false;
         }
@@ -118,21 +120,16 @@ impl Focus {
 }
 
 /// The media of what was agreed on. `source` stands in where the peer's SDP has no address. `mute`: nothing that it sends is heard.
-fn setup(call: CallId, audio: &LocalAudio, theirs: &Audio, source: IpAddr, mute: bool) -> LegSetup {
-    let codec = |e: Encoding| if e == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu };
-    let (encoding, payload_type) = audio.codec;
-    let mut receives = [None; Codec::ALL.len()];
-    for (slot, (encoding, payload_type)) in receives.iter_mut().zip(audio.listed.iter().flatten()) {
-        *slot = Some((codec(*encoding), PayloadType(*payload_type)));
-    }
-    let sends = audio.direction.sends() && theirs.rtp().is_some();
-    LegSetup {
-        id: LegId(call.0),
-        codec: (codec(encoding), PayloadType(payload_type)),
-        receives,
-        events: audio.events.map(PayloadType),
-        packet: audio.ptime as usize * 8,
-        direction: Direction { receive: audio.direction.receives() && !mute, send: sends },
-        remote: theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port)),
-    }
+fn setup(
+    house: &House,
+    call: CallId,
+    audio: &LocalAudio,
+    theirs: &Audio,
+    source: IpAddr,
+    mute: bool,
+) -> Option<LegSetup> {
+    let send = audio.direction.sends() && theirs.rtp().is_some();
+    let direction = Direction { receive: audio.direction.receives() && !mute, send };
+    let remote = theirs.rtp().unwrap_or(SocketAddr::new(source, theirs.port));
+    sound::setup(LegId(call.0), audio, remote, direction, &house.taste)
 }

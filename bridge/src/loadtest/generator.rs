@@ -175,9 +175,9 @@ impl Generator {
         let now = wall_clock();
         let Leg { socket, last, heard, hears, conference, .. } = leg;
         receiver.drain(socket, true, now, |_, bytes, arrival| {
-            let Some(Ok(packet)) = bytes.map(Packet::parse) else { return };
+            let Some(Ok(packet)) = bytes.map(Packet::parse) else { return true };
             if packet.payload.len() != FRAME {
-                return;
+                return true;
             }
             if let Some((seq, before)) = last.replace((packet.seq, arrival))
                 && measuring
@@ -202,6 +202,7 @@ impl Generator {
                 }
             }
             *hears = bits;
+            true
         });
     }
 

@@ -1,7 +1,10 @@
 //! A telephone's audio: says its frames and hears the other side, every 20 ms.
 
-use media::codec::{FRAME, Frame};
+use media::Rate;
+use media::codec::CodecError;
+use media::codec::LARGEST;
 use media::leg::{Leg, LegSetup, Report};
+use media::rtp::HEADER;
 use media::shard::{Receiver, enable_timestamps, wall_clock};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -10,10 +13,12 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What a phone says and does with what it hears.
 pub trait Talk: Send {
-    /// The next frame to say; `None` ends the call.
-    fn say(&mut self) -> Option<Frame>;
+    /// The rates at which it will say and hear; called once, before all else.
+    fn begin(&mut self, says: Rate, hears: Rate);
+    /// The next 20 ms to say; false ends the call.
+    fn say(&mut self, frame: &mut [i16]) -> bool;
     /// What is heard in the same tick.
-    fn hear(&mut self, frame: &Frame);
+    fn hear(&mut self, frame: &[i16]);
     /// Whether another reason ends the call.
     fn is_over(&self) -> bool;
     /// The next key to press, once the one before has been sent.
@@ -58,8 +63,15 @@ impl Line {
     }
 
     /// Talks and listens on this thread until `talk` ends it.
-    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Ended {
-        let mut leg = Leg::new(setup, wall_clock());
+    ///
+    /// # Errors
+    /// The codec could not be had.
+    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Result<Ended, CodecError> {
+        let mut leg = Leg::new(setup, wall_clock())?;
+        let says = setup.hears_at();
+        let mut frame = vec![0; says.frame()];
+        let mut packet = [0; HEADER + LARGEST];
+        talk.begin(says, leg.rate());
         let mut receiver = Receiver::new();
         let mut next = Instant::now();
         let mut keys = Keys::default();
@@ -69,20 +81,20 @@ impl Line {
                 if let (Some(from), Some(bytes)) = (from, bytes) {
                     leg.receive(from, bytes, arrival, now);
                 }
+                true
             });
             leg.playout(now);
             talk.hear(leg.frame());
-            let Some(frame) = talk.say().filter(|_| !talk.is_over()) else {
-                return Ended { report: leg.report(now) };
-            };
+            if !talk.say(&mut frame) || talk.is_over() {
+                return Ok(Ended { report: leg.report(now) });
+            }
             let send = |to, packet: &[u8]| {
                 // What the network does not take is lost, as for any telephone.
                 let _ = self.socket.send_to(packet, to);
             };
             if !keys.send(&mut leg, setup, talk, send) {
-                let mut encoded = [0; FRAME];
-                leg.codec().encode(&frame, &mut encoded);
-                leg.packetise(&encoded, send);
+                let n = leg.encoder().encode(&frame, &mut packet[HEADER..]);
+                leg.packetise(&mut packet[..HEADER + n], send);
             }
             next += TICK;
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -116,7 +128,7 @@ impl Keys {
         }
         let Some((key, count)) = self.pressed.as_mut() else { return false };
         *count += 1;
-        let duration = (*count).min(KEY_PACKETS) * FRAME as u16;
+        let duration = (*count).min(KEY_PACKETS) * setup.sends.0.codec.units_per_tick() as u16;
         let end = *count >= KEY_PACKETS;
         let [high, low] = duration.to_be_bytes();
         let payload = [*key, if end { 0x8a } else { 0x0a }, high, low];

@@ -4,11 +4,12 @@ mod audio;
 mod wav;
 
 pub use audio::{Ended, Line, Talk};
-pub use wav::{Recorder, WavError, frames, parse_wav, read_wav};
+pub use wav::{Clip, Recorder, WavError, parse_wav, read_wav};
 
+use crate::sound::{self, Taste};
 use anyhow::Context;
+use media::LegId;
 use media::leg::{Direction, LegSetup};
-use media::{Codec, LegId, PayloadType};
 use sip_stack::endpoint::Event;
 use sip_stack::message::uri::{Host, Scheme, Uri};
 use sip_stack::message::{AddressBook, Reader};
@@ -200,7 +201,7 @@ impl UserAgent {
         let id = self.handle.new_call();
         let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
         let offer = sdp::offer(&self.can);
-        let offer = LocalAudio { events: offer.events.filter(|_| self.events), ..offer };
+        let offer = if self.events { offer } else { LocalAudio { events: [None; 2], ..offer } };
         let call = NewCall {
             id,
             to: transport::Destination {
@@ -259,18 +260,10 @@ impl Dialled {
 
     fn setup(&self, answer: &Session) -> anyhow::Result<LegSetup> {
         let (audio, theirs) = sdp::accept_answer(&self.offer, answer, &self.can)?;
-        let (encoding, payload_type) = audio.codec;
-        let codec =
-            (if encoding == Encoding::Pcma { Codec::Pcma } else { Codec::Pcmu }, PayloadType(payload_type));
-        Ok(LegSetup {
-            id: LegId(self.id.0),
-            codec,
-            receives: [Some(codec), None],
-            events: audio.events.map(PayloadType),
-            packet: audio.ptime as usize * 8,
-            direction: Direction { receive: true, send: audio.direction.sends() },
-            remote: theirs.rtp().context("the answer has no address for audio")?,
-        })
+        let direction = Direction { receive: true, send: audio.direction.sends() };
+        let remote = theirs.rtp().context("the answer has no address for audio")?;
+        sound::setup(LegId(self.id.0), &audio, remote, direction, &Taste::default())
+            .context("the answer has no codec of ours")
     }
 
     /// Waits until the call is over.

@@ -1,6 +1,6 @@
-//! WAV files: 16-bit mono at 8 kHz, a telephone's sound.
+//! WAV files: 16-bit mono at 8, 16 or 48 kHz.
 
-use media::codec::{FRAME, Frame};
+use media::{Rate, resample};
 use std::io::{BufWriter, Cursor, Read};
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub enum WavError {
     Wav(#[from] hound::Error),
     /// Another format.
     #[error(
-        "{rate} Hz, {channels} channels, {bits} bits: expected 8000 Hz, 1 channel, 16 bits (sox FILE -r 8000 -c 1 -b 16 OUT.wav)"
+        "{rate} Hz, {channels} channels, {bits} bits: expected 8000, 16000 or 48000 Hz, 1 channel, 16 bits (sox FILE -r 16000 -c 1 -b 16 OUT.wav)"
     )]
     Format {
         /// Sample rate, Hz.
@@ -25,11 +25,25 @@ pub enum WavError {
     },
 }
 
+/// What a file says.
+#[derive(Debug, Clone, Default)]
+pub struct Clip {
+    samples: Vec<i16>,
+    rate: Rate,
+}
+
+impl Clip {
+    /// Its samples at another rate.
+    pub fn at(&self, rate: Rate) -> Vec<i16> {
+        resample::whole(&self.samples, self.rate, rate)
+    }
+}
+
 /// Reads a file.
 ///
 /// # Errors
 /// [`WavError`].
-pub fn read_wav(path: &Path) -> Result<Vec<i16>, WavError> {
+pub fn read_wav(path: &Path) -> Result<Clip, WavError> {
     samples(hound::WavReader::open(path)?)
 }
 
@@ -37,32 +51,21 @@ pub fn read_wav(path: &Path) -> Result<Vec<i16>, WavError> {
 ///
 /// # Errors
 /// [`WavError`].
-pub fn parse_wav(bytes: &[u8]) -> Result<Vec<i16>, WavError> {
+pub fn parse_wav(bytes: &[u8]) -> Result<Clip, WavError> {
     samples(hound::WavReader::new(Cursor::new(bytes))?)
 }
 
-fn samples<R: Read>(reader: hound::WavReader<R>) -> Result<Vec<i16>, WavError> {
+fn samples<R: Read>(reader: hound::WavReader<R>) -> Result<Clip, WavError> {
     let spec = reader.spec();
-    if (spec.sample_rate, spec.channels, spec.bits_per_sample) != (8000, 1, 16) {
+    let rate = Rate::ALL.into_iter().find(|r| r.hz() == spec.sample_rate);
+    let Some(rate) = rate.filter(|_| (spec.channels, spec.bits_per_sample) == (1, 16)) else {
         return Err(WavError::Format {
             rate: spec.sample_rate,
             channels: spec.channels,
             bits: spec.bits_per_sample,
         });
-    }
-    Ok(reader.into_samples::<i16>().collect::<Result<_, _>>()?)
-}
-
-/// Cuts samples into frames; the last one is filled up with silence.
-pub fn frames(samples: &[i16]) -> Vec<Frame> {
-    samples
-        .chunks(FRAME)
-        .map(|chunk| {
-            let mut frame = [0; FRAME];
-            frame[..chunk.len()].copy_from_slice(chunk);
-            frame
-        })
-        .collect()
+    };
+    Ok(Clip { samples: reader.into_samples::<i16>().collect::<Result<_, _>>()?, rate })
 }
 
 /// Writes what is heard.
@@ -81,10 +84,10 @@ impl Recorder {
     ///
     /// # Errors
     /// [`WavError`].
-    pub fn create(path: &Path) -> Result<Self, WavError> {
+    pub fn create(path: &Path, rate: Rate) -> Result<Self, WavError> {
         let spec = hound::WavSpec {
             channels: 1,
-            sample_rate: 8000,
+            sample_rate: rate.hz(),
             bits_per_sample: 16,
             sample_format: hound::SampleFormat::Int,
         };
@@ -95,7 +98,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`WavError`].
-    pub fn write(&mut self, frame: &Frame) -> Result<(), WavError> {
+    pub fn write(&mut self, frame: &[i16]) -> Result<(), WavError> {
         for sample in frame {
             self.writer.write_sample(*sample)?;
         }

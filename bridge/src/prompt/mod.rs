@@ -1,5 +1,6 @@
 //! What the bridge says to one caller alone: recordings, and the sentences made of them.
 
+use media::prompt::Recordings;
 use media::{Codec, Prompt};
 use std::sync::OnceLock;
 
@@ -26,15 +27,16 @@ recordings! {
 }
 
 /// The recordings' samples. They are decoded once and last as long as the process.
-fn samples() -> &'static [&'static [i16]] {
-    static SAMPLES: OnceLock<Vec<&'static [i16]>> = OnceLock::new();
+fn samples() -> &'static Recordings {
+    static SAMPLES: OnceLock<Recordings> = OnceLock::new();
     SAMPLES.get_or_init(|| {
-        let decode = |bytes: &&[u8]| -> &'static [i16] {
+        let decode = |bytes: &&[u8]| {
             let mut samples = vec![0; bytes.len()];
-            Codec::Pcmu.decode(bytes, &mut samples);
-            samples.leak()
+            Codec::Pcmu.decode_plain(bytes, &mut samples);
+            samples
         };
-        FILES.iter().map(decode).collect()
+        let all: Vec<Vec<i16>> = FILES.iter().map(decode).collect();
+        Recordings::new(&all.iter().map(Vec::as_slice).collect::<Vec<_>>())
     })
 }
 
@@ -112,12 +114,13 @@ fn keys(code: &str) -> impl Iterator<Item = Recording> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use media::Rate;
     use media::codec::FRAME;
     use media::prompt::Saying;
 
     fn said(prompt: Prompt) -> Vec<i16> {
         let (mut saying, mut frame, mut all) = (Saying::new(prompt), [0; FRAME], Vec::new());
-        while saying.lay_over(&mut frame) {
+        while saying.lay_over(&mut frame, Rate::Narrow) {
             all.extend_from_slice(&frame);
             frame = [0; FRAME];
         }
@@ -126,7 +129,7 @@ mod tests {
 
     fn of(parts: &[Recording]) -> Vec<i16> {
         let mut all: Vec<i16> =
-            parts.iter().flat_map(|part| samples()[*part as usize].iter().copied()).collect();
+            parts.iter().flat_map(|part| samples().narrow(*part as usize).iter().copied()).collect();
         all.resize(all.len().next_multiple_of(FRAME), 0);
         all
     }
@@ -159,7 +162,8 @@ mod tests {
 
     #[test]
     fn every_recording_can_be_heard() {
-        for (place, samples) in samples().iter().enumerate() {
+        for place in 0..samples().count() {
+            let samples = samples().narrow(place);
             let loudest = samples.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
             assert!((4000..32_000).contains(&loudest) && samples.len() > 2000, "{place}: {loudest}");
         }

@@ -1,190 +1,169 @@
-//! Loss concealment in the manner of G.711 Appendix I: the last pitch period goes on, fading to silence within
-//! 60 ms, and received sound fades back in.
+//! Loss concealment in the manner of G.711 Appendix I, at any rate: the last pitch period goes on, fading to silence within 60 ms, and
+//! received sound fades back in. For codecs that have none of their own.
 
-use crate::codec::{FRAME, Frame};
+use super::line::{Line, correlation};
+use crate::units::Rate;
 
-/// Samples of past output that are kept: the longest pitch period, twice, and some.
-const HISTORY: usize = 400;
-const SHORTEST_PITCH: usize = 40;
-const LONGEST_PITCH: usize = 120;
-/// Samples over which the pitch is searched.
-const SEARCH: usize = 160;
-/// Samples over which made and received sound overlap.
-const OVERLAP: usize = 32;
-/// The gain falls by this much each 10 ms after the first 10 (1/5 of full scale).
-const FADE_PER_80: i32 = 6554;
+/// Pitch periods, ms.
+const SHORTEST_MS: usize = 5;
+const LONGEST_MS: usize = 15;
+/// What the pitch is searched in, ms.
+const SEARCH_MS: usize = 20;
+/// Over which made and received sound overlap, ms.
+const OVERLAP_MS: usize = 4;
+/// The sound fades by a fifth of itself each 10 ms after the first 10.
+const FADE_PER_10_MS: i32 = 6554;
 const FULL: i32 = 32768;
 
+/// See the module's text.
 #[derive(Debug)]
 pub(super) struct Concealer {
-    history: [i16; HISTORY],
-    /// Pitch period in use while concealing, and how far into it the sound has gone.
-    pitch: Option<(usize, usize)>,
+    /// The last two pitch periods before the loss, the newer one behind.
+    periods: Box<[i16]>,
+    /// Length of one, while something is missing.
+    pitch: Option<usize>,
     /// Samples made since the loss began.
     made: usize,
-    muted: bool,
-}
-
-impl Default for Concealer {
-    fn default() -> Self {
-        Self { history: [0; HISTORY], pitch: None, made: 0, muted: false }
-    }
+    rate: Rate,
 }
 
 impl Concealer {
-    /// Takes a received frame; after a loss, fades it in over what would have gone on.
-    pub(super) fn good(&mut self, frame: &mut Frame) {
-        if self.pitch.is_some() {
-            for (i, sample) in frame.iter_mut().take(OVERLAP).enumerate() {
-                let made = i32::from(self.next_sample());
-                let w = i as i32 + 1;
-                *sample = ((made * (OVERLAP as i32 - w) + i32::from(*sample) * w) / OVERLAP as i32) as i16;
-            }
-            self.pitch = None;
+    /// For rates up to `highest`.
+    pub(super) fn new(highest: Rate) -> Self {
+        Self { periods: vec![0; highest.ms(2 * LONGEST_MS)].into(), pitch: None, made: 0, rate: highest }
+    }
+
+    /// Whether something was made up and nothing has been received since.
+    pub(super) fn active(&self) -> bool {
+        self.pitch.is_some()
+    }
+
+    /// Nothing is missing any more, and nothing is to be faded.
+    pub(super) fn end(&mut self) {
+        self.pitch = None;
+    }
+
+    /// Something is missing behind the end of `line`; nothing new if it was already.
+    pub(super) fn begin(&mut self, line: &Line) {
+        if self.pitch.is_none() {
+            self.rate = line.rate();
+            let (pitch, longest) = (find_pitch(line), self.rate.ms(LONGEST_MS));
+            self.periods[..2 * longest].copy_from_slice(line.last(2 * longest));
+            (self.pitch, self.made) = (Some(pitch), 0);
         }
-        self.made = 0;
-        self.muted = false;
-        self.remember(frame);
     }
 
-    /// Until the next received frame, what is made is silence.
-    pub(super) fn mute(&mut self) {
-        self.muted = true;
+    /// Makes sound that goes on from there.
+    pub(super) fn make(&mut self, out: &mut [i16]) {
+        out.iter_mut().for_each(|s| *s = self.next());
     }
 
-    pub(super) fn is_muted(&self) -> bool {
-        self.muted
-    }
-
-    /// Makes a frame that goes on from the last one.
-    pub(super) fn conceal(&mut self, frame: &mut Frame) {
-        if self.muted {
-            frame.fill(0);
-            self.history.fill(0);
+    /// Fades received sound in over what would have gone on.
+    pub(super) fn merge(&mut self, received: &mut [i16]) {
+        if self.pitch.is_none() {
             return;
         }
-        if self.pitch.is_none() {
-            self.pitch = Some((self.find_pitch(), 0));
+        let overlap = self.rate.ms(OVERLAP_MS).min(received.len());
+        let n = overlap as i32;
+        for (i, sample) in received.iter_mut().take(overlap).enumerate() {
+            let made = i32::from(self.next());
+            let w = i as i32 + 1;
+            *sample = ((made * (n - w) + i32::from(*sample) * w) / n) as i16;
         }
-        for sample in frame.iter_mut() {
-            *sample = self.next_sample();
-        }
+        self.pitch = None;
     }
 
-    /// Makes the samples that a frame lacks; what is received behind a gap fades in.
-    pub(super) fn patch(&mut self, frame: &mut Frame, lacks: &[bool; FRAME]) {
-        let mut fade = if self.pitch.is_some() { OVERLAP } else { 0 };
-        for (i, (sample, lacking)) in frame.iter_mut().zip(lacks).enumerate() {
-            if *lacking {
-                if self.pitch.is_none() && !self.muted {
-                    // As if it had gone on from the last frame's end.
-                    let period = self.find_pitch();
-                    self.pitch = Some((period, i % period));
-                }
-                *sample = self.next_sample();
-                fade = OVERLAP;
-            } else if fade > 0 {
-                let made = i32::from(self.next_sample());
-                let w = (OVERLAP - fade) as i32 + 1;
-                *sample = ((made * (OVERLAP as i32 - w) + i32::from(*sample) * w) / OVERLAP as i32) as i16;
-                fade -= 1;
-                if fade == 0 {
-                    self.pitch = None;
-                    self.made = 0;
-                }
-            }
-        }
-        self.muted = false;
-        self.remember(frame);
-        // The period's start has moved on with the history.
-        self.pitch = self.pitch.map(|(period, _)| (period, 0));
-    }
-
-    fn next_sample(&mut self) -> i16 {
-        let Some((pitch, at)) = self.pitch.as_mut() else { return 0 };
-        let (period, offset) = (*pitch, *at);
-        *at = (offset + 1) % period;
-        let start = HISTORY - period;
-        let mut sample = i32::from(self.history[start + offset]);
+    fn next(&mut self) -> i16 {
+        let Some(period) = self.pitch else { return 0 };
+        let end = self.rate.ms(2 * LONGEST_MS);
+        let (start, offset) = (end - period, self.made % period);
+        let mut sample = i32::from(self.periods[start + offset]);
         // The last quarter of each period fades into what came before its start, so that its ends meet.
         let quarter = period / 4;
         if offset >= period - quarter {
             let w = (offset + quarter + 1 - period) as i32;
-            let before = i32::from(self.history[start + offset - period]);
+            let before = i32::from(self.periods[start + offset - period]);
             sample = (sample * (quarter as i32 - w) + before * w) / quarter as i32;
         }
-        let gain = match self.made / 80 {
+        let block = self.rate.ms(10);
+        let gain = match self.made / block {
             0 => FULL,
-            blocks => FULL - FADE_PER_80 * (blocks as i32 - 1) - FADE_PER_80 * (self.made % 80) as i32 / 80,
+            blocks => {
+                let within = (self.made % block) as i32;
+                FULL - FADE_PER_10_MS * (blocks as i32 - 1) - FADE_PER_10_MS * within / block as i32
+            }
         };
-        self.made += 1;
+        self.made = self.made.saturating_add(1);
         (sample * gain.max(0) / FULL) as i16
     }
+}
 
-    /// The lag at which the end of the history resembles itself most (normalised cross-correlation, every second
-    /// sample; in whole numbers).
-    fn find_pitch(&self) -> usize {
-        let tail = &self.history[HISTORY - SEARCH..];
-        let mut best = (0.0f32, LONGEST_PITCH);
-        for lag in SHORTEST_PITCH..=LONGEST_PITCH {
-            let other = &self.history[HISTORY - SEARCH - lag..HISTORY - lag];
-            let (mut cross, mut energy) = (0i64, 1i64);
-            for i in (0..SEARCH).step_by(2) {
-                let (a, b) = (i64::from(tail[i]), i64::from(other[i]));
-                cross += a * b;
-                energy += b * b;
-            }
-            let score = cross.max(0) as f32 * cross.max(0) as f32 / energy as f32;
-            // A longer lag must be clearly better: multiples of the pitch score alike.
-            if score > best.0 * 1.02 {
-                best = (score, lag);
-            }
+/// The lag at which the end of the line resembles itself most: first roughly, then to the sample.
+fn find_pitch(line: &Line) -> usize {
+    let rate = line.rate();
+    let (search, step) = (rate.ms(SEARCH_MS), rate.ms(1) / 8);
+    let sound = line.last(search + rate.ms(LONGEST_MS));
+    let tail = &sound[rate.ms(LONGEST_MS)..];
+    let alike = |lag: usize, by: usize| {
+        let start = rate.ms(LONGEST_MS) - lag;
+        correlation(tail, &sound[start..start + search], by)
+    };
+    let mut best = (f32::MIN, rate.ms(LONGEST_MS));
+    for lag in (rate.ms(SHORTEST_MS)..=rate.ms(LONGEST_MS)).step_by(step) {
+        let score = alike(lag, 2 * step);
+        // A longer lag must be clearly better: multiples of the pitch score alike.
+        if score > best.0 + 0.01 {
+            best = (score, lag);
         }
-        best.1
     }
-
-    fn remember(&mut self, frame: &Frame) {
-        self.history.copy_within(FRAME.., 0);
-        self.history[HISTORY - FRAME..].copy_from_slice(frame);
+    if step == 1 {
+        return best.1;
     }
+    let around =
+        best.1.saturating_sub(step).max(rate.ms(SHORTEST_MS))..=(best.1 + step).min(rate.ms(LONGEST_MS));
+    let finer = around.map(|lag| (alike(lag, step), lag));
+    finer.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(best.1, |(_, lag)| lag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tone(frame: usize, period: f32) -> Frame {
-        std::array::from_fn(|i| {
-            let at = (frame * FRAME + i) as f32;
-            (8000.0 * (at * std::f32::consts::TAU / period).sin()) as i16
-        })
+    fn tone(rate: Rate, from: usize, n: usize) -> Vec<i16> {
+        let at = |i| (from + i) as f32 * 100.0 / rate.hz() as f32;
+        (0..n).map(|i| (8000.0 * (at(i) * std::f32::consts::TAU).sin()) as i16).collect()
+    }
+
+    fn filled(rate: Rate) -> Line {
+        let mut line = Line::new(rate);
+        let n = rate.ms(100);
+        line.room(n).copy_from_slice(&tone(rate, 0, n));
+        line.extend(n);
+        line
     }
 
     #[test]
     fn a_lost_frame_of_a_periodic_sound_goes_on_in_phase() {
-        let mut concealer = Concealer::default();
-        for n in 0..5 {
-            concealer.good(&mut tone(n, 80.0));
-        }
-        let mut made = [0; FRAME];
-        concealer.conceal(&mut made);
-        let right = tone(5, 80.0);
-        for i in 0..80 {
-            let error = (i32::from(made[i]) - i32::from(right[i])).abs();
-            assert!(error < 500, "sample {i}: {} for {}", made[i], right[i]);
+        for rate in Rate::ALL {
+            let mut concealer = Concealer::new(rate);
+            let mut made = vec![0; rate.frame()];
+            concealer.begin(&filled(rate));
+            concealer.make(&mut made);
+            let right = tone(rate, rate.ms(100), rate.frame());
+            for (i, (m, r)) in made.iter().zip(&right).take(rate.ms(10)).enumerate() {
+                assert!((i32::from(*m) - i32::from(*r)).abs() < 600, "{rate:?} sample {i}: {m} for {r}");
+            }
         }
     }
 
     #[test]
     fn a_long_loss_fades_to_silence_within_60_ms() {
-        let mut concealer = Concealer::default();
-        for n in 0..5 {
-            concealer.good(&mut tone(n, 80.0));
-        }
+        let (mut concealer, line) = (Concealer::new(Rate::Wide), filled(Rate::Wide));
         let peaks: Vec<_> = (0..4)
             .map(|_| {
-                let mut made = [0; FRAME];
-                concealer.conceal(&mut made);
+                let mut made = vec![0; Rate::Wide.frame()];
+                concealer.begin(&line);
+                concealer.make(&mut made);
                 made.iter().map(|s| s.unsigned_abs()).max().unwrap()
             })
             .collect();
@@ -194,29 +173,20 @@ mod tests {
 
     #[test]
     fn received_sound_comes_back_without_a_step() {
-        let mut concealer = Concealer::default();
-        for n in 0..5 {
-            concealer.good(&mut tone(n, 80.0));
+        for rate in Rate::ALL {
+            let mut concealer = Concealer::new(rate);
+            let mut made = vec![0; rate.frame()];
+            concealer.begin(&filled(rate));
+            concealer.make(&mut made);
+            let mut back = tone(rate, rate.ms(127), rate.frame());
+            concealer.merge(&mut back);
+            assert!(!concealer.active());
+            let steepest = 8000.0 * std::f32::consts::TAU * 100.0 / rate.hz() as f32;
+            let most = steepest * 2.0 + 16_000.0 / rate.ms(OVERLAP_MS) as f32;
+            for pair in made.iter().chain(&back).collect::<Vec<_>>().windows(2) {
+                let step = f32::from(*pair[0]) - f32::from(*pair[1]);
+                assert!(step.abs() < most, "a step of {step}");
+            }
         }
-        let mut made = [0; FRAME];
-        concealer.conceal(&mut made);
-        let mut back = tone(6, 80.0);
-        concealer.good(&mut back);
-        let steepest = 8000.0 * std::f32::consts::TAU / 80.0;
-        let all: Vec<i16> = made.iter().chain(&back).copied().collect();
-        for pair in all.windows(2) {
-            let step = f32::from(pair[0]) - f32::from(pair[1]);
-            assert!(step.abs() < 1.6 * steepest, "a step of {step}");
-        }
-    }
-
-    #[test]
-    fn after_a_keypress_nothing_is_stretched() {
-        let mut concealer = Concealer::default();
-        concealer.good(&mut tone(0, 80.0));
-        concealer.mute();
-        let mut made = [1; FRAME];
-        concealer.conceal(&mut made);
-        assert_eq!(made, [0; FRAME]);
     }
 }

@@ -1,51 +1,66 @@
-//! Playout: an adaptive jitter buffer of samples.
+//! Playout: from packets that come when they come to a frame each tick.
 //!
-//! Decoded samples are laid down in a ring by their timestamp, so that packet length, reordering and duplicates
-//! need no special case. A cursor moves on by one frame per tick. How far the cursor stays behind the packets
-//! adapts: a late packet moves it back (the delay grows), a packet that always comes with time to spare lets it
-//! skip (the delay shrinks, in silence when possible). What is missing is concealed.
+//! Packets wait undecoded ([`store`]). Each tick takes a frame from the [`line`], laying down the next packets' sound where it is too
+//! short. What is missing is made up: by the codec where it can, else by [`conceal`]. How long packets should wait follows from how much their
+//! delays spread ([`spread`]); what waits is made shorter or longer without changing its pitch until that is so. A sender that pauses is
+//! told apart from packets that are lost: a pause is filled with its own background noise, and what comes after it begins anew.
 
 mod conceal;
+mod line;
+mod spread;
+mod store;
 
-use crate::codec::{FRAME, Frame};
-use crate::units::{Nanos, RtpTime, SeqNo, Ssrc};
+use crate::codec::{self, Codec, Decoder};
+use crate::noise::Noise;
+use crate::prefetch::prefetch;
+use crate::units::{Nanos, Rate, RtpTime, SeqNo, Ssrc};
 use conceal::Concealer;
+use line::Line;
+use spread::Spread;
+use store::{Entry, Store};
 
-/// Samples that the ring holds: 512 ms.
-const RING: usize = 4096;
-const WORDS: usize = RING / 64;
-/// The buffer never delays by more than this, samples (300 ms).
-const MOST_DELAY: i64 = 2400;
-/// A packet that is later than this is lost, not late, samples (200 ms).
-const HOPELESS: i64 = 1600;
-/// Packets farther from the cursor than this are another timeline, samples (10 s back).
-const FORGOTTEN: i64 = 80_000;
-/// The longest packet accepted, samples (60 ms, and some room).
-pub const LONGEST: usize = 640;
-/// Time that the first packet, and any later one, should have to spare before its tick.
-const MARGIN: i64 = 2_000_000;
-/// Shrink only when every packet of the last windows had this much more than one frame to spare.
-const SPARE: i64 = 20_000_000 + 2 * MARGIN;
-/// Length of one of the two windows over which the least spare time is taken, ticks: 1 s; up to 10 s where the delay
-/// had to grow again soon after it had shrunk.
-const WINDOW: u32 = 50;
-const LONGEST_WINDOW: u32 = 500;
-/// "Soon", ticks (10 s); and so long without a late packet makes the windows short again, ticks (60 s).
-const SOON: u32 = 500;
-const FORGIVEN: u32 = 3000;
-/// With this much to spare the buffer shrinks in speech too.
+/// What waits is never older than this, ns.
+const MOST_DELAY: i64 = 500_000_000;
+/// A packet farther from what is heard than this is of another timeline, ns.
+const FORGOTTEN: i64 = 10_000_000_000;
+/// What a packet must have to spare beside the spread, ns.
+const MARGIN: i64 = 500_000;
+/// What waits is made shorter only if it could be shorter by this as well, ns.
+const HYSTERESIS: i64 = 500_000;
+/// With so much too much, it is made shorter whatever it sounds like, ns.
 const FAR_TOO_MUCH: i64 = 60_000_000;
-/// After this many ticks without a packet the stream counts as idle (1 s).
+/// After so many ticks without a packet the stream counts as idle (1 s).
 const IDLE: u32 = 50;
+/// Packets kept for a decoder that must get used to a stream again.
+const WARM_UP: u64 = 3;
+
+/// A packet of sound.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// Its source.
+    pub ssrc: Ssrc,
+    /// Its sequence number.
+    pub seq: SeqNo,
+    /// Its timestamp.
+    pub time: RtpTime,
+    /// What it is encoded with; `None`: comfort noise (RFC 3389).
+    pub codec: Option<Codec>,
+    /// What is in it.
+    pub payload: &'a [u8],
+    /// When the kernel got it.
+    pub arrival: Nanos,
+    /// The tick at which it is read.
+    pub now: Nanos,
+}
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// Will be played.
+    /// Waits to be played.
     Accepted,
-    /// Came after its time; the delay has grown so that the next ones come in time, and this one is still played.
+    /// Came after its time: all of it is still played, or what is left of it.
     Late,
-    /// Came far too late, or did not fit: dropped.
+    /// Came too late, or did not fit, or is no packet of its codec: dropped.
     Dropped,
     /// Already there: dropped.
     Duplicate,
@@ -58,324 +73,614 @@ pub enum Put {
 pub enum Playout {
     /// No stream, or nothing for a second: silence.
     Idle,
-    /// Received samples.
+    /// Packets that say of themselves that nobody speaks, or that are nothing but silence: undecoded.
+    Unspoken,
+    /// Received sound.
     Audio,
-    /// Partly or wholly concealed.
+    /// The sender pauses: its background noise.
+    Pause,
+    /// Partly or wholly made up.
     Concealed,
 }
 
 /// Counters over the buffer's life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames that were partly or wholly concealed while a stream was running.
+    /// Frames that were partly or wholly made up while a stream was running.
     pub concealed: u64,
     /// Packets that came after their time.
     pub late: u64,
-    /// Packets dropped as hopeless or unfitting, and frames passed over because the delay would have been too long.
+    /// Packets dropped as hopeless or unfitting, or to make room.
     pub dropped: u64,
     /// Packets that were there already.
     pub duplicates: u64,
     /// New streams or timelines.
     pub restarts: u64,
+    /// Times that what waited was made shorter or longer.
+    pub stretched: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Stream {
     ssrc: Ssrc,
-    /// Timestamp and position of the newest packet, and its sequence number.
-    newest: (RtpTime, i64, SeqNo),
+    /// Its sound's codec.
+    codec: Codec,
+    /// The newest packet: timestamp, position, extended sequence number.
+    newest: (RtpTime, i64, u64),
     /// One bit for each of the last 64 sequence numbers, lowest bit the newest.
     seen: u64,
     /// A packet far off the timeline: two in a row start a new one.
     jumped: Option<SeqNo>,
+    /// What a packet's length and a tick's have in common, samples.
+    grid: i64,
 }
 
-/// See the module's text. About 10 kB, all of it allocated by [`JitterBuffer::default`].
+/// The first packet's position: far from zero, so that positions stay positive.
+const ORIGIN: i64 = 1 << 40;
+/// Added to sequence numbers, as far.
+const FIRST: u64 = 1 << 32;
+
+/// See the module's text. What each packet touches lies in front, in as few lines of cache as may be.
 #[derive(Debug)]
+#[repr(C)]
 pub struct JitterBuffer {
-    ring: Box<[i16; RING]>,
-    have: [u64; WORDS],
+    line: Line,
+    store: Store,
+    spread: Spread,
     stream: Option<Stream>,
-    /// Position of the next sample to be played.
-    cursor: i64,
-    /// Playout begins at the first tick that is not before this.
-    start: Option<Nanos>,
-    concealer: Concealer,
-    least_spare: [i64; 2],
-    window: u32,
-    window_length: u32,
-    since_shrink: u32,
-    since_late: u32,
+    /// Position of the sample behind the line's last.
+    next: i64,
+    /// The number of the next packet to be laid down.
+    due: u64,
+    /// Samples at the line's end that nothing was received for.
+    made_up: i64,
+    /// Frames made up since the last packet was laid down: loss, or a pause.
+    uncertain: u64,
+    /// Packets from this one on were not decoded.
+    undecoded: Option<u64>,
     quiet_ticks: u32,
+    /// The sender pauses, with noise of this level, −dBov; `None` while it sends.
+    pause: Option<u8>,
+    /// Where playout goes on has to be found anew: at the beginning and after a pause.
+    anchor: bool,
+    /// The last packet said of itself that nobody speaks.
+    unspoken: bool,
+    concealer: Concealer,
+    noise: Noise,
     counters: Counters,
 }
 
-impl Default for JitterBuffer {
-    fn default() -> Self {
+impl JitterBuffer {
+    /// A buffer for the sound of these decoders, with so many bytes of memory for packets.
+    pub fn new(highest: Rate, bytes: usize) -> Self {
         Self {
-            ring: Box::new([0; RING]),
-            have: [0; WORDS],
+            store: Store::new(bytes),
+            line: Line::new(highest),
+            concealer: Concealer::new(highest),
+            spread: Spread::default(),
+            noise: Noise::default(),
             stream: None,
-            cursor: 0,
-            start: None,
-            concealer: Concealer::default(),
-            least_spare: [i64::MAX; 2],
-            window: 0,
-            window_length: WINDOW,
-            since_shrink: SOON,
-            since_late: 0,
+            next: ORIGIN,
+            due: FIRST,
+            anchor: true,
+            pause: None,
+            made_up: 0,
+            uncertain: 0,
+            unspoken: false,
+            undecoded: None,
             quiet_ticks: 0,
             counters: Counters::default(),
         }
     }
-}
 
-impl JitterBuffer {
+    /// Has the processor look for the buffer itself.
+    pub fn prefetch_itself(&self) {
+        prefetch(self, std::mem::offset_of!(Self, concealer));
+    }
+
+    /// Has the processor look for what the next packet and the next frame touch.
+    pub fn prefetch(&self) {
+        self.line.prefetch();
+        self.store.prefetch(self.due);
+    }
+
     /// Counters so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Lays down a packet's samples (at most [`LONGEST`]). `arrival` is when the kernel got it, `tick` the time
-    /// of the tick at which it is read, both of one clock.
-    pub fn put(
-        &mut self,
-        ssrc: Ssrc,
-        seq: SeqNo,
-        time: RtpTime,
-        samples: &[i16],
-        arrival: Nanos,
-        tick: Nanos,
-    ) -> Put {
-        if samples.is_empty() || samples.len() > LONGEST {
+    /// The rate of its frames.
+    pub fn rate(&self) -> Rate {
+        self.line.rate()
+    }
+
+    /// The frame that was pulled last.
+    pub fn frame(&self) -> &[i16] {
+        self.line.frame()
+    }
+
+    /// The same, to be changed.
+    pub fn frame_mut(&mut self) -> &mut [i16] {
+        self.line.frame_mut()
+    }
+
+    /// How long the newest sound will have waited when it is heard, beside its way here, at time `now`.
+    pub fn delay(&self, now: Nanos) -> Nanos {
+        let Some(stream) = self.stream else { return Nanos(0) };
+        let due = self.spread.baseline() + self.line.rate().nanos(stream.newest.1 - ORIGIN);
+        let ahead = stream.newest.1 - (self.next - self.line.ready() as i64);
+        Nanos((now.0 as i64 - due + self.line.rate().nanos(ahead)).max(0) as u64)
+    }
+
+    /// Takes a packet; `decoder` is its codec's.
+    pub fn put(&mut self, packet: Incoming<'_>, decoder: &Decoder) -> Put {
+        let samples = match packet.codec {
+            None => 0,
+            Some(_) => decoder.samples(packet.payload),
+        };
+        let rate = decoder.rate();
+        if packet.codec.is_some() && (samples == 0 || samples > rate.ms(codec::LONGEST_MS)) {
             self.counters.dropped += 1;
             return Put::Dropped;
         }
-        let Some(mut stream) = self.stream.filter(|s| s.ssrc == ssrc) else {
-            return self.restart(ssrc, seq, time, samples, arrival);
+        let stream = self.stream.filter(|s| s.ssrc == packet.ssrc);
+        let fits = |s: &Stream| packet.codec.is_none_or(|c| c == s.codec || plain(c) && plain(s.codec));
+        let Some(mut stream) = stream.filter(fits) else {
+            return self.restart(packet, decoder, samples);
         };
-        let position = stream.newest.1 + i64::from(time.ahead_of(stream.newest.0));
-        let end = position + samples.len() as i64;
-        if position - self.cursor > (RING - LONGEST) as i64 || self.cursor - position > FORGOTTEN {
-            if stream.jumped.is_some_and(|last| seq.ahead_of(last) == 1) {
-                return self.restart(ssrc, seq, time, samples, arrival);
+        if let Some(codec) = packet.codec {
+            stream.codec = codec;
+        }
+        let units = i64::from(packet.time.ahead_of(stream.newest.0));
+        let position = stream.newest.1 + units * i64::from(rate.hz()) / i64::from(stream.codec.clock());
+        let heard = self.next - self.line.ready() as i64;
+        let ahead = packet.seq.ahead_of(SeqNo(stream.newest.2 as u16));
+        let far = rate.nanos(position - heard);
+        // What comes after a pause may begin where it likes.
+        let resumes = self.pause.is_some() && ahead > 0;
+        if !resumes && !(-FORGOTTEN..=MOST_DELAY * 2).contains(&far) {
+            if stream.jumped.is_some_and(|last| packet.seq.ahead_of(last) == 1) {
+                return self.restart(packet, decoder, samples);
             }
-            stream.jumped = Some(seq);
+            stream.jumped = Some(packet.seq);
             self.stream = Some(stream);
             self.counters.dropped += 1;
             return Put::Dropped;
         }
         stream.jumped = None;
-        let ahead = seq.ahead_of(stream.newest.2);
+        let seq = stream.newest.2.wrapping_add_signed(i64::from(ahead));
         if ahead > 0 {
             stream.seen = if ahead < 64 { stream.seen << ahead | 1 } else { 1 };
-            stream.newest = (time, position, seq);
+            stream.newest = (packet.time, position, seq);
         } else {
             let bit = 1u64.checked_shl(u32::from(ahead.unsigned_abs())).unwrap_or(0);
             if bit == 0 || stream.seen & bit != 0 {
-                self.stream = Some(stream);
                 self.counters.duplicates += 1;
                 return Put::Duplicate;
             }
             stream.seen |= bit;
         }
+        if samples > 0 {
+            stream.grid = gcd(samples as i64, rate.frame() as i64);
+        }
         self.stream = Some(stream);
         self.quiet_ticks = 0;
-        if self.start.is_some() && tick.since(arrival) >= MARGIN {
-            // Not playing yet: what comes in a burst before the first tick must not stay as delay, but for a frame to begin with.
-            self.cursor = self.cursor.max(position.min(end - FRAME as i64));
-        }
-        // When its first sample is due, as seen from the tick that reads the packet.
-        let spare = tick.since(arrival).saturating_add((position - self.cursor) * 125_000);
-        let half = &mut self.least_spare[0];
-        *half = (*half).min(spare);
-        let lateness = self.cursor - position;
-        let mut result = Put::Accepted;
-        if lateness > 0 && self.start.is_none() {
-            self.counters.late += 1;
-            let back = (lateness + FRAME as i64 - 1) / FRAME as i64 * FRAME as i64;
-            let delay = stream.newest.1 + samples.len() as i64 - (self.cursor - back);
-            if lateness > HOPELESS || delay > MOST_DELAY {
-                if end <= self.cursor {
-                    self.counters.dropped += 1;
-                    return Put::Dropped;
-                }
-            } else {
-                self.cursor -= back;
-                if self.since_shrink < SOON {
-                    self.window_length = (self.window_length * 2).min(LONGEST_WINDOW);
-                }
-                self.since_late = 0;
-                self.forget_spare();
-                result = Put::Late;
+        let transit = packet.arrival.0 as i64 - rate.nanos(position - ORIGIN);
+        let lost_touch = rate.nanos(self.made_up) > MOST_DELAY;
+        if resumes || lost_touch {
+            // After a pause, or where nothing that came could be played for long.
+            self.anchor = true;
+            if (transit - self.spread.baseline()).abs() > MOST_DELAY {
+                self.spread.clear();
+                self.spread.note(transit, packet.arrival);
             }
         }
-        self.skip_to(end - MOST_DELAY);
-        self.lay(position, samples);
+        // What is later than could ever be waited for says nothing of what to wait for.
+        if packet.codec.is_some() && transit - self.spread.baseline() <= MOST_DELAY {
+            self.spread.note(transit, packet.arrival);
+        }
+        let mut result = Put::Accepted;
+        if position < self.next && !self.anchor && samples > 0 {
+            let late = self.next - position;
+            self.counters.late += 1;
+            if late <= self.made_up && rate.nanos(late) <= MOST_DELAY && self.excess(packet.now, 0) < 0 {
+                // More such packets are to be expected: from here on everything is heard later by as much.
+                self.next = position;
+                self.made_up -= late;
+            } else if position + samples as i64 <= self.next {
+                self.counters.dropped += 1;
+                return Put::Dropped;
+            }
+            result = Put::Late;
+        }
+        if seq < self.due {
+            // Its place was given up, and it can still be heard.
+            self.due = seq;
+        }
+        match self.store.put(seq, position, samples, packet.codec, packet.payload) {
+            Some(lost) => self.counters.dropped += lost as u64,
+            None => {
+                self.counters.dropped += 1;
+                return Put::Dropped;
+            }
+        }
         result
     }
 
-    /// A burst after a stall could leave more delay than is bearable: its oldest frames are passed over.
-    fn skip_to(&mut self, earliest: i64) {
-        let frames = (earliest - self.cursor + FRAME as i64 - 1) / FRAME as i64;
-        if frames <= 0 || self.start.is_some() {
-            return;
-        }
-        for_bits(slot_of(self.cursor), frames as usize * FRAME, |word, mask| self.have[word] &= !mask);
-        self.cursor += frames * FRAME as i64;
-        self.counters.dropped += frames as u64;
-        self.forget_spare();
+    /// How long packets should come before the tick, ns, so that they are heard in it and none waits for another.
+    pub fn needs(&self) -> i64 {
+        self.spread.spread() + MARGIN + HYSTERESIS
     }
 
-    /// Samples of a keypress are not concealed by stretching the last word.
-    pub fn mute_concealment(&mut self) {
-        self.concealer.mute();
+    /// Whether the next frame is there, and a packet that is so old, ns, was the newest.
+    pub fn supplied(&self, age: i64) -> bool {
+        let rate = self.line.rate();
+        let shortest = self.stream.map_or(0, |s| rate.nanos(s.grid));
+        age < shortest && (self.store.waiting() > 0 || self.line.ready() >= rate.frame())
     }
 
-    /// The next frame. `tick` is the same clock as in [`Self::put`].
-    pub fn pull(&mut self, tick: Nanos, out: &mut Frame) -> Playout {
-        if self.stream.is_none() {
-            out.fill(0);
-            return Playout::Idle;
-        }
-        if let Some(start) = self.start {
-            if tick.since(start) < 0 {
-                out.fill(0);
-                return Playout::Idle;
-            }
-            self.start = None;
-        }
-        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
-        let playout = self.frame(out);
-        self.roll_window();
-        if playout == Playout::Audio && self.may_skip(out) {
-            let mut next = [0; FRAME];
-            if self.frame(&mut next) == Playout::Audio {
-                // The two frames become one: the first fades into the second.
-                for (i, (o, n)) in out.iter_mut().zip(&next).enumerate() {
-                    let w = i as i32 + 1;
-                    *o = ((i32::from(*o) * (FRAME as i32 - w) + i32::from(*n) * w) / FRAME as i32) as i16;
-                }
-            }
-            self.since_shrink = 0;
-            self.forget_spare();
-        }
-        if self.quiet_ticks > IDLE {
-            return Playout::Idle;
-        }
-        // Where keys are pressed there is no audio to be missed.
-        if playout == Playout::Concealed && !self.concealer.is_muted() {
-            self.counters.concealed += 1;
-        }
-        playout
-    }
-
-    /// Samples between the cursor and the newest packet's start: the delay that the buffer adds now, in
-    /// samples, to within a packet.
-    #[cfg(test)]
-    fn depth(&self) -> i64 {
-        self.stream.map_or(0, |s| s.newest.1 - self.cursor)
-    }
-
-    fn restart(&mut self, ssrc: Ssrc, seq: SeqNo, time: RtpTime, samples: &[i16], arrival: Nanos) -> Put {
+    fn restart(&mut self, packet: Incoming<'_>, decoder: &Decoder, samples: usize) -> Put {
         if self.stream.is_some() {
             self.counters.restarts += 1;
         }
-        self.have = [0; WORDS];
-        // Far from zero, so that positions stay positive.
-        let position = 1 << 32;
-        self.stream = Some(Stream { ssrc, newest: (time, position, seq), seen: 1, jumped: None });
-        self.cursor = position;
-        self.start = Some(Nanos(arrival.0.wrapping_add(MARGIN as u64)));
-        self.forget_spare();
+        let Some(codec) = packet.codec else {
+            // A stream that begins with a pause begins with what comes after it.
+            return Put::Dropped;
+        };
+        self.store.clear();
+        self.spread.clear();
+        self.concealer.end();
+        if self.stream.is_none() || self.line.rate() != decoder.rate() {
+            self.line.clear(decoder.rate());
+        }
+        let first = FIRST + u64::from(packet.seq.0);
+        self.stream = Some(Stream {
+            ssrc: packet.ssrc,
+            codec,
+            newest: (packet.time, ORIGIN, first),
+            seen: 1,
+            jumped: None,
+            grid: gcd(samples as i64, decoder.rate().frame() as i64),
+        });
+        (self.next, self.due, self.anchor) = (ORIGIN, first, true);
+        (self.pause, self.made_up, self.uncertain, self.undecoded) = (None, 0, 0, None);
+        self.unspoken = false;
         self.quiet_ticks = 0;
-        self.lay(position, samples);
+        self.spread.note(packet.arrival.0 as i64, packet.arrival);
+        if self.store.put(first, ORIGIN, samples, packet.codec, packet.payload).is_none() {
+            self.counters.dropped += 1;
+        }
         Put::Restarted
     }
 
-    fn lay(&mut self, position: i64, samples: &[i16]) {
-        // What is already played of a late packet is left out.
-        let played = (self.cursor - position).clamp(0, samples.len() as i64);
-        let slot = slot_of(position + played);
-        let samples = &samples[played as usize..];
-        let before_end = samples.len().min(RING - slot);
-        self.ring[slot..slot + before_end].copy_from_slice(&samples[..before_end]);
-        self.ring[..samples.len() - before_end].copy_from_slice(&samples[before_end..]);
-        for_bits(slot, samples.len(), |word, mask| self.have[word] |= mask);
+    /// A key is pressed: until the next packet of sound there is none to be missed.
+    pub fn key_pressed(&mut self) {
+        self.pause.get_or_insert(u8::MAX);
+        self.concealer.end();
     }
 
-    /// Takes the frame at the cursor, conceals what is missing, and moves on.
-    fn frame(&mut self, out: &mut Frame) -> Playout {
-        let slot = slot_of(self.cursor);
-        let before_end = FRAME.min(RING - slot);
-        out[..before_end].copy_from_slice(&self.ring[slot..slot + before_end]);
-        out[before_end..].copy_from_slice(&self.ring[..FRAME - before_end]);
-        let mut missing = FRAME;
-        for_bits(slot, FRAME, |word, mask| missing -= (self.have[word] & mask).count_ones() as usize);
-        let mut lacks = [false; FRAME];
-        if missing > 0 && missing < FRAME {
-            for (i, lacking) in lacks.iter_mut().enumerate() {
-                let slot = (slot + i) % RING;
-                *lacking = self.have[slot / 64] & 1 << (slot % 64) == 0;
+    /// Pulls the next frame; it is [`Self::frame`] then. `decoders` gives a codec's decoder. `heard`: whether it matters what is said
+    /// while packets themselves say that nobody speaks.
+    pub fn pull(&mut self, now: Nanos, decoders: &mut [Option<Decoder>], heard: bool) -> Playout {
+        let Some(stream) = self.stream else {
+            return self.silence(Playout::Idle);
+        };
+        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        let frame = self.line.rate().frame();
+        if self.anchor && self.store.waiting() > 0 {
+            self.find_start(now);
+        }
+        if self.quiet_ticks > IDLE && self.store.waiting() == 0 {
+            self.pause.get_or_insert(u8::MAX);
+            self.next += frame as i64;
+            return self.silence(Playout::Idle);
+        }
+        let mut playout = Playout::Audio;
+        if !self.anchor {
+            self.fit(now, decoders, heard);
+        }
+        while self.line.ready() < frame {
+            let one = self.lay(stream, decoders, heard, true);
+            if one == Playout::Unspoken && self.line.ready() == 0 {
+                return one;
+            }
+            playout = match (playout, one) {
+                (Playout::Audio, one) => one,
+                (Playout::Concealed, _) | (_, Playout::Concealed) => Playout::Concealed,
+                (before, _) => before,
+            };
+        }
+        if playout == Playout::Concealed {
+            self.uncertain += 1;
+        }
+        self.line.take();
+        playout
+    }
+
+    fn silence(&mut self, playout: Playout) -> Playout {
+        let n = self.line.rate().frame().saturating_sub(self.line.ready());
+        self.line.room(n).fill(0);
+        self.line.extend(n);
+        self.line.take();
+        playout
+    }
+
+    /// How many samples more wait than must: what surely has arrived when a tick comes, less what the tick takes. Below zero, ticks will come
+    /// to nothing. Packets and ticks need not be of one length; the worst tick counts.
+    fn excess(&self, now: Nanos, hysteresis: i64) -> i64 {
+        let Some(stream) = self.stream else { return 0 };
+        let rate = self.line.rate();
+        let frame = rate.frame() as i64;
+        let waited = now.0 as i64 - self.spread.baseline() - self.spread.spread() - MARGIN - hysteresis;
+        let here = ORIGIN + rate.samples(waited);
+        let begun = stream.newest.1 + (here - stream.newest.1).div_euclid(stream.grid) * stream.grid;
+        begun + stream.grid - (self.next - self.line.ready() as i64) - frame
+    }
+
+    /// After a pause, or at the beginning: silence goes before the first packet for as long as its like may be late, and what came in a
+    /// burst does not stay as delay.
+    fn find_start(&mut self, now: Nanos) {
+        self.anchor = false;
+        let Some(first) = self.store.first_from(0) else { return };
+        let frame = self.line.rate().frame() as i64;
+        self.due = first.seq;
+        self.undecoded = None;
+        // Where the line would end if it began right.
+        let right = self.next + self.excess(now, 0);
+        let most_early = first.position - MOST_DELAY / 1_000_000 * self.line.rate().ms(1) as i64;
+        self.next = right.clamp(most_early, first.position);
+        if right > first.position + 3 * frame {
+            self.next = right;
+            while let Some(old) = self.store.first_from(self.due).filter(|e| e.end() <= right) {
+                self.store.remove(old.seq);
+                self.due = old.seq + 1;
             }
         }
-        for_bits(slot, FRAME, |word, mask| self.have[word] &= !mask);
-        self.cursor += FRAME as i64;
-        if missing == 0 {
-            self.concealer.good(out);
+        self.pause = Some(self.pause.unwrap_or(u8::MAX));
+        (self.made_up, self.uncertain) = (0, 0);
+    }
+
+    /// Makes what waits shorter or longer, where more or less waits than should.
+    fn fit(&mut self, now: Nanos, decoders: &mut [Option<Decoder>], heard: bool) {
+        if self.pause.is_some() {
+            return;
+        }
+        let rate = self.line.rate();
+        let frame = rate.frame();
+        let too_much = self.excess(now, HYSTERESIS);
+        if rate.nanos(too_much) > MOST_DELAY {
+            return self.skip(too_much);
+        }
+        if too_much > 0 && self.made_up == 0 {
+            let wanted = frame + rate.ms(21);
+            while self.line.ready() < wanted {
+                let in_order =
+                    self.store.get(self.due).filter(|e| e.position == self.next && e.codec.is_some());
+                let (Some(_), Some(stream)) = (in_order, self.stream) else { break };
+                self.lay(stream, decoders, heard, false);
+            }
+            let most = (too_much as usize).min(self.line.ready().saturating_sub(frame));
+            if self.line.shrink(most, rate.nanos(too_much) > FAR_TOO_MUCH) > 0 {
+                self.counters.stretched += 1;
+            }
+        } else if too_much < 0 && self.excess(now, 0) < 0 {
+            if self.line.ready() < rate.ms(5)
+                && let Some(stream) = self.stream
+                && self
+                    .store
+                    .first_from(self.due)
+                    .is_some_and(|e| e.position == self.next && e.codec.is_some())
+            {
+                self.lay(stream, decoders, heard, false);
+            }
+            if self.line.grow(rate.ms(15)) > 0 {
+                self.counters.stretched += 1;
+            }
+        }
+    }
+
+    /// A burst after a stall would stay as delay: its oldest packets are passed over.
+    fn skip(&mut self, samples: i64) {
+        let until = self.next + samples;
+        while let Some(old) = self.store.first_from(self.due).filter(|e| e.end() <= until) {
+            self.store.remove(old.seq);
+            self.due = old.seq + 1;
+            self.counters.dropped += 1;
+        }
+        let first = self.store.first_from(self.due).map_or(until, |e| e.position);
+        self.next = first.clamp(self.next, until);
+        (self.undecoded, self.made_up) = (None, 0);
+    }
+
+    /// Lays down what comes next: a packet, or what stands in for it. Always something; but a `whole` frame of silence that nobody looks at is
+    /// only passed over.
+    fn lay(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], heard: bool, whole: bool) -> Playout {
+        let Some(entry) = self.store.first_from(self.due) else {
+            let n = self.line.rate().frame().saturating_sub(self.line.ready());
+            if self.unspoken && self.pause.is_none() {
+                // Nobody spoke, and now nothing comes: it is not sent (DTX).
+                (self.pause, self.uncertain) = (Some(u8::MAX), 0);
+            }
+            return self.lay_nothing(stream, decoders, n);
+        };
+        let rate = self.line.rate();
+        let mut gap = entry.position - self.next;
+        if gap > 0 && entry.seq > self.due && rate.nanos(stream.newest.1 - self.next) > MOST_DELAY {
+            // More came than can be kept: what had to make room is passed over.
+            (gap, self.next, self.made_up) = (0, entry.position, 0);
+        }
+        if gap > 0 {
+            let lost = entry.seq - self.due;
+            let most = rate.frame().saturating_sub(self.line.ready()).max(1).min(gap as usize);
+            if lost == 0 && self.pause.is_none() && entry.codec.is_some() {
+                // Nothing is missing between the two: the sender paused.
+                self.pause = Some(u8::MAX);
+                self.uncertain = 0;
+            }
+            if self.pause.is_some() {
+                return self.lay_pause(stream, decoders, most);
+            }
+            if let Some(recovered) = self.recover(&entry, gap, decoders) {
+                return recovered;
+            }
+            return self.lay_nothing(stream, decoders, most);
+        }
+        self.lay_packet(&entry, decoders, heard, whole)
+    }
+
+    /// Lays down a packet's sound, or what is left of it.
+    fn lay_packet(
+        &mut self,
+        entry: &Entry,
+        decoders: &mut [Option<Decoder>],
+        heard: bool,
+        whole: bool,
+    ) -> Playout {
+        let lost = entry.seq - self.due;
+        if self.uncertain > 0 {
+            if lost > 0 || self.made_up > 0 && entry.position < self.next {
+                self.counters.concealed += self.uncertain;
+            }
+            self.uncertain = 0;
+        }
+        self.due = entry.seq + 1;
+        let Some(codec) = entry.codec else {
+            let level = self.store.payload(entry).first().map_or(u8::MAX, |l| l & 127);
+            self.store.remove(entry.seq);
+            self.pause = Some(level);
             return Playout::Audio;
+        };
+        let Some(decoder) = decoders[codec as usize].as_mut() else {
+            self.store.remove(entry.seq);
+            return Playout::Audio;
+        };
+        let payload = self.store.payload(entry);
+        let n = entry.samples as usize;
+        self.pause = None;
+        self.unspoken = codec == Codec::Opus && codec::opus::speech(payload) == Some(false);
+        let nothing = codec.is_silence(payload);
+        let passed = (self.next - entry.position).max(0) as usize;
+        if !heard && (self.unspoken || nothing) {
+            if whole && passed == 0 && self.line.ready() == 0 && n == self.line.rate().frame() {
+                // The frame is whole, and nobody looks at it.
+                self.line.pass_silence();
+            } else {
+                self.line.room(n).fill(0);
+                self.line.extend(n);
+                self.line.cut(passed.min(n), n);
+            }
+            if nothing {
+                self.store.remove(entry.seq);
+            } else {
+                // Kept in the store, for a decoder that must find its way into the stream when somebody speaks.
+                self.undecoded.get_or_insert(entry.seq);
+                self.store.keep(entry.seq);
+                self.store.forget_below(entry.seq.saturating_sub(WARM_UP - 1));
+            }
+            (self.next, self.made_up) = (self.next.max(entry.end()), 0);
+            self.concealer.end();
+            return Playout::Unspoken;
         }
-        if missing < FRAME {
-            self.concealer.patch(out, &lacks);
-        } else {
-            self.concealer.conceal(out);
+        if let Some(first) = self.undecoded.take() {
+            for seq in first.max(entry.seq.saturating_sub(WARM_UP))..entry.seq {
+                if let Some(before) = self.store.kept(seq) {
+                    let room = self.line.room(before.samples as usize);
+                    decoder.decode(self.store.payload(&before), room);
+                }
+            }
         }
+        let room = self.line.room(n);
+        let made = decoder.decode(payload, room);
+        room[made.min(n)..].fill(0);
+        self.line.extend(n);
+        self.line.cut(passed.min(n), n);
+        self.store.forget_below(u64::MAX);
+        if self.concealer.active() {
+            self.concealer.merge(self.line.last_mut(n - passed.min(n)));
+        }
+        self.store.remove(entry.seq);
+        (self.next, self.made_up) = (self.next.max(entry.end()), 0);
+        Playout::Audio
+    }
+
+    /// The packet before `entry` is missing and `entry` has a coarser form of it.
+    fn recover(&mut self, entry: &Entry, gap: i64, decoders: &mut [Option<Decoder>]) -> Option<Playout> {
+        if entry.codec != Some(Codec::Opus) || gap != i64::from(entry.samples) {
+            return None;
+        }
+        let payload = self.store.payload(entry);
+        let Some(Decoder::Opus(decoder)) = decoders[Codec::Opus as usize].as_mut() else { return None };
+        if !codec::opus::carries_the_one_before(payload) {
+            return None;
+        }
+        let n = gap as usize;
+        let room = self.line.room(n);
+        let made = decoder.recover(payload, room);
+        room[made.min(n)..].fill(0);
+        self.line.extend(n);
+        self.next += gap;
+        self.concealer.end();
+        Some(Playout::Concealed)
+    }
+
+    /// Nothing came for the next `n` samples.
+    fn lay_nothing(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], n: usize) -> Playout {
+        if self.pause.is_some() {
+            return self.lay_pause(stream, decoders, n);
+        }
+        let n = match decoders[stream.codec as usize].as_mut() {
+            Some(Decoder::Opus(decoder)) => {
+                // It goes on in steps of 2.5 ms.
+                let step = self.line.rate().ms(5) / 2;
+                let n = n.next_multiple_of(step);
+                let room = self.line.room(n);
+                let made = decoder.conceal(room);
+                room[made.min(n)..].fill(0);
+                n
+            }
+            _ => {
+                self.concealer.begin(&self.line);
+                self.concealer.make(self.line.room(n));
+                n
+            }
+        };
+        self.line.extend(n);
+        self.next += n as i64;
+        self.made_up += n as i64;
         Playout::Concealed
     }
 
-    /// Forgets how much time packets had to spare: to be called when ticks move.
-    pub fn forget_spare(&mut self) {
-        self.least_spare = [i64::MAX; 2];
-        self.window = 0;
-    }
-
-    fn roll_window(&mut self) {
-        self.since_shrink = self.since_shrink.saturating_add(1);
-        self.since_late = self.since_late.saturating_add(1);
-        if self.since_late == FORGIVEN {
-            self.window_length = WINDOW;
-        }
-        self.window += 1;
-        if self.window >= self.window_length {
-            self.window = 0;
-            self.least_spare = [i64::MAX, self.least_spare[0]];
-        }
-    }
-
-    /// Whether the delay is larger than two whole windows needed, and this is a moment to shorten it.
-    fn may_skip(&self, frame: &Frame) -> bool {
-        let [now, before] = self.least_spare;
-        let least = now.min(before);
-        if before == i64::MAX || least <= SPARE {
-            return false;
-        }
-        least > FAR_TOO_MUCH || frame.iter().all(|s| s.unsigned_abs() < 400)
+    /// The sender pauses: `n` samples of its background.
+    fn lay_pause(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], n: usize) -> Playout {
+        let rate = self.line.rate();
+        let n = match decoders[stream.codec as usize].as_mut() {
+            // It knows the background, unless it has not decoded what went before.
+            Some(Decoder::Opus(decoder)) if self.unspoken && self.undecoded.is_none() => {
+                let n = n.next_multiple_of(rate.ms(5) / 2);
+                let room = self.line.room(n);
+                let made = decoder.conceal(room);
+                room[made.min(n)..].fill(0);
+                n
+            }
+            _ => {
+                self.noise.fill(self.pause.unwrap_or(u8::MAX), rate, self.line.room(n));
+                n
+            }
+        };
+        self.line.extend(n);
+        self.next += n as i64;
+        self.concealer.end();
+        Playout::Pause
     }
 }
 
-fn slot_of(position: i64) -> usize {
-    (position as u64 % RING as u64) as usize
+/// Codecs between which a sender may change in mid-stream: same clock, same rate.
+fn plain(codec: Codec) -> bool {
+    matches!(codec, Codec::Pcmu | Codec::Pcma)
 }
 
-/// Calls `f` with each word of the bit set that `len` bits from `slot` (around the end) touch, and a mask of them.
-fn for_bits(mut slot: usize, mut len: usize, mut f: impl FnMut(usize, u64)) {
-    while len > 0 {
-        let bit = slot % 64;
-        let n = len.min(64 - bit);
-        f(slot / 64, (u64::MAX >> (64 - n)) << bit);
-        slot = (slot + n) % RING;
-        len -= n;
-    }
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

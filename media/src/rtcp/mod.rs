@@ -160,7 +160,8 @@ pub fn write(
     let reports: Vec<_> = report.block.iter().map(|b| memory.block(b, now)).collect();
     let ssrc = report.ssrc.0;
     // The timestamp that belongs to `now`, from the one that belonged to the report's moment.
-    let elapsed = RtpTime(report.time.0).plus((now.since(report.at).max(0) / 125_000) as u32);
+    let elapsed = RtpTime(report.time.0)
+        .plus((i128::from(now.since(report.at).max(0)) * i128::from(report.clock) / 1_000_000_000) as u32);
     let head: Box<dyn Packet> = if sender {
         Box::new(SenderReport {
             ssrc,
@@ -209,6 +210,8 @@ mod tests {
 
     fn report(at: Nanos, block: Option<Block>) -> Report {
         Report {
+            clock: 8000,
+            delay: Nanos(0),
             at,
             ssrc: Ssrc(11),
             time: RtpTime(8000),

@@ -5,6 +5,7 @@ use crate::leg::Report;
 use crate::units::Nanos;
 use rand::RngExt;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
@@ -79,10 +80,20 @@ fn wall_clock() -> Nanos {
     Nanos(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
 }
 
+/// Moments at which reports are sent: many legs' at one, so that the process wakes up for all of them at once.
+const GRID: Duration = Duration::from_millis(100);
+
+/// The next such moment.
+fn on_grid(at: Instant) -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let since = at.saturating_duration_since(*BEGUN.get_or_init(|| at)).as_nanos();
+    at + Duration::from_nanos((GRID.as_nanos() - since % GRID.as_nanos()) as u64)
+}
+
 async fn run(
     socket: UdpSocket,
     mut remotes: watch::Receiver<SocketAddr>,
-    mut reports: watch::Receiver<Option<Report>>,
+    reports: watch::Receiver<Option<Report>>,
     heard: watch::Sender<Remote>,
 ) {
     let cname = random_cname();
@@ -91,15 +102,11 @@ async fn run(
     let mut target = *remotes.borrow_and_update();
     let mut symmetric = false;
     let mut remote = Remote::default();
-    let mut next = Instant::now() + FIRST;
+    let mut next = on_grid(Instant::now() + FIRST);
     let mut buffer = [0u8; LARGEST + 1];
     loop {
         tokio::select! {
-            changed = reports.changed() => {
-                if changed.is_err() {
-                    break;
-                }
-            }
+            // Ends with the session. Newer figures are looked at when they are sent.
             changed = remotes.changed() => {
                 if changed.is_err() {
                     break;
@@ -109,7 +116,7 @@ async fn run(
             }
             () = tokio::time::sleep_until(next) => {
                 // RFC 3550 §6.3.1: randomised over half to one and a half of the interval.
-                next = Instant::now() + INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
+                next = on_grid(Instant::now() + INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5)));
                 let report = *reports.borrow();
                 if let Some(report) = report {
                     let bytes = write(&report, report.packets_sent > sent, &mut memory, &cname, wall_clock(), false);
@@ -166,7 +173,7 @@ fn take(said: Heard, memory: &mut Memory, remote: &mut Remote) {
 mod tests {
     use super::*;
     use crate::codec::Codec;
-    use crate::leg::{Direction, Leg, LegSetup};
+    use crate::leg::{Leg, LegSetup};
     use crate::units::{LegId, PayloadType, Ssrc};
 
     fn socket() -> std::net::UdpSocket {
@@ -176,17 +183,9 @@ mod tests {
     }
 
     fn leg_report() -> Report {
-        let setup = LegSetup {
-            id: LegId(1),
-            codec: (Codec::Pcmu, PayloadType(0)),
-            receives: [None; 2],
-            events: None,
-            packet: 160,
-            direction: Direction::BOTH,
-            remote: ([127, 0, 0, 1], 9).into(),
-        };
-        let mut leg = Leg::new(setup, wall_clock());
-        leg.packetise(&[0xff; 160], |_, _| {});
+        let setup = LegSetup::plain(LegId(1), Codec::Pcmu, PayloadType(0), ([127, 0, 0, 1], 9).into());
+        let mut leg = Leg::new(setup, wall_clock()).unwrap();
+        leg.packetise(&mut [0xff; 172], |_, _| {});
         leg.report(wall_clock())
     }
 

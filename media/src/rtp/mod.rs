@@ -140,6 +140,14 @@ impl Stream {
         self.pause(samples);
     }
 
+    /// Writes the header of a packet of another payload type at this moment, from where no time passes.
+    pub fn write_other(&mut self, packet: &mut [u8], payload_type: PayloadType) {
+        let (usual, marker) = (self.header.payload_type, self.header.marker);
+        (self.header.payload_type, self.header.marker) = (payload_type.0, false);
+        self.write(packet, 0);
+        (self.header.payload_type, self.header.marker) = (usual, marker);
+    }
+
     /// Lets time pass without a packet; the next one carries the marker bit (RFC 3551 §4.1).
     pub fn pause(&mut self, samples: u32) {
         self.header.marker = true;

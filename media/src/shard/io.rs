@@ -9,21 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::io::unix::AsyncFd;
 
-/// Datagrams read by one call.
-const BATCH: usize = 4;
 /// The largest datagram read whole, bytes.
 const SIZE: usize = 2048;
 /// A socket is left alone for this tick after so many datagrams: a flood on one leg may not cost the others.
 const MOST: usize = 64;
 const CONTROL: usize = 64;
 
-/// Buffers of `recvmmsg`, wired to each other once.
+/// Buffers of `recvmsg`, wired to each other once.
 pub struct Receiver {
-    packets: Box<[[u8; SIZE]; BATCH]>,
-    names: Box<[libc::sockaddr_storage; BATCH]>,
-    controls: Box<[[u64; CONTROL / 8]; BATCH]>,
-    vectors: Box<[libc::iovec; BATCH]>,
-    headers: Box<[libc::mmsghdr; BATCH]>,
+    packet: Box<[u8; SIZE]>,
+    name: Box<libc::sockaddr_storage>,
+    /// Only the kernel and the macros that read what it wrote look at it.
+    _control: Box<[u64; CONTROL / 8]>,
+    _vector: Box<libc::iovec>,
+    header: Box<libc::msghdr>,
 }
 
 // SAFETY: the raw pointers point into the boxes that travel with them.
@@ -45,78 +44,61 @@ impl Receiver {
     /// Allocates the buffers.
     pub fn new() -> Self {
         // SAFETY: all-zero is valid for these plain C structs.
-        let (names, vectors, headers) = unsafe {
+        let (name, mut header) = unsafe {
             (
-                Box::new(std::mem::zeroed::<[libc::sockaddr_storage; BATCH]>()),
-                Box::new(std::mem::zeroed::<[libc::iovec; BATCH]>()),
-                Box::new(std::mem::zeroed::<[libc::mmsghdr; BATCH]>()),
+                Box::new(std::mem::zeroed::<libc::sockaddr_storage>()),
+                Box::new(std::mem::zeroed::<libc::msghdr>()),
             )
         };
-        let mut receiver = Self {
-            packets: Box::new([[0; SIZE]; BATCH]),
-            names,
-            controls: Box::new([[0; CONTROL / 8]; BATCH]),
-            vectors,
-            headers,
-        };
-        for i in 0..BATCH {
-            receiver.vectors[i] =
-                libc::iovec { iov_base: receiver.packets[i].as_mut_ptr().cast(), iov_len: SIZE };
-            let header = &mut receiver.headers[i].msg_hdr;
-            header.msg_name = std::ptr::from_mut(&mut receiver.names[i]).cast();
-            header.msg_iov = &mut receiver.vectors[i];
-            header.msg_iovlen = 1;
-            header.msg_control = receiver.controls[i].as_mut_ptr().cast();
-        }
-        receiver
+        let mut packet = Box::new([0u8; SIZE]);
+        let mut control = Box::new([0u64; CONTROL / 8]);
+        let mut vector = Box::new(libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: SIZE });
+        header.msg_iov = &mut *vector;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        Self { packet, name, _control: control, _vector: vector, header }
     }
 
-    /// Reads `socket` until it is empty. `each` gets the source (`None` when the socket is connected), the bytes
-    /// (`None` when they were too many) and the time at which the kernel got them (`now` if it does not say).
+    /// Reads `socket` until it is empty or `each` says that it has enough (false). `each` gets the source (`None` when the socket is connected), the
+    /// bytes (`None` when they were too many) and the time at which the kernel got them (`now` if it does not say).
     pub fn drain(
         &mut self,
         socket: &UdpSocket,
         connected: bool,
         now: Nanos,
-        mut each: impl FnMut(Option<SocketAddr>, Option<&[u8]>, Nanos),
+        mut each: impl FnMut(Option<SocketAddr>, Option<&[u8]>, Nanos) -> bool,
     ) {
-        let mut total = 0;
-        while total < MOST {
-            for header in self.headers.iter_mut() {
-                header.msg_hdr.msg_namelen =
-                    if connected { 0 } else { size_of::<libc::sockaddr_storage>() as u32 };
-                header.msg_hdr.msg_controllen = CONTROL;
-                header.msg_hdr.msg_flags = 0;
-            }
-            // SAFETY: headers, vectors, names and controls are wired to living boxes with these sizes.
+        for _ in 0..MOST {
+            let header = &mut *self.header;
+            // Nobody asks from where a connected socket's packets come.
+            let name = std::ptr::from_mut(&mut *self.name).cast();
+            header.msg_name = if connected { std::ptr::null_mut() } else { name };
+            header.msg_namelen = if connected { 0 } else { size_of::<libc::sockaddr_storage>() as u32 };
+            header.msg_controllen = CONTROL;
+            header.msg_flags = 0;
+            // SAFETY: header, vector, name and control are wired to living boxes with these sizes. Not by libc's function, which is made for
+            // threads that can be cancelled and pays for that each time.
             let got = unsafe {
-                libc::recvmmsg(
+                libc::syscall(
+                    libc::SYS_recvmsg,
                     socket.as_raw_fd(),
-                    self.headers.as_mut_ptr(),
-                    BATCH as u32,
+                    std::ptr::from_mut(header),
                     libc::MSG_DONTWAIT,
-                    std::ptr::null_mut(),
                 )
             };
-            let Ok(got) = usize::try_from(got) else {
+            let Ok(len) = usize::try_from(got) else {
                 if std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock {
                     return;
                 }
                 // An ICMP report about what we sent, told once and before what has arrived: no reason not to read that.
-                total += 1;
                 continue;
             };
-            for i in 0..got {
-                let header = &self.headers[i];
-                let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-                let bytes = whole.then(|| &self.packets[i][..(header.msg_len as usize).min(SIZE)]);
-                let from = if connected { None } else { address(&self.names[i]) };
-                each(from, bytes, timestamp(&header.msg_hdr).unwrap_or(now));
-            }
-            if got < BATCH {
+            let whole = header.msg_flags & libc::MSG_TRUNC == 0;
+            let bytes = whole.then(|| &self.packet[..len.min(SIZE)]);
+            let from = if connected { None } else { address(&self.name) };
+            if !each(from, bytes, timestamp(header).unwrap_or(now)) {
                 return;
             }
-            total += got;
         }
     }
 }
@@ -172,6 +154,23 @@ pub fn enable_timestamps(socket: &UdpSocket) -> std::io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Sends by a connected socket; false: the kernel did not take it.
+pub(super) fn send(socket: &UdpSocket, packet: &[u8]) -> bool {
+    // SAFETY: a slice with its own length; no address.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            socket.as_raw_fd(),
+            packet.as_ptr(),
+            packet.len(),
+            libc::MSG_NOSIGNAL,
+            std::ptr::null::<libc::sockaddr>(),
+            0,
+        )
+    };
+    sent >= 0
 }
 
 /// Connects a UDP socket to `to`, or (with `None`) lets it receive from everywhere again.
@@ -319,7 +318,10 @@ mod tests {
     /// The lengths of what is read in one go; `None`: too long.
     fn drained(receiver: &mut Receiver, socket: &UdpSocket, connected: bool) -> Vec<Option<usize>> {
         let mut lengths = Vec::new();
-        receiver.drain(socket, connected, Nanos(7), |_, bytes, _| lengths.push(bytes.map(<[u8]>::len)));
+        receiver.drain(socket, connected, Nanos(7), |_, bytes, _| {
+            lengths.push(bytes.map(<[u8]>::len));
+            true
+        });
         lengths
     }
 
@@ -354,6 +356,7 @@ mod tests {
             assert_eq!(from, far.local_addr().ok());
             // The kernel begins to stamp a little after the first socket asks; till then it says when it was read.
             assert!((before.0..=wall_clock().0).contains(&arrival.0), "{before:?} {arrival:?}");
+            true
         });
         assert_eq!(seen, 1);
     }

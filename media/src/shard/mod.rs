@@ -8,7 +8,8 @@ mod io;
 
 pub use io::{Bell, Receiver, enable_timestamps, wall_clock};
 
-use crate::leg::{LegSetup, Received};
+use crate::leg::{Coders, LegSetup, Received};
+use crate::mixer::Kit;
 use crate::prompt::Prompt;
 use crate::room::{Member, Notice, Room, Sink};
 use crate::units::{LegId, Nanos, RoomId};
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const TICK: u64 = 20_000_000;
 const PHASES: u64 = crate::room::PHASES as u64;
 const PHASE: u64 = TICK / PHASES;
+/// Legs of one phase that are not too many, however few there are in others: about 2 ms of work.
+const CROWD: usize = 500;
 /// With nothing to do it sleeps until a command comes; this bounds the sleep.
 const IDLE: Nanos = Nanos::millis(10_000);
 /// After a longer stall the missed ticks are left out and counted instead of made up for.
@@ -52,12 +55,14 @@ pub enum Command {
     Open(Box<LiveRoom>),
     /// Ends a conference; its legs come back first.
     Close(RoomId),
-    /// Takes a leg.
-    Add(RoomId, Box<LiveMember>),
+    /// Takes a leg, and what the mix needs for its rates.
+    Add(RoomId, Box<LiveMember>, Option<Box<Kit>>),
     /// Gives a leg back.
     Remove(RoomId, LegId),
     /// Applies new signalling.
-    Change(RoomId, LegSetup),
+    Change(RoomId, Box<Change>),
+    /// Sets what a leg's sound is multiplied with, dB.
+    Gain(RoomId, LegId, f32),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
     /// Says something to a leg alone.
@@ -68,6 +73,17 @@ pub enum Command {
     Stop,
 }
 
+/// New signalling for a leg, with what its codecs need; what it needs no more comes back in it.
+#[derive(Debug)]
+pub struct Change {
+    /// What was agreed on.
+    pub setup: LegSetup,
+    /// Its codecs.
+    pub coders: Box<Coders>,
+    /// What the mix needs for its rates.
+    pub kit: Kit,
+}
+
 /// What a shard tells.
 #[derive(Debug)]
 pub enum Told {
@@ -75,6 +91,10 @@ pub enum Told {
     Notice(RoomId, LegId, Notice),
     /// A leg that was removed or could not be added, to be freed.
     Member(RoomId, Box<LiveMember>),
+    /// What a change left over, to be freed.
+    Change(Box<Change>),
+    /// What a mix had already, to be freed.
+    Kit(Box<Kit>),
     /// A conference that was closed, to be freed.
     Room(Box<LiveRoom>),
     /// Nothing: fills a new ring.
@@ -111,6 +131,8 @@ pub struct Shard {
     receiver: io::Receiver,
     /// Something that could not be told yet; nothing else is taken until it is.
     owed: Option<Told>,
+    /// What a mix had already: told after what is owed.
+    spare: Option<Box<Kit>>,
     /// A room being closed, legs first.
     closing: Option<Box<LiveRoom>>,
 }
@@ -121,6 +143,8 @@ struct Outlet {
     reader: Arc<Bell>,
     counters: Arc<Counters>,
     fresh: bool,
+    /// Some of it is a key that somebody pressed.
+    urgent: bool,
     woken: u64,
     sent: u64,
     send_errors: u64,
@@ -128,16 +152,19 @@ struct Outlet {
 
 impl Sink<Socket> for Outlet {
     fn packet(&mut self, socket: &mut Socket, to: SocketAddr, packet: &[u8]) {
-        let result =
-            if socket.connected { socket.socket.send(packet) } else { socket.socket.send_to(packet, to) };
+        let sent = match socket.connected {
+            true => io::send(&socket.socket, packet),
+            false => socket.socket.send_to(packet, to).is_ok(),
+        };
         self.sent += 1;
         // A full socket buffer or an ICMP report: the packet is lost as it would be on the wire.
-        self.send_errors += u64::from(result.is_err());
+        self.send_errors += u64::from(!sent);
     }
 
     fn notice(&mut self, room: RoomId, leg: LegId, notice: Notice) -> bool {
         let told = self.told.push(Told::Notice(room, leg, notice)).is_ok();
         self.fresh |= told;
+        self.urgent |= told && matches!(notice, Notice::Digit(_));
         if !told {
             self.counters.lost_notices.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,10 +191,20 @@ impl Shard {
         Self {
             commands,
             bell,
-            out: Outlet { told, reader, counters, fresh: false, woken: 0, sent: 0, send_errors: 0 },
+            out: Outlet {
+                told,
+                reader,
+                counters,
+                fresh: false,
+                urgent: false,
+                woken: 0,
+                sent: 0,
+                send_errors: 0,
+            },
             phases: std::array::from_fn(|_| Vec::with_capacity(rooms)),
             receiver: io::Receiver::new(),
             owed: None,
+            spare: None,
             closing: None,
         }
     }
@@ -222,7 +259,7 @@ impl Shard {
     }
 
     fn pending(&self) -> bool {
-        self.owed.is_some() || self.closing.is_some()
+        self.owed.is_some() || self.spare.is_some() || self.closing.is_some()
     }
 
     /// One pass over the rooms of a phase: drain, tick.
@@ -233,8 +270,11 @@ impl Shard {
         for room in phases[phase].iter_mut().filter(|r| !r.is_empty()) {
             ticks += 1;
             let id = room.id();
-            for member in room.members_mut() {
-                received += drain(receiver, member, id, now, out);
+            for index in 0..room.len() {
+                // While the kernel is busy with this leg's socket, the next ones' memory comes near.
+                room.prefetch(index);
+                received += drain(receiver, &mut room.members_mut()[index], id, now, out);
+                room.pull(index, now);
             }
             room.tick(now, out);
         }
@@ -253,20 +293,29 @@ impl Shard {
         let fair = self.phases.iter().map(|p| legs(p)).sum::<usize>() / PHASES as usize;
         let mut index = 0;
         while let Some(room) = self.phases[phase].get_mut(index) {
-            let Some(earlier) = room.wish() else {
+            let Some(wish) = room.wish() else {
                 index += 1;
                 continue;
             };
-            let to = (phase + PHASES as usize - earlier) % PHASES as usize;
             let size = room.len();
-            let target = &self.phases[to];
-            let moves = legs(target) + size <= 2 * fair.max(size) && target.len() < target.capacity();
-            self.phases[phase][index].answer_wish(moves);
-            if moves {
-                let room = self.phases[phase].swap_remove(index);
-                self.phases[to].push(room);
-            } else {
-                index += 1;
+            // Of those that are as good, the one with the most legs that is not crowded: each phase in use is a wake-up.
+            let to = |by: usize| (phase + PHASES as usize - by) % PHASES as usize;
+            let room_for = |by: &usize| {
+                let target = &self.phases[to(*by)];
+                *by == 0
+                    || legs(target) + size <= (2 * fair).max(size).max(CROWD)
+                        && target.len() < target.capacity()
+            };
+            let good = (0..PHASES as usize).filter(|by| wish & 1 << by != 0).filter(room_for);
+            let best = good.max_by_key(|by| (legs(&self.phases[to(*by)]), *by == 0)).unwrap_or(0);
+            let free = (best != 0).then(|| to(best));
+            self.phases[phase][index].answer_wish(free.is_some());
+            match free {
+                Some(to) => {
+                    let room = self.phases[phase].swap_remove(index);
+                    self.phases[to].push(room);
+                }
+                None => index += 1,
             }
         }
     }
@@ -282,15 +331,24 @@ impl Shard {
                 Ok(Command::Stop) => return false,
                 Ok(Command::Open(room)) => self.open(room),
                 Ok(Command::Close(room)) => self.close(room),
-                Ok(Command::Add(room, member)) => self.add(room, member),
+                Ok(Command::Add(room, member, kit)) => self.add(room, member, kit),
                 Ok(Command::Remove(room, leg)) => {
                     let gone = self.room(room).and_then(|r| r.remove(leg));
                     self.owed = gone.map(|member| Told::Member(room, member));
                 }
-                Ok(Command::Change(room, setup)) => {
-                    if let Some(member) = self.room(room).and_then(|r| r.change(setup)) {
-                        member.socket.connected =
-                            !io::connect(&member.socket.socket, None) && member.socket.connected;
+                Ok(Command::Change(room, mut change)) => {
+                    if let Some(room) = self.room(room) {
+                        room.adopt(&mut change.kit);
+                        if let Some(member) = room.change(change.setup, &mut change.coders) {
+                            member.socket.connected =
+                                !io::connect(&member.socket.socket, None) && member.socket.connected;
+                        }
+                    }
+                    self.owed = Some(Told::Change(change));
+                }
+                Ok(Command::Gain(room, leg, db)) => {
+                    if let Some(room) = self.room(room) {
+                        room.set_gain(leg, db);
                     }
                 }
                 Ok(Command::Watch(room, watched)) => {
@@ -322,6 +380,10 @@ impl Shard {
                 }
                 self.out.fresh = true;
             }
+            if let Some(kit) = self.spare.take() {
+                self.owed = Some(Told::Kit(kit));
+                continue;
+            }
             let Some(mut room) = self.closing.take() else { return true };
             if let Some(member) = room.pop() {
                 self.owed = Some(Told::Member(room.id(), member));
@@ -352,12 +414,24 @@ impl Shard {
         }
     }
 
-    fn add(&mut self, id: RoomId, member: Box<LiveMember>) {
+    fn add(&mut self, id: RoomId, member: Box<LiveMember>, mut kit: Option<Box<Kit>>) {
         let refused = match self.room(id) {
-            Some(room) => room.add(member).err(),
+            Some(room) => {
+                if let Some(kit) = &mut kit {
+                    room.adopt(kit);
+                }
+                room.add(member).err()
+            }
             None => Some(member),
         };
         self.owed = refused.map(|member| Told::Member(id, member));
+        if let Some(kit) = kit {
+            // Whoever is told twice at once: the kit waits its turn.
+            match self.owed {
+                None => self.owed = Some(Told::Kit(kit)),
+                Some(_) => self.spare = Some(kit),
+            }
+        }
     }
 
     fn room(&mut self, id: RoomId) -> Option<&mut Box<LiveRoom>> {
@@ -366,10 +440,11 @@ impl Shard {
 }
 
 impl Outlet {
-    /// One wake-up a tick for all that was told; the loop comes by again before the next tick is over, or has nothing to do.
+    /// One wake-up a tick for keys, and one in three for all else; the loop comes by again before the next tick is over, or has nothing to do.
     fn wake_reader(&mut self, now: u64, idle: bool) {
-        if self.fresh && (idle || now >= self.woken + TICK) {
-            self.fresh = false;
+        let rest = if self.urgent { TICK } else { 3 * TICK };
+        if self.fresh && (idle || now >= self.woken + rest) {
+            (self.fresh, self.urgent) = (false, false);
             self.woken = now;
             self.reader.ring();
         }
@@ -390,14 +465,20 @@ fn drain(
     let known = leg.target();
     receiver.drain(&socket.socket, socket.connected, now, |from, bytes, arrival| {
         count += 1;
-        let Some(bytes) = bytes else { return leg.oversized() };
+        let Some(bytes) = bytes else {
+            leg.oversized();
+            return true;
+        };
         match leg.receive(from.unwrap_or(known), bytes, arrival, now) {
             Received::Locked(source) => lock = Some(source),
             Received::Digit(digit) => {
                 out.notice(room, leg.id(), Notice::Digit(digit));
             }
-            Received::Audio | Received::Event | Received::Dropped => {}
+            // What is this fresh was the last: looking for more would cost as much again.
+            Received::Audio => return !leg.supplied(now.since(arrival)),
+            Received::Event | Received::Dropped => {}
         }
+        true
     });
     if let Some(source) = lock {
         // From here on the kernel drops everybody else's packets. What it queued before has just been read.

@@ -1,20 +1,29 @@
 //! Offer and answer (RFC 3264) as functions of numbers.
 
-use super::{Audio, Direction, Encoding, Format, Session};
+use super::{Audio, Direction, Encoding, Format, OpusWish, Session};
 use std::net::SocketAddr;
+
+/// Codecs in one description of ours at most.
+pub const MOST_CODECS: usize = 5;
 
 /// What this side can do.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Codecs, in the order of preference for our own offers. All have a clock of 8000 Hz.
+    /// Codecs, in the order of preference for our own offers; more than [`MOST_CODECS`] are passed over.
     pub codecs: Vec<Encoding>,
     /// Packet length used unless the peer wants another, ms.
     pub ptime: u32,
+    /// What we want to get of Opus.
+    pub opus: OpusWish,
+    /// Comfort noise (RFC 3389) is in our offers. Where it is offered to us it is always taken.
+    pub comfort_noise: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { codecs: vec![Encoding::Pcmu, Encoding::Pcma], ptime: 20 }
+        let opus = OpusWish { useinbandfec: true, ..OpusWish::default() };
+        let codecs = vec![Encoding::Opus, Encoding::G722, Encoding::Pcmu, Encoding::Pcma];
+        Self { codecs, ptime: 20, opus, comfort_noise: false }
     }
 }
 
@@ -29,13 +38,28 @@ pub struct LocalAudio {
     /// The codec in use and its payload type.
     pub codec: (Encoding, u8),
     /// Every codec that we list, for an offer of our own.
-    pub listed: [Option<(Encoding, u8)>; 4],
-    /// Telephone events, when both sides have them.
-    pub events: Option<u8>,
+    pub listed: [Option<(Encoding, u8)>; MOST_CODECS],
+    /// Telephone events by their clock, 8,000 or 48,000 Hz, when both sides have them.
+    pub events: [Option<(u32, u8)>; 2],
+    /// Comfort noise, when both sides have it.
+    pub comfort: Option<u8>,
+    /// What we want to get of Opus.
+    pub opus: OpusWish,
+    /// What they want to get of Opus.
+    pub wanted: OpusWish,
     /// Packet length to send, ms.
     pub ptime: u32,
     /// Direction, as we see it.
     pub direction: Direction,
+}
+
+impl LocalAudio {
+    /// The payload type of telephone events beside the codec in use: of its clock if there is one (RFC 4733 §2.1), else of the other.
+    pub fn events(&self) -> Option<u8> {
+        let clock = self.codec.0.clock();
+        let all = || self.events.iter().flatten();
+        all().find(|(c, _)| *c == clock).or_else(|| all().next()).map(|(_, pt)| *pt)
+    }
 }
 
 /// A description of ours, ready to be written.
@@ -105,32 +129,53 @@ pub fn accept_answer<'a>(
 
 /// Our own offer.
 pub fn offer(can: &Capabilities) -> LocalAudio {
-    let mut listed = [None; 4];
+    let mut listed = [None; MOST_CODECS];
     for (slot, encoding) in listed.iter_mut().zip(&can.codecs) {
-        *slot = Some((*encoding, if *encoding == Encoding::Pcma { 8 } else { 0 }));
+        *slot = Some((*encoding, encoding.payload_type()));
     }
+    let has = |clock: u32| listed.iter().flatten().any(|(e, _)| e.clock() == clock);
     LocalAudio {
         codec: listed[0].unwrap_or((Encoding::Pcmu, 0)),
         listed,
-        events: Some(101),
+        events: [Some((8_000, 101)), has(48_000).then_some((48_000, 110))],
+        comfort: (can.comfort_noise && has(8_000)).then_some(Encoding::ComfortNoise.payload_type()),
+        opus: can.opus,
+        wanted: OpusWish::default(),
         ptime: can.ptime,
         direction: Direction::SendRecv,
     }
 }
 
 fn agree(audio: &Audio, can: &Capabilities) -> Result<LocalAudio, NotAcceptable> {
-    let usable = |f: &&Format| f.clock == 8000 && can.codecs.contains(&f.encoding);
+    // Ours of Opus are 20 ms long.
+    let fits = |f: &Format| f.encoding != Encoding::Opus || audio.maxptime.is_none_or(|most| most >= 20);
+    let usable = |f: &&Format| can.codecs.contains(&f.encoding) && f.clock == f.encoding.clock() && fits(f);
     let codec = audio.formats.iter().find(usable).ok_or(NotAcceptable)?;
-    let events =
-        audio.formats.iter().find(|f| f.encoding == Encoding::TelephoneEvent && f.clock == codec.clock);
+    let of = |encoding, clock| audio.formats.iter().find(move |f| f.encoding == encoding && f.clock == clock);
+    let events = |clock| of(Encoding::TelephoneEvent, clock).map(|f| (clock, f.payload_type));
+    let events = [events(codec.clock), None];
+    // Some list events of one clock only, whatever they talk with.
+    let events = if events[0].is_none() {
+        [of(Encoding::TelephoneEvent, 8_000).map(|f| (8_000, f.payload_type)), None]
+    } else {
+        events
+    };
+    let comfort = of(Encoding::ComfortNoise, 8_000).filter(|_| codec.clock == 8_000).map(|f| f.payload_type);
     let longest = audio.maxptime.unwrap_or(60).clamp(10, 60) / 10 * 10;
     let wanted = audio.ptime.filter(|p| p % 10 == 0 && (10..=60).contains(p)).unwrap_or(can.ptime);
+    let ptime = if codec.encoding == Encoding::Opus { 20 } else { wanted.min(longest) };
+    let wanted = codec.opus;
     let codec = (codec.encoding, codec.payload_type);
+    let mut listed = [None; MOST_CODECS];
+    listed[0] = Some(codec);
     Ok(LocalAudio {
         codec,
-        listed: [Some(codec), None, None, None],
-        events: events.map(|f| f.payload_type),
-        ptime: wanted.min(longest),
+        listed,
+        events,
+        comfort,
+        opus: can.opus,
+        wanted,
+        ptime,
         direction: Direction::SendRecv,
     })
 }
@@ -160,22 +205,49 @@ impl Local {
         use std::io::Write;
         let audio = &self.audio;
         let _ = write!(out, "m=audio {} RTP/AVP", self.rtp.port());
-        let formats = || {
-            let events = audio.events.map(|pt| (Encoding::TelephoneEvent, pt));
-            audio.listed.iter().copied().flatten().chain(events)
-        };
-        for (_, payload_type) in formats() {
+        for (_, payload_type) in audio.listed.iter().flatten() {
+            let _ = write!(out, " {payload_type}");
+        }
+        for payload_type in audio.comfort.iter().chain(audio.events.iter().flatten().map(|(_, pt)| pt)) {
             let _ = write!(out, " {payload_type}");
         }
         out.extend_from_slice(b"\r\n");
-        for (encoding, payload_type) in formats() {
-            let _ = write!(out, "a=rtpmap:{payload_type} {}/8000\r\n", encoding.as_str());
-            if encoding == Encoding::TelephoneEvent {
-                let _ = write!(out, "a=fmtp:{payload_type} 0-15\r\n");
+        for (encoding, payload_type) in audio.listed.iter().flatten() {
+            let _ = write!(out, "a=rtpmap:{payload_type} {}\r\n", encoding.map());
+            if *encoding == Encoding::Opus {
+                write_opus(out, *payload_type, &audio.opus);
             }
+        }
+        if let Some(payload_type) = audio.comfort {
+            let _ = write!(out, "a=rtpmap:{payload_type} CN/8000\r\n");
+        }
+        for (clock, payload_type) in audio.events.iter().flatten() {
+            let _ = write!(
+                out,
+                "a=rtpmap:{payload_type} telephone-event/{clock}\r\na=fmtp:{payload_type} 0-15\r\n"
+            );
         }
         let _ = write!(out, "a=ptime:{}\r\na=maxptime:60\r\na={}\r\n", audio.ptime, audio.direction.as_str());
     }
+}
+
+/// What we want to get of Opus: one channel always.
+fn write_opus(out: &mut Vec<u8>, payload_type: u8, wish: &OpusWish) {
+    use std::io::Write;
+    let _ = write!(out, "a=fmtp:{payload_type} useinbandfec={}", u8::from(wish.useinbandfec));
+    if wish.usedtx {
+        out.extend_from_slice(b";usedtx=1");
+    }
+    if wish.cbr {
+        out.extend_from_slice(b";cbr=1");
+    }
+    if wish.maxplaybackrate < 48_000 {
+        let _ = write!(out, ";maxplaybackrate={}", wish.maxplaybackrate);
+    }
+    if let Some(rate) = wish.maxaveragebitrate {
+        let _ = write!(out, ";maxaveragebitrate={rate}");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -194,7 +266,7 @@ mod tests {
         let offer = parse(OFFER.as_bytes()).unwrap();
         let (local, theirs) = answer(&offer, &Capabilities::default(), false).unwrap();
         assert_eq!(local.codec, (Encoding::Pcma, 8));
-        assert_eq!(local.events, Some(101), "the one with the codec's clock");
+        assert_eq!(local.events(), Some(101), "the one with the codec's clock");
         assert_eq!((local.ptime, local.direction), (30, Direction::RecvOnly));
         assert_eq!((theirs.index, offer.lines), (1, 3));
         assert_eq!(theirs.rtcp().unwrap().port(), 4001);
@@ -258,12 +330,57 @@ mod tests {
         let seen = parse(&text).unwrap();
         assert_eq!(seen.audio.as_ref().unwrap().rtp(), Some(rtp));
         let (theirs, _) =
-            answer(&seen, &Capabilities { codecs: vec![Encoding::Pcma], ptime: 20 }, false).unwrap();
+            answer(&seen, &Capabilities { codecs: vec![Encoding::Pcma], ..Default::default() }, false)
+                .unwrap();
         let reply = Local { session: 3, version: 1, rtp, audio: theirs, place: (0, 1) };
         let mut text = Vec::new();
         reply.write(&mut text, |_, _| {});
         let (agreed, _) = accept_answer(&ours, &parse(&text).unwrap(), &can).unwrap();
-        assert_eq!((agreed.codec, agreed.events), ((Encoding::Pcma, 8), Some(101)));
+        assert_eq!((agreed.codec, agreed.events()), ((Encoding::Pcma, 8), Some(101)));
+    }
+
+    #[test]
+    fn opus_is_taken_as_it_is_wanted_with_events_of_its_clock() {
+        let text = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 9 97 98 13\r\n\
+            a=fmtp:96 minptime=10; stereo=1;useinbandfec=1;usedtx=1;maxplaybackrate=16000; maxaveragebitrate=20000\r\n\
+            a=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/48000\r\na=rtpmap:98 telephone-event/8000\r\na=ptime:60\r\n";
+        let offer = parse(text.as_bytes()).unwrap();
+        let can = Capabilities::default();
+        let (local, _) = answer(&offer, &can, false).unwrap();
+        assert_eq!((local.codec, local.events(), local.ptime), ((Encoding::Opus, 96), Some(97), 20));
+        let wanted = OpusWish {
+            maxplaybackrate: 16_000,
+            maxaveragebitrate: Some(20_000),
+            useinbandfec: true,
+            usedtx: true,
+            cbr: false,
+        };
+        assert_eq!((local.wanted, local.comfort), (wanted, None));
+        let place = (0, 1);
+        let mut out = Vec::new();
+        Local { session: 1, version: 1, rtp: ([192, 0, 2, 2], 4).into(), audio: local, place }
+            .write(&mut out, |_, _| {});
+        let out = String::from_utf8(out).unwrap();
+        for line in
+            ["m=audio 4 RTP/AVP 96 97\r\n", "a=rtpmap:96 opus/48000/2\r\n", "a=fmtp:96 useinbandfec=1\r\n"]
+        {
+            assert!(out.contains(line), "{out}");
+        }
+        let narrow = Capabilities { codecs: vec![Encoding::G722], ..can };
+        let (local, _) = answer(&offer, &narrow, false).unwrap();
+        assert_eq!(
+            (local.codec, local.events(), local.comfort, local.ptime),
+            ((Encoding::G722, 9), Some(98), Some(13), 60)
+        );
+        let short = text.replace("a=ptime:60", "a=maxptime:10");
+        let (local, _) = answer(&parse(short.as_bytes()).unwrap(), &Capabilities::default(), false).unwrap();
+        assert_eq!(local.codec.0, Encoding::G722, "no packet of Opus is that short");
+        for no in ["opus/48000", "opus/48000/1", "opus/16000/2"] {
+            let other = text.replace("opus/48000/2", no);
+            let (local, _) =
+                answer(&parse(other.as_bytes()).unwrap(), &Capabilities::default(), false).unwrap();
+            assert_eq!(local.codec.0, Encoding::G722, "{no}");
+        }
     }
 
     #[test]

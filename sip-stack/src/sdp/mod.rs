@@ -6,7 +6,7 @@
 mod answer;
 mod parse;
 
-pub use answer::{Capabilities, Local, LocalAudio, NotAcceptable, accept_answer, answer, offer};
+pub use answer::{Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, accept_answer, answer, offer};
 pub use parse::{MOST_LINES, SdpFault, parse, rejected_line};
 
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +51,23 @@ vault::leaves! {
         pub encoding: Encoding,
         /// Clock rate, Hz.
         pub clock: u32,
+        /// What its sender wants to get, where it is Opus.
+        pub opus: OpusWish,
+    }
+
+    /// What a receiver of Opus wants (RFC 7587 §6.1). Defaults are those of the RFC.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct OpusWish {
+        /// The highest rate that it can play, Hz.
+        pub maxplaybackrate: u32,
+        /// The most bits in a second, 6,000 to 510,000; `None`: as the sender likes.
+        pub maxaveragebitrate: Option<u32>,
+        /// It makes use of in-band forward error correction.
+        pub useinbandfec: bool,
+        /// It prefers that silence is not sent.
+        pub usedtx: bool,
+        /// It wants packets of one size.
+        pub cbr: bool,
     }
 
     /// An encoding name.
@@ -60,6 +77,12 @@ vault::leaves! {
         Pcmu,
         /// G.711 A-law.
         Pcma,
+        /// Opus (RFC 7587).
+        Opus,
+        /// G.722.
+        G722,
+        /// Linear samples, 16 kHz, one channel.
+        L16,
         /// RFC 4733.
         TelephoneEvent,
         /// RFC 3389.
@@ -114,12 +137,65 @@ impl Direction {
     }
 }
 
+impl Default for OpusWish {
+    fn default() -> Self {
+        Self {
+            maxplaybackrate: 48_000,
+            maxaveragebitrate: None,
+            useinbandfec: false,
+            usedtx: false,
+            cbr: false,
+        }
+    }
+}
+
 impl Encoding {
+    /// Units of its RTP timestamps in a second, where that is fixed; 0 for what is no sound.
+    pub fn clock(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            // RFC 3551 §4.5.2: though it has 16 kHz.
+            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
+            Self::L16 => 16_000,
+            Self::TelephoneEvent | Self::ComfortNoise | Self::Other => 0,
+        }
+    }
+
+    /// The payload type in our own offers: fixed (RFC 3551 §6), or of those that may be given freely.
+    fn payload_type(self) -> u8 {
+        match self {
+            Self::Pcmu => 0,
+            Self::Pcma => 8,
+            Self::G722 => 9,
+            Self::ComfortNoise => 13,
+            Self::Opus => 111,
+            Self::L16 => 118,
+            Self::TelephoneEvent | Self::Other => 101,
+        }
+    }
+
+    /// The rtpmap that is written for it.
+    fn map(self) -> &'static str {
+        match self {
+            // RFC 7587 §7: always two channels, whatever is in it.
+            Self::Opus => "opus/48000/2",
+            Self::G722 => "G722/8000",
+            Self::L16 => "L16/16000",
+            Self::Pcmu => "PCMU/8000",
+            Self::Pcma => "PCMA/8000",
+            Self::ComfortNoise => "CN/8000",
+            Self::TelephoneEvent | Self::Other => "telephone-event/8000",
+        }
+    }
+
     /// Its name in an rtpmap.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::Opus => "opus",
+            Self::G722 => "G722",
+            Self::L16 => "L16",
             Self::TelephoneEvent => "telephone-event",
             Self::ComfortNoise => "CN",
             Self::Other => "",

@@ -1,6 +1,6 @@
 //! Reading a description: lenient in what does not matter, strict where a number would be wrong.
 
-use super::{Audio, Direction, Encoding, Format, Session};
+use super::{Audio, Direction, Encoding, Format, OpusWish, Session};
 use crate::message::lexer::{decimal, trim};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,6 +19,7 @@ fn fixed(payload_type: u8) -> (Encoding, u32) {
     match payload_type {
         0 => (Encoding::Pcmu, 8000),
         8 => (Encoding::Pcma, 8000),
+        9 => (Encoding::G722, 8000),
         13 => (Encoding::ComfortNoise, 8000),
         _ => (Encoding::Other, 0),
     }
@@ -107,7 +108,7 @@ fn audio_line(
     for word in words.take(MOST_FORMATS) {
         let payload_type = decimal(word).filter(|p| *p < 128).ok_or(SdpFault)? as u8;
         let (encoding, clock) = fixed(payload_type);
-        formats.push(Format { payload_type, encoding, clock });
+        formats.push(Format { payload_type, encoding, clock, opus: OpusWish::default() });
     }
     if formats.is_empty() {
         return Err(SdpFault);
@@ -139,6 +140,8 @@ fn attribute(audio: &mut Audio, value: &[u8]) -> Result<(), SdpFault> {
         audio.direction = direction;
     } else if let Some(map) = value.strip_prefix(b"rtpmap:") {
         rtpmap(audio, map)?;
+    } else if let Some(parameters) = value.strip_prefix(b"fmtp:") {
+        fmtp(audio, parameters);
     } else if let Some(ptime) = value.strip_prefix(b"ptime:") {
         audio.ptime = milliseconds(ptime);
     } else if let Some(ptime) = value.strip_prefix(b"maxptime:") {
@@ -160,10 +163,14 @@ fn rtpmap(audio: &mut Audio, map: &[u8]) -> Result<(), SdpFault> {
     let payload_type = decimal(&map[..space]).filter(|p| *p < 128).ok_or(SdpFault)? as u8;
     let mut parts = trim(&map[space..]).split(|b| *b == b'/');
     let (name, clock) = (parts.next().unwrap_or_default(), parts.next().and_then(decimal).ok_or(SdpFault)?);
-    let mono = parts.next().is_none_or(|channels| channels == b"1");
+    let channels = parts.next().unwrap_or(b"1");
+    let mono = channels == b"1";
     let encoding = match () {
         () if name.eq_ignore_ascii_case(b"PCMU") && clock == 8000 && mono => Encoding::Pcmu,
         () if name.eq_ignore_ascii_case(b"PCMA") && clock == 8000 && mono => Encoding::Pcma,
+        () if name.eq_ignore_ascii_case(b"G722") && clock == 8000 && mono => Encoding::G722,
+        () if name.eq_ignore_ascii_case(b"opus") && clock == 48_000 && channels == b"2" => Encoding::Opus,
+        () if name.eq_ignore_ascii_case(b"L16") && clock == 16_000 && mono => Encoding::L16,
         () if name.eq_ignore_ascii_case(b"telephone-event") => Encoding::TelephoneEvent,
         () if name.eq_ignore_ascii_case(b"CN") => Encoding::ComfortNoise,
         () => Encoding::Other,
@@ -172,9 +179,33 @@ fn rtpmap(audio: &mut Audio, map: &[u8]) -> Result<(), SdpFault> {
     if let Some(format) = audio.formats.iter_mut().find(|f| f.payload_type == payload_type)
         && fixed(payload_type).0 == Encoding::Other
     {
-        *format = Format { payload_type, encoding, clock };
+        *format = Format { payload_type, encoding, clock, opus: format.opus };
     }
     Ok(())
+}
+
+/// Parameters of a format: those of Opus, read for every format, as `rtpmap` may come after them. What is no such parameter is passed over.
+fn fmtp(audio: &mut Audio, value: &[u8]) {
+    let mut parts = value.splitn(2, |b| *b == b' ');
+    let payload_type = parts.next().and_then(decimal);
+    let Some(format) = audio.formats.iter_mut().find(|f| Some(u32::from(f.payload_type)) == payload_type)
+    else {
+        return;
+    };
+    for pair in parts.next().unwrap_or_default().split(|b| *b == b';') {
+        let mut pair = trim(pair).splitn(2, |b| *b == b'=');
+        let (name, number) = (pair.next().unwrap_or_default(), pair.next().and_then(decimal));
+        let Some(number) = number else { continue };
+        let wish = &mut format.opus;
+        match name {
+            b"maxplaybackrate" => wish.maxplaybackrate = number.clamp(8_000, 48_000),
+            b"maxaveragebitrate" => wish.maxaveragebitrate = Some(number.clamp(6_000, 510_000)),
+            b"useinbandfec" => wish.useinbandfec = number == 1,
+            b"usedtx" => wish.usedtx = number == 1,
+            b"cbr" => wish.cbr = number == 1,
+            _ => {}
+        }
+    }
 }
 
 /// The m-line that rejects line `index` of an offer: the same media, protocol and first format, port 0 (RFC 3264 §6).

@@ -383,7 +383,7 @@ fn a_delayed_offer_is_answered_in_the_ack() {
     assert!(invite.offer.is_none());
     side.accept(now, invite.call, &None);
     let ok = side.sent().pop().unwrap();
-    assert!(ok.contains("m=audio 30000 RTP/AVP 0 8 101\r\n"));
+    assert!(ok.contains("m=audio 30000 RTP/AVP 111 9 0 8 101 110\r\n"));
     side.receive(now, &request("ACK", &to_tag(&ok), "z9hG4bKa1", 1, SDP));
     let [Event::Acked { answer: Some(answer), .. }] = &side.events()[..] else { panic!("no answer") };
     let ours = sdp::offer(&Capabilities::default());

@@ -1,0 +1,19 @@
+//! A hint to the processor: what will be needed soon. A tick comes to each leg's memory once in 20 ms, when it lies far away.
+#![allow(unsafe_code)]
+
+const LINE: usize = 64;
+
+/// Has the first `most` bytes of a value brought near. Changes nothing.
+#[inline]
+pub(crate) fn prefetch<T: ?Sized>(value: &T, most: usize) {
+    let (at, len) = (std::ptr::from_ref(value).cast::<u8>(), size_of_val(value).min(most));
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len).step_by(LINE) {
+        // SAFETY: a hint; the address lies within the value.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.add(offset).cast())
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, len, LINE);
+}
