@@ -132,16 +132,16 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
         let (outcome, floor) = mix(&runtime, conferences, per_conf, talkers)?;
         let cpu = outcome.cpu_ms_per_participant_second.unwrap_or(f64::NAN);
         let row = |what: &str, value: String, bar: &str| println!("| {name} {what} | {value} | {bar} |");
-        row("CPU, ms/participant-second", format!("{cpu:.3} | {floor:.3} | {:.2}", cpu / floor), "≤ 2.00 ×");
+        row("CPU, ms/participant-second", format!("{cpu:.3} | {floor:.3} | {:.2}", cpu / floor), "≤ 1.30 ×");
         let (l, j) = (outcome.latency_ms, outcome.jitter_ms);
-        row("bridge latency p50 / p99, ms", format!("{:.1} / {:.1} | 0 | –", l.p50, l.p99), "≤ 21 / 25");
-        row("output jitter p99, ms", format!("{:.2} | – | –", j.p99), "≤ 2");
+        row("bridge latency p50 / p99, ms", format!("{:.1} / {:.1} | 0 | –", l.p50, l.p99), "≤ 4 / 12");
+        row("output jitter p99, ms", format!("{:.2} | – | –", j.p99), "≤ 1");
         let lost = (outcome.packets_lost, outcome.packets_received);
         row("packets lost / received", format!("{} / {} | 0 | –", lost.0, lost.1), "0");
         let mixes = (outcome.pairs_heard, outcome.pairs, outcome.echoes);
         row("mixes right / all, echoes", format!("{} / {}, {} | – | –", mixes.0, mixes.1, mixes.2), "all, 0");
         let memory = outcome.memory_kb_per_participant.unwrap_or(f64::NAN);
-        row("memory, kB/participant (W4)", format!("{memory:.1} | – | –"), "≤ 100");
+        row("memory, kB/participant (W4)", format!("{memory:.1} | – | –"), "≤ 40");
         let own = outcome.own_lateness_ms;
         row(
             "generator's own lateness p50 / p99, ms",

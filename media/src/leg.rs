@@ -197,6 +197,8 @@ pub struct Leg {
     playout: Playout,
     speaks: bool,
     muted: bool,
+    /// Ticks for which it stays in the mix though it does not speak.
+    lingers: u16,
     filled: usize,
     packets_sent: u64,
     octets_sent: u64,
@@ -234,6 +236,7 @@ impl Leg {
             playout: Playout::Idle,
             speaks: false,
             muted: false,
+            lingers: 0,
             stream: Stream::new(setup.sends.1),
             outgoing: vec![0; HEADER + LARGEST_PACKET].into(),
             filled: 0,
@@ -321,6 +324,11 @@ impl Leg {
     /// Whether it speaks and may be heard.
     pub fn speaks(&self) -> bool {
         self.speaks
+    }
+
+    /// Whether it speaks, or has spoken so lately that its breath and background are missed if they are cut off.
+    pub fn is_present(&self) -> bool {
+        self.lingers > 0
     }
 
     /// A key that came as tones in this tick.
@@ -424,7 +432,7 @@ impl Leg {
     /// tones are for nobody's ears.
     pub fn playout(&mut self, now: Nanos) {
         let Coders { jitter, decoders, .. } = &mut *self.coders;
-        self.playout = jitter.pull(now, decoders, self.speaks);
+        self.playout = jitter.pull(now, decoders, self.lingers > 0);
         let heard = !matches!(self.playout, Playout::Idle | Playout::Unspoken);
         let mut level = if heard { Level::of(jitter.frame()) } else { Level::SILENCE };
         if self.setup.events.is_none() && heard && jitter.rate() == Rate::Narrow {
@@ -439,7 +447,13 @@ impl Leg {
         if self.setup.agc {
             self.agc.push(level, speech);
         }
-        self.speaks = speech && !self.muted && self.setup.direction.receive;
+        let may = !self.muted && self.setup.direction.receive;
+        self.speaks = speech && may;
+        self.lingers = match (may, speech) {
+            (false, _) => 0,
+            (true, true) => LINGER,
+            (true, false) => self.lingers.saturating_sub(1),
+        };
     }
 
     /// Takes what a tick's sound was encoded to, behind room for a header, and hands every packet that it completes, with the leg's target, to
@@ -551,6 +565,8 @@ impl Leg {
     }
 }
 
+/// Ticks for which who has spoken stays in the mix (4 s): as long as there is a place, nothing is cut out of a talk.
+const LINGER: u16 = 200;
 /// The most payload bytes in a packet of ours: it fits an Ethernet frame with all that may be around it.
 const LARGEST_PACKET: usize = 1280;
 

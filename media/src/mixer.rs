@@ -31,6 +31,8 @@ pub struct Input<'a> {
     pub level: Level,
     /// Whether it speaks and may be heard.
     pub speaks: bool,
+    /// Whether it does, or has lately, so that it keeps its place while nobody else needs it.
+    pub present: bool,
     /// What its samples are multiplied with.
     pub gain: f32,
 }
@@ -233,10 +235,10 @@ impl Mix {
         }
     }
 
-    /// Keeps who still speaks, lets newcomers into free places, and in a full mix lets one take the quietest
-    /// talker's place when clearly louder.
+    /// Keeps who still speaks or lingers, lets newcomers into free places, and in a full mix lets one take the place of who only lingers, or the
+    /// quietest talker's when clearly louder.
     fn choose<'a>(&mut self, legs: usize, input: &impl Fn(usize) -> Input<'a>) {
-        self.reindex(|i| (i < legs && input(i).speaks).then_some(i));
+        self.reindex(|i| (i < legs && input(i).present).then_some(i));
         for index in 0..legs {
             let new = input(index);
             if !new.speaks || self.speakers().contains(&index) {
@@ -247,13 +249,18 @@ impl Mix {
                 self.count += 1;
                 continue;
             }
-            let mut quietest = 0;
-            for slot in 1..SPEAKERS {
-                if input(self.speakers[slot]).level < input(self.speakers[quietest]).level {
-                    quietest = slot;
-                }
-            }
-            if new.level.0 > input(self.speakers[quietest]).level.0 + TAKEOVER {
+            // Who only lingers goes first, then the quietest.
+            let rank = |slot: usize| {
+                let one = input(self.speakers[slot]);
+                (one.speaks, one.level.0)
+            };
+            let lowest = |a: &usize, b: &usize| {
+                let (a, b) = (rank(*a), rank(*b));
+                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+            };
+            let Some(quietest) = (0..SPEAKERS).min_by(lowest) else { continue };
+            let (speaks, level) = rank(quietest);
+            if !speaks || new.level.0 > level + TAKEOVER {
                 self.take_place(quietest, index);
             }
         }
@@ -317,6 +324,7 @@ mod tests {
                 hears: Rate::Narrow,
                 level: Level(legs[i].1),
                 speaks: legs[i].2,
+                present: legs[i].2,
                 gain: 1.0,
             });
         }
@@ -419,6 +427,7 @@ mod tests {
                 hears: Rate::ALL[i],
                 level: Level(-20.0),
                 speaks: true,
+                present: true,
                 gain: 0.5,
             });
             for (i, rate) in Rate::ALL.into_iter().enumerate() {

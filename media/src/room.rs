@@ -324,6 +324,7 @@ impl<S> Room<S> {
                 hears: leg.coding().rate,
                 level: leg.level(),
                 speaks: leg.speaks(),
+                present: leg.is_present(),
                 gain: leg.loudness(),
             }
         });

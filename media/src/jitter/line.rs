@@ -152,8 +152,9 @@ impl Line {
         by
     }
 
-    /// Makes what waits longer by one pitch period of at most `most` samples, taken from what was heard before it; by how many it did.
-    pub(super) fn grow(&mut self, most: usize) -> usize {
+    /// Makes what waits longer by one pitch period of at most `most` samples, taken from what was heard before it; by how many it did. `force`: even
+    /// where the places are not alike.
+    pub(super) fn grow(&mut self, most: usize, force: bool) -> usize {
         let (shortest, overlap) = (self.rate.ms(1) * SHORTEST_US / 1000, self.rate.ms(OVERLAP_MS));
         let longest = self.rate.ms(LONGEST_MS);
         if self.ready() < overlap || most < shortest {
@@ -172,6 +173,10 @@ impl Line {
             if alike > found.1 {
                 found = (by, alike);
             }
+        }
+        let quiet = past[longest..].iter().all(|s| s.unsigned_abs() < QUIET);
+        if found.1 < ALIKE && !quiet && !force {
+            return 0;
         }
         let by = found.0.max(overlap);
         self.samples.copy_within(head..self.tail, head + by);
@@ -254,7 +259,7 @@ mod tests {
                 assert_eq!(line.ready(), before - by);
                 is_the_tone(&mut line, hz);
                 let before = line.ready();
-                let by = line.grow(rate.ms(14));
+                let by = line.grow(rate.ms(14), false);
                 assert!(by >= rate.ms(5), "{rate:?} {hz} Hz");
                 assert_eq!(line.ready(), before + by);
                 is_the_tone(&mut line, hz);

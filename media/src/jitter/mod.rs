@@ -31,6 +31,9 @@ const HYSTERESIS: i64 = 500_000;
 const FAR_TOO_MUCH: i64 = 60_000_000;
 /// After so many ticks without a packet the stream counts as idle (1 s).
 const IDLE: u32 = 50;
+/// So many packets missed that redundancy would have brought back make it worth waiting for; so long is that remembered, ticks (10 s).
+const WORTH_WAITING: u8 = 1;
+const REMEMBERED: u16 = 500;
 /// Packets kept for a decoder that must get used to a stream again.
 const WARM_UP: u64 = 3;
 
@@ -141,6 +144,8 @@ pub struct JitterBuffer {
     quiet_ticks: u32,
     /// The sender pauses, with noise of this level, −dBov; `None` while it sends.
     pause: Option<u8>,
+    /// Packets lately missed that the ones behind them would have brought again, had they been waited for; and ticks since the last.
+    missed: (u8, u16),
     /// Where playout goes on has to be found anew: at the beginning and after a pause.
     anchor: bool,
     /// The last packet said of itself that nobody speaks.
@@ -167,6 +172,7 @@ impl JitterBuffer {
             made_up: 0,
             uncertain: 0,
             unspoken: false,
+            missed: (0, 0),
             undecoded: None,
             quiet_ticks: 0,
             counters: Counters::default(),
@@ -344,7 +350,7 @@ impl JitterBuffer {
         });
         (self.next, self.due, self.anchor) = (ORIGIN, first, true);
         (self.pause, self.made_up, self.uncertain, self.undecoded) = (None, 0, 0, None);
-        self.unspoken = false;
+        (self.unspoken, self.missed) = (false, (0, 0));
         self.quiet_ticks = 0;
         self.spread.note(packet.arrival.0 as i64, packet.arrival);
         if self.store.put(first, ORIGIN, samples, packet.codec, packet.payload).is_none() {
@@ -366,6 +372,10 @@ impl JitterBuffer {
             return self.silence(Playout::Idle);
         };
         self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        self.missed.1 = self.missed.1.saturating_add(1);
+        if self.missed.1 > REMEMBERED {
+            self.missed.0 = 0;
+        }
         let frame = self.line.rate().frame();
         if self.anchor && self.store.waiting() > 0 {
             self.find_start(now);
@@ -411,7 +421,10 @@ impl JitterBuffer {
         let Some(stream) = self.stream else { return 0 };
         let rate = self.line.rate();
         let frame = rate.frame() as i64;
-        let waited = now.0 as i64 - self.spread.baseline() - self.spread.spread() - MARGIN - hysteresis;
+        // Where packets get lost and the next ones have them again, it is worth waiting for those.
+        let redundancy = if self.missed.0 >= WORTH_WAITING { rate.nanos(frame) } else { 0 };
+        let waited =
+            now.0 as i64 - self.spread.baseline() - self.spread.spread() - redundancy - MARGIN - hysteresis;
         let here = ORIGIN + rate.samples(waited);
         let begun = stream.newest.1 + (here - stream.newest.1).div_euclid(stream.grid) * stream.grid;
         begun + stream.grid - (self.next - self.line.ready() as i64) - frame
@@ -473,7 +486,9 @@ impl JitterBuffer {
             {
                 self.lay(stream, decoders, heard, false);
             }
-            if self.line.grow(rate.ms(15)) > 0 {
+            // While packets still come in time, a good moment can be waited for.
+            let starves = self.excess(now, -MARGIN) < 0;
+            if self.line.grow(rate.ms(15), starves) > 0 {
                 self.counters.stretched += 1;
             }
         }
@@ -555,6 +570,9 @@ impl JitterBuffer {
             return Playout::Audio;
         };
         let payload = self.store.payload(entry);
+        if lost == 1 && codec == Codec::Opus && codec::opus::carries_the_one_before(payload) {
+            self.missed = (self.missed.0.saturating_add(1), 0);
+        }
         let n = entry.samples as usize;
         self.pause = None;
         self.unspoken = codec == Codec::Opus && codec::opus::speech(payload) == Some(false);
@@ -619,8 +637,10 @@ impl JitterBuffer {
         room[made.min(n)..].fill(0);
         self.line.extend(n);
         self.next += gap;
+        self.due = entry.seq;
+        self.missed = (self.missed.0.saturating_add(1), 0);
         self.concealer.end();
-        Some(Playout::Concealed)
+        Some(Playout::Audio)
     }
 
     /// Nothing came for the next `n` samples.
