@@ -12,6 +12,7 @@
 //! | [`resample`] | from one rate to another |
 //! | [`noise`] | quiet noise where nobody speaks |
 //! | [`rtp`] | packets: checked reading, header writing |
+//! | [`srtp`] | packets encrypted and opened (RFC 3711, RFC 7714) |
 //! | [`reception`] | what arrived: loss, jitter, extended sequence (RFC 3550 A) |
 //! | [`rtcp`] | reports written and read, and the task that sends them |
 //! | [`jitter`] | the jitter buffer: time-stretching, loss concealment, pauses |
@@ -48,6 +49,7 @@ pub mod room;
 pub mod rtcp;
 pub mod rtp;
 pub mod shard;
+pub mod srtp;
 pub mod tones;
 pub mod units;
 

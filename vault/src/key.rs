@@ -33,8 +33,32 @@ const WORKSHOP: usize = 64 * 1024;
 
 /// Keys' places: chunks of secret pages cut into slots.
 struct KeyPool {
+    size: usize,
     chunks: Vec<Pages>,
     free: Vec<NonNull<u8>>,
+}
+
+impl KeyPool {
+    fn new(size: usize) -> Self {
+        Self { size, chunks: Vec::new(), free: Vec::new() }
+    }
+
+    fn slot(&mut self, policy: Policy) -> Result<NonNull<u8>, VaultError> {
+        if self.free.is_empty() {
+            let chunk = Pages::map(KEY_CHUNK, policy)?;
+            // SAFETY: inside the chunk.
+            let place = |i: usize| unsafe { NonNull::new_unchecked(chunk.base().add(i * self.size)) };
+            self.free.extend((0..KEY_CHUNK / self.size).map(place));
+            self.chunks.push(chunk);
+        }
+        self.free.pop().ok_or(VaultError::Random)
+    }
+
+    fn give_back(&mut self, slot: NonNull<u8>) {
+        // SAFETY: the slot's owner is being dropped; nothing refers to it any more.
+        unsafe { wipe::raw(slot.as_ptr(), self.size) };
+        self.free.push(slot);
+    }
 }
 
 /// A small secret stack on which keys are made and values change keys, outside any region.
@@ -52,6 +76,7 @@ impl Workshop {
 pub(crate) struct Inner {
     pub(crate) policy: Policy,
     pool: Mutex<KeyPool>,
+    media: Mutex<KeyPool>,
     workshop: Mutex<Workshop>,
     pub(crate) panics: AtomicU64,
     pub(crate) escapes: AtomicU64,
@@ -66,25 +91,25 @@ unsafe impl Sync for Inner {}
 
 impl Inner {
     fn slot(&self) -> Result<NonNull<u8>, VaultError> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = pool.free.pop() {
-            return Ok(slot);
-        }
-        let chunk = Pages::map(KEY_CHUNK, self.policy)?;
-        let base = chunk.base();
-        pool.chunks.push(chunk);
-        for i in 1..KEY_CHUNK / KEY_SLOT {
-            // SAFETY: inside the chunk.
-            pool.free.push(unsafe { NonNull::new_unchecked(base.add(i * KEY_SLOT)) });
-        }
-        // SAFETY: a mapping's base is not null.
-        Ok(unsafe { NonNull::new_unchecked(base) })
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).slot(self.policy)
     }
 
     fn give_back(&self, slot: NonNull<u8>) {
-        // SAFETY: the slot's owner is being dropped; nothing refers to it any more.
-        unsafe { wipe::raw(slot.as_ptr(), KEY_SLOT) };
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).free.push(slot);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).give_back(slot);
+    }
+
+    /// A place for what works with a media key.
+    pub(crate) fn media_slot(&self) -> Result<NonNull<u8>, VaultError> {
+        self.media.lock().unwrap_or_else(PoisonError::into_inner).slot(self.policy)
+    }
+
+    pub(crate) fn give_media_back(&self, slot: NonNull<u8>) {
+        self.media.lock().unwrap_or_else(PoisonError::into_inner).give_back(slot);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn media_bytes(&self) -> usize {
+        self.media.lock().unwrap_or_else(PoisonError::into_inner).chunks.len() * KEY_CHUNK
     }
 
     /// Runs `f` on the workshop's secret stack, which is wiped afterwards.
@@ -112,16 +137,16 @@ impl Vault {
     /// [`VaultError::TooWeak`] when no acceptable rung can be reached: the process must then not take calls.
     pub fn open(policy: Policy) -> Result<Self, VaultError> {
         let stack = Pages::map(WORKSHOP, policy)?;
-        let chunk = Pages::map(KEY_CHUNK, policy)?;
-        let free = (0..KEY_CHUNK / KEY_SLOT)
-            // SAFETY: inside the chunk.
-            .map(|i| unsafe { NonNull::new_unchecked(chunk.base().add(i * KEY_SLOT)) })
-            .collect();
+        // The first chunk is mapped now, so that a vault that opens can keep keys.
+        let mut pool = KeyPool::new(KEY_SLOT);
+        let first = pool.slot(policy)?;
+        pool.free.push(first);
         let scoped_heap = region::heap_is_scoped(policy)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 policy,
-                pool: Mutex::new(KeyPool { chunks: vec![chunk], free }),
+                pool: Mutex::new(pool),
+                media: Mutex::new(KeyPool::new(crate::media::SLOT)),
                 workshop: Mutex::new(Workshop { visits: region::Visits::new(stack.protection()), stack }),
                 panics: AtomicU64::new(0),
                 escapes: AtomicU64::new(0),

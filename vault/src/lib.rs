@@ -17,6 +17,7 @@
 //! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
 //! | [`lasting`] | what lasts between two visits and cannot be sealed: TLS sessions |
+//! | [`media`] | SRTP keys, and what works with them on real-time threads |
 //! | [`harden`] | process settings and the panic hook |
 //! | [`guardian`] | a second process that keeps tracers away |
 //!
@@ -31,6 +32,7 @@ pub mod heap;
 pub mod key;
 pub mod lasting;
 pub mod leaves;
+pub mod media;
 pub mod opener;
 pub mod pages;
 pub mod region;
@@ -44,6 +46,7 @@ pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
 pub use lasting::{Kept, Store};
 pub use leaves::Leaves;
+pub use media::{MasterKey, MediaKeys, PlaceError, SecretStack, Slot};
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
