@@ -208,7 +208,7 @@ fn leg(id: u64) -> Leg {
     // As most phones do: their keys are not looked for in the audio.
     let events = Some(PayloadType(101));
     let setup = LegSetup { events, ..LegSetup::plain(LegId(id), Codec::Pcmu, PayloadType(0), PEER) };
-    Leg::new(setup, Nanos(0)).expect("G.711 needs nothing")
+    Leg::new(setup, None, Nanos(0)).expect("G.711 needs nothing")
 }
 
 /// One who sends a loud square wave.
@@ -237,7 +237,7 @@ fn packet(criterion: &mut Criterion) {
                 let packet = talker.next();
                 now = Nanos(now.0 + 20_000_000);
                 let begun = Instant::now();
-                leg.receive(PEER, &packet, now, now);
+                leg.receive(PEER, &mut { packet }, now, now);
                 leg.playout(now);
                 took += begun.elapsed();
             }
@@ -287,7 +287,7 @@ fn tick(criterion: &mut Criterion) {
             for _ in 0..count {
                 now = Nanos(now.0 + 20_000_000);
                 for (member, talker) in room.members_mut().iter_mut().zip(&mut talkers) {
-                    member.leg.receive(PEER, &talker.next(), now, now);
+                    member.leg.receive(PEER, &mut talker.next(), now, now);
                 }
                 let begun = Instant::now();
                 (0..room.len()).for_each(|n| room.pull(n, now));

@@ -73,6 +73,7 @@ pub fn setup(
         sends_comfort: taste.comfort_noise,
         ptime: audio.ptime as usize,
         agc: taste.agc,
+        secure: None,
         direction,
         remote,
     })

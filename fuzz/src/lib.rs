@@ -154,13 +154,13 @@ pub fn rtp(bytes: &[u8]) {
     setup.events = Some(PayloadType(101));
     setup.comfort = Some(PayloadType(13));
     let mut now = Nanos(1_000_000_000);
-    let mut leg = Leg::new(setup, now).expect("each codec can be had");
+    let mut leg = Leg::new(setup, None, now).expect("each codec can be had");
     let (mut rest, mut packets, mut dropped) = (bytes, 0u64, 0u64);
     while let Some((len, tail)) = rest.split_first() {
         let (packet, tail) = tail.split_at(tail.len().min(usize::from(*len) * 4));
         rest = tail;
         packets += 1;
-        dropped += u64::from(leg.receive(PEER, packet, now, now) == Received::Dropped);
+        dropped += u64::from(leg.receive(PEER, &mut packet.to_vec(), now, now) == Received::Dropped);
         now = Nanos(now.0 + 20_000_000);
         leg.playout(now);
         assert_eq!(leg.frame().len(), leg.rate().frame());

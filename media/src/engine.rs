@@ -1,7 +1,6 @@
 //! The rest's handle on the shards: rooms and legs go in by rings, notices come out by rings.
 
-use crate::codec::CodecError;
-use crate::leg::{Coders, Leg, LegSetup};
+use crate::leg::{Coders, Leg, LegError, LegSetup};
 use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
@@ -16,6 +15,7 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::io::unix::AsyncFd;
+use vault::MediaKeys;
 
 /// Commands waiting for a shard at most.
 const COMMANDS: usize = 4096;
@@ -34,9 +34,9 @@ pub enum EngineError {
     /// The operating system refused a thread, a socket option or an event descriptor.
     #[error("media engine: {0}")]
     Io(#[from] std::io::Error),
-    /// A codec could not be had.
+    /// A leg's codec or keys could not be had.
     #[error(transparent)]
-    Codec(#[from] CodecError),
+    Leg(#[from] LegError),
     /// A shard does not take commands: it is overloaded or has ended.
     #[error("the media shard takes no commands")]
     Busy,
@@ -62,6 +62,7 @@ pub struct Engine {
     ports: Ports,
     shards: Vec<Handle>,
     manner: Manner,
+    keys: Option<MediaKeys>,
     rooms: Mutex<HashMap<RoomId, Place>>,
 }
 
@@ -185,11 +186,16 @@ fn ring<T>(size: usize, filler: impl Fn() -> T) -> (Producer<T>, Consumer<T>) {
 }
 
 impl Engine {
-    /// Starts `shards` real-time threads. Must be called inside a tokio runtime, whose reactor wakes the readers.
+    /// Starts `shards` real-time threads; `keys` opens those of legs that have some. Must be called inside a tokio runtime, whose reactor wakes the readers.
     ///
     /// # Errors
     /// [`EngineError::Io`].
-    pub fn start(ports: Ports, shards: usize, manner: Manner) -> Result<(Self, Vec<Events>), EngineError> {
+    pub fn start(
+        ports: Ports,
+        shards: usize,
+        manner: Manner,
+        keys: Option<MediaKeys>,
+    ) -> Result<(Self, Vec<Events>), EngineError> {
         let mut handles = Vec::new();
         let mut events = Vec::new();
         for index in 0..shards.max(1) {
@@ -209,7 +215,7 @@ impl Engine {
             let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });
             handles.push(Handle { commands, bell, counters, thread: Some(thread) });
         }
-        Ok((Self { ports, shards: handles, manner, rooms: Mutex::default() }, events))
+        Ok((Self { ports, shards: handles, manner, keys, rooms: Mutex::default() }, events))
     }
 
     /// Reserves sockets for a leg of a peer of IPv6 or IPv4; to be named in the SDP.
@@ -245,9 +251,9 @@ impl Engine {
     /// Puts a leg into a conference and returns the SSRC with which it is sent.
     ///
     /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Codec`].
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`].
     pub fn add(&self, room: RoomId, setup: LegSetup, socket: UdpSocket) -> Result<Ssrc, EngineError> {
-        let leg = Leg::new(setup, wall_clock())?;
+        let leg = Leg::new(setup, self.keys.as_ref(), wall_clock())?;
         let ssrc = leg.ssrc();
         let member = Box::new(LiveMember::new(leg, Socket::new(socket)));
         let mut rooms = self.rooms();
@@ -279,9 +285,9 @@ impl Engine {
     /// Applies new signalling to a leg.
     ///
     /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Codec`].
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`].
     pub fn change(&self, room: RoomId, setup: LegSetup) -> Result<(), EngineError> {
-        let coders = Box::new(Coders::new(&setup)?);
+        let coders = Box::new(Coders::new(&setup, self.keys.as_ref())?);
         let mut rooms = self.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
         let (kit, with) = place.with(&setup);

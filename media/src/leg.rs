@@ -8,9 +8,11 @@ use crate::level::{Agc, Level, SpeechDetector};
 use crate::prefetch::prefetch;
 use crate::reception::{Block, Reception};
 use crate::rtp::{HEADER, Packet, RtpFault, Stream};
+use crate::srtp::{GROWTH, Opener, Protector, SrtpFault, Suite};
 use crate::tones::ToneReceiver;
 use crate::units::{LegId, Nanos, PayloadType, Rate, RtpTime, Ssrc};
 use std::net::SocketAddr;
+use vault::{MasterKey, MediaKeys, PlaceError};
 
 /// Which way audio flows, seen from the bridge (RFC 3264 §6.1, our side of it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct LegSetup {
     pub ptime: usize,
     /// What it says is brought to the usual loudness.
     pub agc: bool,
+    /// How its packets are encrypted; `None`: they are not.
+    pub secure: Option<Secure>,
     /// Directions.
     pub direction: Direction,
     /// The peer's address from its SDP.
@@ -71,6 +75,7 @@ impl LegSetup {
             sends_comfort: false,
             ptime: 20,
             agc: false,
+            secure: None,
             direction: Direction::BOTH,
             remote,
         }
@@ -93,6 +98,32 @@ impl LegSetup {
     pub fn hears_at(&self) -> Rate {
         self.sends.0.rate
     }
+}
+
+/// What SRTP agreed on: the suite, the key of what we send and that of what they send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Secure {
+    /// The suite, for both ways.
+    pub suite: Suite,
+    /// Our master key.
+    pub ours: MasterKey,
+    /// Their master key.
+    pub theirs: MasterKey,
+}
+
+/// Why a leg could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LegError {
+    /// Its codec could not be had.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Its keys could not be placed.
+    #[error(transparent)]
+    Keys(#[from] PlaceError),
+    /// It wants SRTP, and there is nothing that opens keys.
+    #[error("no media keys")]
+    NoKeys,
 }
 
 /// What a received datagram was.
@@ -121,6 +152,10 @@ pub struct Drops {
     pub foreign: u64,
     /// Longer than the receive buffer or than 120 ms of audio.
     pub oversized: u64,
+    /// Not encrypted with the peer's key, or changed on their way.
+    pub forged: u64,
+    /// Encrypted, and here before.
+    pub replayed: u64,
 }
 
 /// A leg's figures, once in a while.
@@ -161,14 +196,30 @@ pub struct Coders {
     jitter: JitterBuffer,
     decoders: [Option<Decoder>; Codec::ALL.len()],
     encoder: Encoder,
+    protection: Option<Protection>,
+}
+
+/// SRTP both ways.
+#[derive(Debug)]
+struct Protection {
+    protector: Protector,
+    opener: Opener,
+}
+
+impl Protection {
+    fn new(secure: &Secure, keys: Option<&MediaKeys>) -> Result<Self, LegError> {
+        let keys = keys.ok_or(LegError::NoKeys)?;
+        let protector = Protector::new(keys, &secure.ours, secure.suite)?;
+        Ok(Self { protector, opener: Opener::new(keys, &secure.theirs, secure.suite)? })
+    }
 }
 
 impl Coders {
-    /// For what was agreed on.
+    /// For what was agreed on; `keys` opens the keys of legs that have some.
     ///
     /// # Errors
-    /// [`CodecError`].
-    pub fn new(setup: &LegSetup) -> Result<Self, CodecError> {
+    /// [`LegError`].
+    pub fn new(setup: &LegSetup, keys: Option<&MediaKeys>) -> Result<Self, LegError> {
         let mut decoders = [const { None }; Codec::ALL.len()];
         let mut bytes = 0;
         for (codec, _) in setup.receives.iter().flatten() {
@@ -178,7 +229,8 @@ impl Coders {
         }
         let highest = setup.speaks_at().max().unwrap_or_default();
         let encoder = Encoder::new(&setup.sends.0)?;
-        Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes) })
+        let protection = setup.secure.map(|s| Protection::new(&s, keys)).transpose()?;
+        Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes), protection })
     }
 }
 
@@ -217,15 +269,15 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// A new leg at time `now`.
+    /// A new leg at time `now`; `keys` opens its keys, if it has some.
     ///
     /// # Errors
-    /// [`CodecError`].
-    pub fn new(setup: LegSetup, now: Nanos) -> Result<Self, CodecError> {
+    /// [`LegError`].
+    pub fn new(setup: LegSetup, keys: Option<&MediaKeys>, now: Nanos) -> Result<Self, LegError> {
         Ok(Self {
             setup,
             latch: Latch::new(setup.remote),
-            coders: Box::new(Coders::new(&setup)?),
+            coders: Box::new(Coders::new(&setup, keys)?),
             reception: Reception::new(setup.clock()),
             events: EventReceiver::default(),
             tones: ToneReceiver::default(),
@@ -238,7 +290,7 @@ impl Leg {
             muted: false,
             lingers: 0,
             stream: Stream::new(setup.sends.1),
-            outgoing: vec![0; HEADER + LARGEST_PACKET].into(),
+            outgoing: vec![0; HEADER + LARGEST_PACKET + GROWTH].into(),
             filled: 0,
             packets_sent: 0,
             octets_sent: 0,
@@ -356,8 +408,15 @@ impl Leg {
         let same = before.sends.0 == setup.sends.0
             && before.receives == setup.receives
             && before.opus_rate == setup.opus_rate;
+        let Coders { jitter, decoders, encoder, protection } = &mut *self.coders;
         if !same {
-            std::mem::swap(&mut self.coders, coders);
+            std::mem::swap(jitter, &mut coders.jitter);
+            std::mem::swap(decoders, &mut coders.decoders);
+            std::mem::swap(encoder, &mut coders.encoder);
+        }
+        if before.secure != setup.secure {
+            // With the same keys the counters go on.
+            std::mem::swap(protection, &mut coders.protection);
         }
         if before.clock() != setup.clock() {
             self.reception = Reception::new(setup.clock());
@@ -370,9 +429,24 @@ impl Leg {
         self.drops.oversized += 1;
     }
 
-    /// Takes a datagram from `from` that the kernel received at `arrival` and that is read at tick `now`.
-    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8], arrival: Nanos, now: Nanos) -> Received {
-        let packet = match Packet::parse(datagram) {
+    /// Takes a datagram from `from` that the kernel received at `arrival` and that is read at tick `now`. One that is encrypted is opened where
+    /// it lies.
+    pub fn receive(&mut self, from: SocketAddr, datagram: &mut [u8], arrival: Nanos, now: Nanos) -> Received {
+        let mut len = datagram.len();
+        if let Some(Protection { opener, .. }) = &mut self.coders.protection {
+            match opener.open(datagram) {
+                Ok(opened) => len = opened,
+                Err(fault) => {
+                    match fault {
+                        SrtpFault::Malformed => self.drops.malformed += 1,
+                        SrtpFault::Forged => self.drops.forged += 1,
+                        SrtpFault::Replayed => self.drops.replayed += 1,
+                    }
+                    return Received::Dropped;
+                }
+            }
+        }
+        let packet = match Packet::parse(&datagram[..len]) {
             Ok(packet) => packet,
             Err(RtpFault::Short | RtpFault::Version | RtpFault::Extension | RtpFault::Padding) => {
                 self.drops.malformed += 1;
@@ -467,12 +541,22 @@ impl Leg {
             return self.pause();
         }
         if self.filled == 0 && packet.is_none_or(|packet| packet == sound) {
-            // One packet, as it lies there.
-            self.stream.write(encoded, codec.units_per_tick());
-            send(self.latch.target(), encoded);
             self.packets_sent += 1;
             self.octets_sent += sound as u64;
-            return;
+            self.stream.write(encoded, codec.units_per_tick());
+            if self.coders.protection.is_none() {
+                // One packet, as it lies there.
+                return send(self.latch.target(), encoded);
+            }
+            let len = encoded.len().min(HEADER + LARGEST_PACKET);
+            self.outgoing[..len].copy_from_slice(&encoded[..len]);
+            return ship(
+                &mut self.coders.protection,
+                &mut self.outgoing,
+                len,
+                self.latch.target(),
+                &mut send,
+            );
         }
         let packet = packet.unwrap_or(sound);
         let mut rest = &encoded[HEADER..];
@@ -497,7 +581,8 @@ impl Leg {
 
     fn finish(&mut self, units: u32, send: &mut impl FnMut(SocketAddr, &[u8])) {
         self.stream.write(&mut self.outgoing, units);
-        send(self.latch.target(), &self.outgoing[..HEADER + self.filled]);
+        let len = HEADER + self.filled;
+        ship(&mut self.coders.protection, &mut self.outgoing, len, self.latch.target(), send);
         self.packets_sent += 1;
         self.octets_sent += self.filled as u64;
         self.filled = 0;
@@ -512,11 +597,11 @@ impl Leg {
         payload: &[u8; 4],
         mut send: impl FnMut(SocketAddr, &[u8]),
     ) {
-        let mut packet = [0; HEADER + 4];
-        packet[HEADER..].copy_from_slice(payload);
+        let mut packet = [0; HEADER + 4 + GROWTH];
+        packet[HEADER..HEADER + 4].copy_from_slice(payload);
         let tick = self.setup.sends.0.codec.units_per_tick();
         self.stream.write_event(&mut packet, payload_type, first, tick);
-        send(self.latch.target(), &packet);
+        ship(&mut self.coders.protection, &mut packet, HEADER + 4, self.latch.target(), &mut send);
         self.packets_sent += 1;
         self.octets_sent += 4;
     }
@@ -524,10 +609,10 @@ impl Leg {
     /// Sends a comfort noise packet in place of this tick's audio (RFC 3389), of −`level` dBov.
     pub fn send_comfort(&mut self, level: u8, mut send: impl FnMut(SocketAddr, &[u8])) {
         let Some(payload_type) = self.setup.comfort.filter(|_| self.setup.sends_comfort) else { return };
-        let mut packet = [0; HEADER + 1];
+        let mut packet = [0; HEADER + 1 + GROWTH];
         packet[HEADER] = level;
         self.stream.write_other(&mut packet, payload_type);
-        send(self.latch.target(), &packet);
+        ship(&mut self.coders.protection, &mut packet, HEADER + 1, self.latch.target(), &mut send);
         self.packets_sent += 1;
         self.octets_sent += 1;
         self.pause();
@@ -565,6 +650,25 @@ impl Leg {
     }
 }
 
+/// Sends the packet in the first `len` bytes of `buffer`, encrypted where that was agreed on; there is room for [`GROWTH`] behind it.
+fn ship(
+    protection: &mut Option<Protection>,
+    buffer: &mut [u8],
+    len: usize,
+    to: SocketAddr,
+    send: &mut impl FnMut(SocketAddr, &[u8]),
+) {
+    match protection {
+        None => send(to, &buffer[..len]),
+        // It is a packet of ours, with room behind it: there is always one.
+        Some(Protection { protector, .. }) => {
+            if let Some(len) = protector.protect(buffer, len) {
+                send(to, &buffer[..len]);
+            }
+        }
+    }
+}
+
 /// Ticks for which who has spoken stays in the mix (4 s): as long as there is a place, nothing is cut out of a talk.
 const LINGER: u16 = 200;
 /// The most payload bytes in a packet of ours: it fits an Ethernet frame with all that may be around it.
@@ -587,13 +691,13 @@ mod tests {
             events: Some(PayloadType(101)),
             ..LegSetup::plain(LegId(1), Codec::Pcmu, PayloadType(0), PEER)
         };
-        Leg::new(setup, START).unwrap()
+        Leg::new(setup, None, START).unwrap()
     }
 
     fn change(leg: &mut Leg, how: impl FnOnce(&mut LegSetup)) -> bool {
         let mut setup = leg.setup;
         how(&mut setup);
-        leg.change(setup, &mut Box::new(Coders::new(&setup).unwrap()))
+        leg.change(setup, &mut Box::new(Coders::new(&setup, None).unwrap()))
     }
 
     fn packet(payload_type: u8, seq: u16, payload: &[u8]) -> Vec<u8> {
@@ -609,7 +713,7 @@ mod tests {
     fn what_is_not_ours_is_counted_by_reason_and_costs_no_audio() {
         let mut leg = leg();
         let audio = |seq| packet(0, seq, &[0x80; FRAME]);
-        let mut receive = |from, bytes: &[u8]| leg.receive(from, bytes, START, START);
+        let mut receive = |from, bytes: &[u8]| leg.receive(from, &mut bytes.to_vec(), START, START);
         assert_eq!(receive(PEER, &audio(1)), Received::Locked(PEER));
         assert_eq!(receive(OTHER, &audio(2)), Received::Dropped, "another source");
         assert_eq!(receive(OTHER, &audio(3)), Received::Dropped, "however often");
@@ -623,7 +727,7 @@ mod tests {
         assert_eq!(receive(PEER, &audio(2)), Received::Audio);
         leg.oversized();
         let report = leg.report(START);
-        let drops = Drops { malformed: 4, payload_type: 1, foreign: 2, oversized: 2 };
+        let drops = Drops { malformed: 4, payload_type: 1, foreign: 2, oversized: 2, ..Drops::default() };
         assert_eq!((report.drops, report.locked), (drops, Some(PEER)));
         assert_eq!(report.block.map(|b| b.received), Some(2));
         let mut now = START;
@@ -641,19 +745,22 @@ mod tests {
     fn only_signalling_with_another_address_opens_the_lock() {
         let mut leg = leg();
         let audio = |seq| packet(0, seq, &[0x80; FRAME]);
-        assert_eq!(leg.receive(PEER, &audio(1), START, START), Received::Locked(PEER));
+        assert_eq!(leg.receive(PEER, &mut audio(1).clone(), START, START), Received::Locked(PEER));
         assert!(!change(&mut leg, |s| s.id = LegId(99)), "the same address");
-        assert_eq!(leg.receive(OTHER, &audio(2), START, START), Received::Dropped);
+        assert_eq!(leg.receive(OTHER, &mut audio(2).clone(), START, START), Received::Dropped);
         assert!(change(&mut leg, |s| s.remote = OTHER));
         assert_eq!((leg.id(), leg.target()), (LegId(1), OTHER));
-        assert_eq!(leg.receive(OTHER, &audio(3), START, START), Received::Locked(OTHER));
-        assert_eq!(leg.receive(PEER, &audio(4), START, START), Received::Dropped);
+        assert_eq!(leg.receive(OTHER, &mut audio(3).clone(), START, START), Received::Locked(OTHER));
+        assert_eq!(leg.receive(PEER, &mut audio(4).clone(), START, START), Received::Dropped);
     }
 
     #[test]
     fn a_packet_of_120_ms_is_taken_whole() {
         let mut leg = leg();
-        assert_eq!(leg.receive(PEER, &packet(0, 1, &[0x80; LONGEST]), START, START), Received::Locked(PEER));
+        assert_eq!(
+            leg.receive(PEER, &mut packet(0, 1, &[0x80; LONGEST]).clone(), START, START),
+            Received::Locked(PEER)
+        );
         assert_eq!(leg.report(START).drops, Drops::default());
     }
 
@@ -664,7 +771,7 @@ mod tests {
             let mut bytes = packet(payload_type, seq, payload);
             bytes[4..8].copy_from_slice(&time.to_be_bytes());
             bytes[11] = ssrc;
-            leg.receive(PEER, &bytes, START, START)
+            leg.receive(PEER, &mut bytes.clone(), START, START)
         };
         send(1, 0, 50_000, 1, &[0x80; FRAME]);
         assert!(matches!(send(1, 101, 50_160, 2, &[5, 0x8a, 3, 0x20]), Received::Digit(_)));
@@ -711,7 +818,8 @@ mod tests {
         assert_eq!(times, [0, 160, 160, 160, 160, 160, 960]);
         let markers: Vec<bool> = read.iter().map(|p| p.marker).collect();
         assert_eq!(markers, [true, true, false, false, false, false, true]);
-        let received: Vec<_> = packets.iter().map(|bytes| near.receive(PEER, bytes, START, START)).collect();
+        let received: Vec<_> =
+            packets.iter().map(|bytes| near.receive(PEER, &mut bytes.clone(), START, START)).collect();
         let digits: Vec<char> = received
             .iter()
             .filter_map(|r| if let Received::Digit(d) = r { Some(d.key()) } else { None })
@@ -725,7 +833,7 @@ mod tests {
     fn packets_of_any_agreed_length_carry_all_samples_in_order() {
         for ptime in [10, 20, 30, 40, 50, 60] {
             let length = 8 * ptime;
-            let mut leg = Leg::new(LegSetup { ptime, ..leg().setup }, START).unwrap();
+            let mut leg = Leg::new(LegSetup { ptime, ..leg().setup }, None, START).unwrap();
             let mut heard = Vec::new();
             for tick in 0..12u8 {
                 leg.packetise(&mut [tick; HEADER + FRAME], |to, bytes| {
@@ -737,5 +845,68 @@ mod tests {
             assert_eq!(heard, said[..heard.len()], "{length}");
             assert!(heard.len() + length > said.len(), "{length}");
         }
+    }
+
+    /// Two legs that talk to each other by SRTP: what the first sends the second takes.
+    fn secured(keys: &MediaKeys, suite: Suite, codec: Codec) -> [Leg; 2] {
+        let masters = [0, 1].map(|_| keys.random(suite.master()).unwrap());
+        [[0, 1], [1, 0]].map(|[ours, theirs]| {
+            let secure = Some(Secure { suite, ours: masters[ours], theirs: masters[theirs] });
+            let events = Some(PayloadType(101));
+            let setup = LegSetup { secure, events, ..LegSetup::plain(LegId(1), codec, PayloadType(0), PEER) };
+            Leg::new(setup, Some(keys), START).unwrap()
+        })
+    }
+
+    #[test]
+    fn encrypted_legs_take_what_was_encrypted_for_them_once_and_nothing_else() {
+        let keys = MediaKeys::new(&vault::Vault::open(vault::Policy::AllowWeaker).unwrap()).unwrap();
+        for suite in Suite::ALL {
+            let [mut far, mut near] = secured(&keys, suite, Codec::Pcmu);
+            let mut wire = Vec::new();
+            for tick in 0..5 {
+                far.packetise(&mut [tick; HEADER + FRAME], |_, bytes| wire.push(bytes.to_vec()));
+            }
+            far.send_event(PayloadType(101), true, &[7, 0x8a, 3, 0x20], |_, bytes| wire.push(bytes.to_vec()));
+            let mut take = |bytes: &[u8]| near.receive(PEER, &mut bytes.to_vec(), START, START);
+            assert_eq!(take(&wire[0]), Received::Locked(PEER));
+            for bytes in &wire[1..5] {
+                assert_eq!(take(bytes), Received::Audio);
+                assert_eq!(take(bytes), Received::Dropped, "once");
+                let mut changed = bytes.clone();
+                changed[40] ^= 4;
+                assert_eq!(take(&changed), Received::Dropped);
+            }
+            assert!(matches!(take(&wire[5]), Received::Digit(key) if key.key() == '7'));
+            assert_eq!(take(&packet(0, 9, &[0x80; FRAME])), Received::Dropped, "not encrypted");
+            let drops = near.report(START).drops;
+            assert_eq!((drops.replayed, drops.forged + drops.malformed), (8, 1), "{suite:?}: {drops:?}");
+        }
+    }
+
+    #[test]
+    fn new_keys_take_the_place_of_the_old_ones_and_the_same_keys_go_on() {
+        let keys = MediaKeys::new(&vault::Vault::open(vault::Policy::AllowWeaker).unwrap()).unwrap();
+        let [mut far, mut near] = secured(&keys, Suite::Gcm128, Codec::Pcmu);
+        let say = |far: &mut Leg, near: &mut Leg| {
+            let mut wire = Vec::new();
+            far.packetise(&mut [1; HEADER + FRAME], |_, bytes| wire = bytes.to_vec());
+            near.receive(PEER, &mut wire, START, START)
+        };
+        assert_eq!(say(&mut far, &mut near), Received::Locked(PEER));
+        let change = |leg: &mut Leg, how: &dyn Fn(&mut Secure)| {
+            let mut setup = leg.setup;
+            how(setup.secure.as_mut().unwrap());
+            leg.change(setup, &mut Box::new(Coders::new(&setup, Some(&keys)).unwrap()));
+        };
+        change(&mut far, &|_| {});
+        change(&mut near, &|_| {});
+        assert_eq!(say(&mut far, &mut near), Received::Audio, "the same keys");
+        let fresh = keys.random(Suite::Gcm128.master()).unwrap();
+        change(&mut far, &|s| s.ours = fresh);
+        assert_eq!(say(&mut far, &mut near), Received::Dropped, "not known to the other yet");
+        change(&mut near, &|s| s.theirs = fresh);
+        assert_eq!(say(&mut far, &mut near), Received::Audio);
+        assert!(matches!(Leg::new(near.setup, None, START), Err(LegError::NoKeys)));
     }
 }

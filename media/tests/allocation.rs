@@ -3,14 +3,16 @@
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use media::codec::{Encoder, LARGEST};
-use media::leg::LegSetup;
+use media::leg::{LegSetup, Secure};
 use media::ports::Ports;
 use media::prompt::Recordings;
 use media::room::{Manner, Notice};
+use media::srtp::{GROWTH, Protector, Suite};
 use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+use vault::MediaKeys;
 
 /// The thread that is watched; 0: none yet.
 static WATCHED: AtomicI64 = AtomicI64::new(0);
@@ -97,13 +99,20 @@ struct Peer {
     to: SocketAddr,
     seq: u16,
     encoder: Encoder,
+    protector: Option<Protector>,
 }
 
 impl Peer {
-    fn new(engine: &Engine, room: RoomId, id: u64, codec: Codec, ptime: usize) -> Self {
+    fn new(engine: &Engine, keys: &MediaKeys, room: RoomId, id: u64, codec: Codec, ptime: usize) -> Self {
         let socket = UdpSocket::bind((HERE, 0)).unwrap();
         let pair = engine.reserve(false).unwrap();
         let payload_type = PayloadType(20 + codec as u8);
+        // Every other one is encrypted, in each suite.
+        let secure = (id % 2 == 1).then(|| {
+            let suite = Suite::ALL[id as usize / 2 % Suite::ALL.len()];
+            let [ours, theirs] = [0, 1].map(|_| keys.random(suite.master()).unwrap());
+            Secure { suite, ours, theirs }
+        });
         let setup = LegSetup {
             // Where there are no events, keys are looked for in the audio.
             events: (id != 2).then_some(EVENTS),
@@ -111,11 +120,13 @@ impl Peer {
             sends_comfort: id % 5 == 3,
             agc: id.is_multiple_of(2),
             ptime,
+            secure,
             ..LegSetup::plain(LegId(id), codec, payload_type, socket.local_addr().unwrap())
         };
         engine.add(room, setup, pair.rtp).unwrap();
         let encoder = Encoder::new(&setup.sends.0).unwrap();
-        Self { setup, socket, to: pair.address, seq: 0, encoder }
+        let protector = secure.map(|s| Protector::new(keys, &s.theirs, s.suite).unwrap());
+        Self { setup, socket, to: pair.address, seq: 0, encoder, protector }
     }
 
     fn send(&mut self, payload_type: u8, payload: &[u8]) {
@@ -126,6 +137,12 @@ impl Peer {
         packet.extend((u32::from(self.seq) * units).to_be_bytes());
         packet.extend((self.setup.id.0 as u32).to_be_bytes());
         packet.extend(payload);
+        if let Some(protector) = &mut self.protector {
+            let len = packet.len();
+            packet.resize(len + GROWTH, 0);
+            let len = protector.protect(&mut packet, len).unwrap();
+            packet.truncate(len);
+        }
         // A leg that was removed answers with ICMP.
         let _ = self.socket.send_to(&packet, self.to);
     }
@@ -144,14 +161,19 @@ impl Peer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_shard_asks_nothing_of_the_allocator() {
     let recordings: &Recordings = Box::leak(Box::new(Recordings::new(&[&[900; 1000], &[-900; 1700]])));
+    let vault = vault::Vault::open(vault::Policy::AllowWeaker).unwrap();
+    let keys = MediaKeys::new(&vault).unwrap();
     let ports = Ports::new(HERE, 46, 43_000..=43_400).unwrap();
-    let (engine, mut events) = Engine::start(ports, 1, Manner { floor: Some(70) }).unwrap();
+    let (engine, mut events) =
+        Engine::start(ports, 1, Manner { floor: Some(70) }, Some(keys.clone())).unwrap();
     let room = RoomId(1);
     engine.open(room, 50).unwrap();
     engine.watch(room, true).unwrap();
     // Each codec has who talks and who only listens.
     let mut peers: Vec<Peer> = (0..15)
-        .map(|n| Peer::new(&engine, room, n, Codec::ALL[n as usize % 5], [10, 20, 30, 60][n as usize % 4]))
+        .map(|n| {
+            Peer::new(&engine, &keys, room, n, Codec::ALL[n as usize % 5], [10, 20, 30, 60][n as usize % 4])
+        })
         .collect();
     let mut told = events.remove(0);
     // The thread runs, and has its name, when it tells of a key.
@@ -199,10 +221,10 @@ async fn the_shard_asks_nothing_of_the_allocator() {
                 engine.change(room, other).unwrap();
             }
             40 => engine.remove(room, LegId(10)),
-            50 => peers.push(Peer::new(&engine, room, 15, Codec::Opus, 20)),
+            50 => peers.push(Peer::new(&engine, &keys, room, 15, Codec::Opus, 20)),
             60 => {
                 engine.open(RoomId(2), 5).unwrap();
-                Peer::new(&engine, RoomId(2), 20, Codec::Pcma, 20);
+                Peer::new(&engine, &keys, RoomId(2), 20, Codec::Pcma, 20);
             }
             70 => engine.close(RoomId(2)),
             80 | 95 => engine.say(room, LegId(4), Prompt::new(recordings, [0, 1, 0])).unwrap(),

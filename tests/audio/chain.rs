@@ -102,7 +102,7 @@ pub(crate) fn bridged(chain: Chain, voice: &[i16], fates: &[Fate]) -> (Vec<i16>,
         let setup = LegSetup { sends: (*coding, PayloadType(100)), events: Some(PayloadType(101)), ..plain };
         setup.speaks_at().for_each(|r| speak.add(r));
         hear.add(setup.hears_at());
-        room.add(Box::new(Member::new(Leg::new(setup, Nanos(BEGUN)).unwrap(), n))).unwrap();
+        room.add(Box::new(Member::new(Leg::new(setup, None, Nanos(BEGUN)).unwrap(), n))).unwrap();
     }
     room.adopt(&mut Kit::new(speak, hear, Default::default()));
     let mut stream = Stream::new(PayloadType(100));
@@ -119,8 +119,8 @@ pub(crate) fn bridged(chain: Chain, voice: &[i16], fates: &[Fate]) -> (Vec<i16>,
     let mut out = Out(Far { decoder, heard: Vec::new() });
     for tick in 1..=payloads.len() as u64 + 15 {
         let now = Nanos(BEGUN + tick * TICK);
-        while let Some((at, packet)) = packets.next_if(|(at, _)| *at <= now.0) {
-            room.members_mut()[0].leg.receive(address(0), &packet, Nanos(at), now);
+        while let Some((at, mut packet)) = packets.next_if(|(at, _)| *at <= now.0) {
+            room.members_mut()[0].leg.receive(address(0), &mut packet, Nanos(at), now);
         }
         (0..2).for_each(|n| room.pull(n, now));
         room.tick(now, &mut out);

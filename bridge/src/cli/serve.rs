@@ -237,7 +237,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let (engine, notices) = {
         let _inside = signalling.enter();
         let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
-        Engine::start(ports, shards, Manner { floor })?
+        Engine::start(ports, shards, Manner { floor }, Some(vault::MediaKeys::new(&vault)?))?
     };
     let locator = Arc::new(Locator::new(&config.sip.nameservers).context("name servers")?);
     trunks.follow(&sip, &locator, &config.trunk, tls.is_some_and(|t| t.trusted.is_some()));

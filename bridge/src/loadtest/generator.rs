@@ -175,7 +175,7 @@ impl Generator {
         let now = wall_clock();
         let Leg { socket, last, heard, hears, conference, .. } = leg;
         receiver.drain(socket, true, now, |_, bytes, arrival| {
-            let Some(Ok(packet)) = bytes.map(Packet::parse) else { return true };
+            let Some(Ok(packet)) = bytes.map(|bytes| Packet::parse(bytes)) else { return true };
             if packet.payload.len() != FRAME {
                 return true;
             }

@@ -1,9 +1,8 @@
 //! A telephone's audio: says its frames and hears the other side, every 20 ms.
 
 use media::Rate;
-use media::codec::CodecError;
 use media::codec::LARGEST;
-use media::leg::{Leg, LegSetup, Report};
+use media::leg::{Leg, LegError, LegSetup, Report};
 use media::rtp::HEADER;
 use media::shard::{Receiver, enable_timestamps, wall_clock};
 use std::net::{SocketAddr, UdpSocket};
@@ -65,9 +64,9 @@ impl Line {
     /// Talks and listens on this thread until `talk` ends it.
     ///
     /// # Errors
-    /// The codec could not be had.
-    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Result<Ended, CodecError> {
-        let mut leg = Leg::new(setup, wall_clock())?;
+    /// [`LegError`].
+    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Result<Ended, LegError> {
+        let mut leg = Leg::new(setup, None, wall_clock())?;
         let says = setup.hears_at();
         let mut frame = vec![0; says.frame()];
         let mut packet = [0; HEADER + LARGEST];

@@ -58,7 +58,7 @@ impl Rig {
         for (n, codec) in codecs.iter().enumerate() {
             let payload_type = PayloadType(if *codec == Codec::Pcma { 8 } else { 0 });
             let setup = LegSetup::plain(LegId(n as u64), *codec, payload_type, address(n));
-            room.add(Box::new(Member::new(Leg::new(setup, Nanos(0)).unwrap(), n))).unwrap();
+            room.add(Box::new(Member::new(Leg::new(setup, None, Nanos(0)).unwrap(), n))).unwrap();
             far.push(Far { stream: Stream::new(payload_type), codec: *codec, heard: Vec::new() });
         }
         Self { room, far, now: 1_795_000_000_000_000_000, told: Vec::new() }
@@ -81,7 +81,7 @@ impl Rig {
             far.codec.encode_plain(&samples, &mut packet[HEADER..]);
             let member = self.room.members_mut().iter_mut().find(|m| m.socket == n);
             if let Some(member) = member {
-                member.leg.receive(address(n), &packet, Nanos(self.now - before), now);
+                member.leg.receive(address(n), &mut packet, Nanos(self.now - before), now);
             }
         }
         (0..self.room.len()).for_each(|n| self.room.pull(n, now));
@@ -165,7 +165,7 @@ fn keys_that_come_as_tones_are_told_and_not_heard() {
                 .for_each(|(i, s)| *s = (4000.0 * (tone(852.0, at(i)) + tone(1477.0, at(i)))) as i16);
         }
         Codec::Pcmu.encode_plain(&samples, &mut packet[HEADER..]);
-        rig.room.members_mut()[0].leg.receive(address(0), &packet, Nanos(rig.now - 5_000_000), now);
+        rig.room.members_mut()[0].leg.receive(address(0), &mut packet, Nanos(rig.now - 5_000_000), now);
         (0..rig.room.len()).for_each(|n| rig.room.pull(n, now));
         rig.room.tick(now, &mut Out { far: &mut rig.far, told: &mut rig.told });
         let loud = rig.far[1].heard.last().unwrap().iter().filter(|s| s.unsigned_abs() > 500).count();
@@ -197,7 +197,7 @@ fn a_leg_on_hold_is_sent_nothing_and_a_silent_listener_everything() {
             direction: Direction { receive: false, send },
             ..LegSetup::plain(LegId(id), Codec::Pcmu, PayloadType(0), address(id as usize))
         };
-        let mut coders = Box::new(Coders::new(&setup).unwrap());
+        let mut coders = Box::new(Coders::new(&setup, None).unwrap());
         assert!(rig.room.change(setup, &mut coders).is_none(), "the same address");
     }
     for _ in 0..20 {

@@ -184,7 +184,7 @@ mod tests {
 
     fn leg_report() -> Report {
         let setup = LegSetup::plain(LegId(1), Codec::Pcmu, PayloadType(0), ([127, 0, 0, 1], 9).into());
-        let mut leg = Leg::new(setup, wall_clock()).unwrap();
+        let mut leg = Leg::new(setup, None, wall_clock()).unwrap();
         leg.packetise(&mut [0xff; 172], |_, _| {});
         leg.report(wall_clock())
     }

@@ -66,7 +66,7 @@ impl Receiver {
         socket: &UdpSocket,
         connected: bool,
         now: Nanos,
-        mut each: impl FnMut(Option<SocketAddr>, Option<&[u8]>, Nanos) -> bool,
+        mut each: impl FnMut(Option<SocketAddr>, Option<&mut [u8]>, Nanos) -> bool,
     ) {
         for _ in 0..MOST {
             let header = &mut *self.header;
@@ -94,7 +94,7 @@ impl Receiver {
                 continue;
             };
             let whole = header.msg_flags & libc::MSG_TRUNC == 0;
-            let bytes = whole.then(|| &self.packet[..len.min(SIZE)]);
+            let bytes = whole.then(|| &mut self.packet[..len.min(SIZE)]);
             let from = if connected { None } else { address(&self.name) };
             if !each(from, bytes, timestamp(header).unwrap_or(now)) {
                 return;
@@ -319,7 +319,7 @@ mod tests {
     fn drained(receiver: &mut Receiver, socket: &UdpSocket, connected: bool) -> Vec<Option<usize>> {
         let mut lengths = Vec::new();
         receiver.drain(socket, connected, Nanos(7), |_, bytes, _| {
-            lengths.push(bytes.map(<[u8]>::len));
+            lengths.push(bytes.map(|bytes| bytes.len()));
             true
         });
         lengths
