@@ -1,6 +1,6 @@
 //! Our own phone and load generator, and what is heard.
 
-use crate::harness::{Bridge, clip, heard, samples, sotto, told};
+use crate::harness::{Bridge, Setup, clip, heard, samples, sotto, told};
 use serde_json::Value;
 
 #[test]
@@ -69,4 +69,50 @@ fn a_refused_call_says_why() {
     let bridge = Bridge::start();
     let output = bridge.call("+12025550188", 1.0, &[]).output().unwrap();
     assert!(!output.status.success() && told(&output).contains("404"), "{}", told(&output));
+}
+
+#[test]
+fn encrypted_calls_in_every_suite_and_codec_hear_each_other() {
+    let media = "codecs = [\"opus\", \"g722\", \"pcmu\", \"pcma\", \"l16\"]";
+    let bridge = Bridge::with(&Setup { media, ..Setup::default() });
+    let suites = [
+        ("AES_CM_128_HMAC_SHA1_80", "pcmu"),
+        ("AES_CM_128_HMAC_SHA1_32", "g722"),
+        ("AES_256_CM_HMAC_SHA1_80", "opus"),
+        ("AES_256_CM_HMAC_SHA1_32", "pcma"),
+        ("AEAD_AES_128_GCM", "opus"),
+        ("AEAD_AES_256_GCM", "l16"),
+    ];
+    let voice = clip(&bridge.folder, 1, 2.0);
+    let mut talker = bridge.caller("confsrtp", 7.0, &["--wav", &voice.display().to_string()]);
+    let file = |n: usize| bridge.folder.0.join(format!("srtp{n}.wav"));
+    let mut callers: Vec<_> = suites
+        .iter()
+        .enumerate()
+        .map(|(n, (suite, codec))| {
+            let record = file(n).display().to_string();
+            bridge.caller("confsrtp", 6.5, &["--srtp", suite, "--codec", codec, "--record", &record])
+        })
+        .collect();
+    bridge.await_live("confsrtp", 7);
+    assert!(talker.wait() == 0 && callers.iter_mut().all(|c| c.wait() == 0));
+    for (n, (suite, codec)) in suites.iter().enumerate() {
+        let found = heard(&samples(&voice), &samples(&file(n)));
+        assert!(found > 0.9, "{suite} with {codec}: {found}");
+    }
+}
+
+#[test]
+fn a_bridge_that_wants_encryption_refuses_calls_without_and_one_that_does_not_those_with() {
+    for (wish, plain, encrypted) in
+        [("required", false, true), ("off", true, false), ("optional", true, true)]
+    {
+        let media = format!("srtp = \"{wish}\"");
+        let bridge = Bridge::with(&Setup { media: &media, ..Setup::default() });
+        for (more, expected) in [(&[][..], plain), (&["--srtp"][..], encrypted)] {
+            let uri = format!("sip:confwish@{}", bridge.sip);
+            let output = sotto().args(["call", &uri, "--seconds", "0.5"]).args(more).output().unwrap();
+            assert_eq!(output.status.success(), expected, "{wish} {more:?}: {}", told(&output));
+        }
+    }
 }

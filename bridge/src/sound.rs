@@ -1,7 +1,8 @@
 //! From what signalling agreed on to a leg's media.
 
 use media::codec::opus::Settings;
-use media::leg::{Direction, LegSetup};
+use media::leg::{Direction, LegSetup, Secure};
+use media::srtp;
 use media::{Codec, Coding, LegId, PayloadType, Rate};
 use sip_stack::sdp::{Encoding, LocalAudio, OpusWish};
 use std::net::SocketAddr;
@@ -49,6 +50,13 @@ fn coding(codec: Codec, wanted: &OpusWish, taste: &Taste) -> Coding {
     Coding { codec, rate: rate(wanted.maxplaybackrate), opus }
 }
 
+/// Both ways' keys, where packets are encrypted.
+fn secure(audio: &LocalAudio) -> Option<Secure> {
+    let (ours, theirs) = (audio.crypto?, audio.theirs?);
+    let suite = srtp::Suite::ALL.into_iter().find(|s| s.name() == ours.suite.name())?;
+    Some(Secure { suite, ours: ours.key, theirs: theirs.key })
+}
+
 /// A leg's media. `None`: nothing was agreed on that we can make.
 pub fn setup(
     id: LegId,
@@ -73,7 +81,7 @@ pub fn setup(
         sends_comfort: taste.comfort_noise,
         ptime: audio.ptime as usize,
         agc: taste.agc,
-        secure: None,
+        secure: secure(audio),
         direction,
         remote,
     })

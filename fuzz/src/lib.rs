@@ -139,7 +139,7 @@ pub fn sdp(bytes: &[u8]) {
     let place = (session.audio.as_ref().map_or(0, |a| a.index), session.lines);
     let local = sdp::Local { session: 1, version: 1, rtp: LOCAL, audio, place };
     let mut out = Vec::new();
-    local.write(&mut out, |index, out| sdp::rejected_line(bytes, index, out));
+    local.write(&mut out, |index, out| sdp::rejected_line(bytes, index, out), |_, _| {});
     let again = sdp::parse(&out).expect("our own answer can be read");
     assert_eq!(again.lines, session.lines, "as many lines as were offered (RFC 3264 §6)");
 }

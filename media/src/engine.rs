@@ -5,6 +5,7 @@ use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
 use crate::room::{Manner, Notice};
+use crate::rtcp::Control;
 use crate::shard::{
     Bell, Change, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
 };
@@ -294,6 +295,16 @@ impl Engine {
         self.shards[place.shard].tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
         *place = with;
         Ok(())
+    }
+
+    /// What encrypts a leg's RTCP, if its RTP is.
+    ///
+    /// # Errors
+    /// [`EngineError::Leg`].
+    pub fn control(&self, setup: &LegSetup) -> Result<Option<Control>, EngineError> {
+        let Some(secure) = &setup.secure else { return Ok(None) };
+        let keys = self.keys.as_ref().ok_or(LegError::NoKeys)?;
+        Ok(Some(Control::new(secure, keys).map_err(LegError::from)?))
     }
 
     /// Sets what a leg's sound is multiplied with before others hear it, dB, −30 to 30.

@@ -294,6 +294,14 @@ impl IndexKey {
         self.index(&[b"token", token])
     }
 
+    /// A nonce for sealing these bytes, and no others, deterministically.
+    pub(crate) fn nonce(&self, bytes: &[u8]) -> [u8; 12] {
+        let Index(hash) = self.index(&[b"nonce", bytes]);
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(&hash.to_be_bytes()[..12]);
+        nonce
+    }
+
     /// The index of `parts`, each with its length, so that ("ab", "c") differs from ("a", "bc").
     pub(crate) fn index(&self, parts: &[&[u8]]) -> Index {
         use siphasher::sip128::{Hasher128, SipHasher24};

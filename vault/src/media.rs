@@ -1,7 +1,7 @@
 //! Keys of media: SRTP master keys travel sealed, and what works with them lies in secret pages, where the real-time threads use it.
 #![allow(unsafe_code)]
 
-use crate::key::{Inner, Keyring, Vault, VaultError};
+use crate::key::{IndexKey, Inner, Keyring, Vault, VaultError};
 use crate::leaves::{Leaves, Leaving};
 use crate::pages::Pages;
 use crate::region::{self, Secrets};
@@ -20,10 +20,11 @@ const TAG: usize = 16;
 /// Bytes of a value's place in secret pages.
 pub(crate) const SLOT: usize = 1280;
 
-/// An SRTP master key with its salt, sealed: it may lie and go anywhere.
+/// An SRTP master key with its salt, sealed: it may lie and go anywhere. Equal keys are sealed equally by one vault, so that it can be told whether a
+/// peer has changed its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MasterKey {
-    nonce: u64,
+    nonce: [u8; 12],
     len: u8,
     sealed: [u8; LONGEST + TAG],
 }
@@ -45,6 +46,8 @@ impl Leaves for MasterKey {
 pub struct MediaKeys {
     vault: Vault,
     ring: Arc<Keyring>,
+    /// Nonces are keyed hashes of what is sealed: never one for two keys.
+    nonces: Arc<IndexKey>,
 }
 
 impl MediaKeys {
@@ -53,15 +56,17 @@ impl MediaKeys {
     /// # Errors
     /// As [`Vault::keyring`].
     pub fn new(vault: &Vault) -> Result<Self, VaultError> {
-        Ok(Self { vault: vault.clone(), ring: Arc::new(vault.keyring()?) })
+        let (ring, nonces) = (Arc::new(vault.keyring()?), Arc::new(vault.index_key()?));
+        Ok(Self { vault: vault.clone(), ring, nonces })
     }
 
     fn seal_bytes(&self, bytes: &[u8]) -> Option<MasterKey> {
         let len = u8::try_from(bytes.len()).ok().filter(|_| bytes.len() <= LONGEST)?;
-        let mut key = MasterKey { nonce: self.ring.next_nonce(), len, sealed: [0; LONGEST + TAG] };
+        let mut key = MasterKey { nonce: self.nonces.nonce(bytes), len, sealed: [0; LONGEST + TAG] };
+        let nonce = nonce(&key);
         let (text, rest) = key.sealed.split_at_mut(bytes.len());
         text.copy_from_slice(bytes);
-        let tag = self.ring.key().seal_in_place_separate_tag(nonce(key.nonce), Aad::from([len]), text);
+        let tag = self.ring.key().seal_in_place_separate_tag(nonce, Aad::from([len]), text);
         match tag {
             Ok(tag) => rest[..TAG].copy_from_slice(tag.as_ref()),
             Err(_) => {
@@ -75,7 +80,7 @@ impl MediaKeys {
     fn open_bytes<R>(&self, key: &MasterKey, f: impl FnOnce(&[u8]) -> R) -> Result<R, Tampered> {
         let mut bytes = key.sealed;
         let whole = usize::from(key.len) + TAG;
-        let text = self.ring.key().open_in_place(nonce(key.nonce), Aad::from([key.len]), &mut bytes[..whole]);
+        let text = self.ring.key().open_in_place(nonce(key), Aad::from([key.len]), &mut bytes[..whole]);
         let out = text.map(|text| f(text)).map_err(|_| Tampered);
         wipe::bytes(&mut bytes);
         out
@@ -145,10 +150,8 @@ impl MediaKeys {
     }
 }
 
-fn nonce(count: u64) -> Nonce {
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&count.to_be_bytes());
-    Nonce::assume_unique_for_key(nonce)
+fn nonce(key: &MasterKey) -> Nonce {
+    Nonce::assume_unique_for_key(key.nonce)
 }
 
 /// Why nothing could be made of a key.
@@ -256,6 +259,8 @@ mod tests {
         assert!(unsafe { std::slice::from_raw_parts(at.cast::<u8>(), 30) }.iter().all(|b| *b == 0));
         let again = keys.place(&master, |bytes| <[u8; 30]>::try_from(bytes).ok()).unwrap();
         assert_eq!(*again, copy, "the same key");
+        assert_eq!(keys.seal_bytes(&copy), Some(master), "sealed equally");
+        assert_ne!(keys.random(30).unwrap(), master);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::phone::{Caller, Clip, Destination, Line, Recorder, Talk, UserAgent, W
 use anyhow::Context;
 use media::Rate;
 use media::codec::{FRAME, Frame};
-use sip_stack::sdp::Encoding;
+use sip_stack::sdp::{Encoding, Suite};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +44,9 @@ pub struct Options {
     /// Press them as tones in the audio, and offer no telephone events.
     #[arg(long)]
     tones: bool,
+    /// Encrypt the sound, by this suite of SRTP.
+    #[arg(long, value_parser = Suite::ALL.map(Suite::name).to_vec(), num_args = 0..=1, default_missing_value = "AES_CM_128_HMAC_SHA1_80")]
+    srtp: Option<String>,
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
     local: IpAddr,
@@ -204,6 +207,10 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let trusted = options.tls_ca.clone();
         let agent = UserAgent::start_trusting(&vault, options.local, codecs, trusted)?;
         let agent = if options.tones { agent.without_events() } else { agent };
+        let suite =
+            options.srtp.as_deref().and_then(|name| Suite::ALL.into_iter().find(|s| s.name() == name));
+        let keys = agent.keys().clone();
+        let agent = agent.encrypted(suite);
         let line = Line::open(options.local)?;
         let mut call = agent.dial(&caller, &destination, line.address)?;
         let setup = tokio::select! {
@@ -214,9 +221,15 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        println!("answered codec={:?} ptime={} remote={}", setup.sends.0.codec, setup.ptime, setup.remote);
+        println!(
+            "answered codec={:?} srtp={} ptime={} remote={}",
+            setup.sends.0.codec,
+            setup.secure.map_or("none", |s| s.suite.name()),
+            setup.ptime,
+            setup.remote
+        );
         let mut talking = tokio::task::spawn_blocking(move || {
-            let ended = line.run(setup, &mut handset);
+            let ended = line.run(setup, &keys, &mut handset);
             (ended, handset)
         });
         let (ended, handset) = tokio::select! {

@@ -177,7 +177,8 @@ fn callers(
             let setup = call.answered().await?;
             let gone = Arc::new(AtomicBool::new(false));
             let mut speaker = Speaker { table, place, over: [over, gone.clone()], ticks: None };
-            let mut talking = tokio::task::spawn_blocking(move || line.run(setup, &mut speaker));
+            let keys = agent.keys().clone();
+            let mut talking = tokio::task::spawn_blocking(move || line.run(setup, &keys, &mut speaker));
             tokio::select! {
                 done = &mut talking => {
                     done??;

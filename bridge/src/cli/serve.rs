@@ -206,6 +206,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         .as_ref()
         .map(|url| format!("{}{}", url.get_ref().trim_end_matches('/'), api::PAGE));
     let reader = Reader::new(&vault, routing.address_book())?.with_page(page);
+    let keys = reader.media().clone();
     let (rules, logins) = trunk::rules(&vault, &reader, &config.trunk)?;
     let certificates = config.stir.load().map_err(|(_, what)| anyhow::anyhow!(what))?;
     let reader = reader.with_trunks(rules, config.dial.rules());
@@ -237,7 +238,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let (engine, notices) = {
         let _inside = signalling.enter();
         let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
-        Engine::start(ports, shards, Manner { floor }, Some(vault::MediaKeys::new(&vault)?))?
+        Engine::start(ports, shards, Manner { floor }, Some(keys.clone()))?
     };
     let locator = Arc::new(Locator::new(&config.sip.nameservers).context("name servers")?);
     trunks.follow(&sip, &locator, &config.trunk, tls.is_some_and(|t| t.trusted.is_some()));
@@ -252,7 +253,7 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         monitors: Monitors::default(),
         trunks,
         dialler: Dialler::new(&config.dial),
-        capabilities: config.media.capabilities(),
+        capabilities: config.media.capabilities(keys.clone()),
         taste: config.media.taste(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),

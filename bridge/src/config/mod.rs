@@ -11,10 +11,11 @@ use crate::disclosure::{Extent, Policy, Role, Sight};
 use crate::sound::Taste;
 use ipnet::IpNet;
 use serde::Deserialize;
-use sip_stack::sdp::{Capabilities, Encoding, OpusWish};
+use sip_stack::sdp::{self, Capabilities, Encoding, OpusWish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use toml::Spanned;
+use vault::MediaKeys;
 
 /// All of it. Unknown keys are errors everywhere.
 #[derive(Debug, Deserialize)]
@@ -163,6 +164,21 @@ pub struct Media {
     pub comfort_level: Spanned<usize>,
     /// Every caller is brought to the same loudness.
     pub agc: bool,
+    /// Whether calls' sound may, must or cannot be encrypted (SRTP, RFC 4568).
+    pub srtp: Srtp,
+}
+
+/// Whether sound is encrypted.
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Srtp {
+    /// Offers of SRTP are refused.
+    Off,
+    /// As the caller offers.
+    #[default]
+    Optional,
+    /// Calls without it are refused.
+    Required,
 }
 
 impl Default for Media {
@@ -181,6 +197,7 @@ impl Default for Media {
             comfort_noise: false,
             comfort_level: Spanned::new(0..0, 70),
             agc: false,
+            srtp: Srtp::default(),
         }
     }
 }
@@ -194,13 +211,19 @@ pub fn encoding(name: &str) -> Option<Encoding> {
 
 impl Media {
     /// What descriptions of ours have.
-    pub fn capabilities(&self) -> Capabilities {
+    pub fn capabilities(&self, keys: MediaKeys) -> Capabilities {
         let usual = Capabilities::default();
         let maxplaybackrate = *self.opus_rate.get_ref() as u32;
         Capabilities {
             codecs: self.codecs.iter().filter_map(|c| encoding(c.get_ref())).collect(),
             opus: OpusWish { maxplaybackrate, ..usual.opus },
             comfort_noise: self.comfort_noise,
+            srtp: match self.srtp {
+                Srtp::Off => sdp::Srtp::Off,
+                Srtp::Optional => sdp::Srtp::Optional,
+                Srtp::Required => sdp::Srtp::Required,
+            },
+            keys: Some(keys),
             ..usual
         }
     }

@@ -208,7 +208,7 @@ impl Focus {
         }
         // `inactive`, which every peer takes; some take `sendonly` for a fault.
         let direction = if held { Direction::Inactive } else { Direction::SendRecv };
-        let audio = LocalAudio { direction, ..sdp::offer(can) };
+        let audio = LocalAudio { direction, crypto: leg.audio.crypto, ..sdp::offer(can) };
         (leg.held, leg.changing) = (held, Some(audio));
         let rtp = leg.rtp;
         self.tell(Command::Modify(call, rtp, audio));

@@ -23,7 +23,10 @@ impl Focus {
             return false;
         }
         let remote = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
-        leg.rtcp = Some(Rtcp::new(self.house.runtime.clone(), rtcp, remote));
+        match self.house.engine.control(&setup) {
+            Ok(control) => leg.rtcp = Some(Rtcp::new(self.house.runtime.clone(), rtcp, remote, control)),
+            Err(e) => tracing::warn!(error = %e, "a leg has no RTCP"),
+        }
         true
     }
 
@@ -37,6 +40,7 @@ impl Focus {
                 leg.rtp,
                 LocalAudio {
                     direction: if leg.held { sdp::Direction::Inactive } else { sdp::Direction::SendRecv },
+                    crypto: leg.audio.crypto,
                     ..sdp::offer(can)
                 },
             );
@@ -46,6 +50,7 @@ impl Focus {
         match sdp::answer(&offer, can, false) {
             Ok((mut audio, theirs)) => {
                 let rtp = leg.rtp;
+                keep_key(&leg.audio, &mut audio);
                 // Their change does not end our hold.
                 if held {
                     audio.direction = sdp::Direction::Inactive;
@@ -66,9 +71,14 @@ impl Focus {
         let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
         let setup = setup(&self.house, call, audio, theirs, fallback, leg.monitor.is_some());
         let Some(setup) = setup else { return false };
+        let rekeyed = (leg.audio.crypto, leg.audio.theirs) != (audio.crypto, audio.theirs);
         if let Err(e) = self.house.engine.change(self.room, setup) {
             tracing::warn!(error = %e, "a session was not changed");
             return false;
+        }
+        if let (Some(rtcp), true, Ok(Some(control))) = (&leg.rtcp, rekeyed, self.house.engine.control(&setup))
+        {
+            rtcp.set_control(control);
         }
         leg.audio = *audio;
         if let (Some(rtcp), Some(remote)) = (&leg.rtcp, theirs.rtcp()) {
@@ -88,7 +98,7 @@ impl Focus {
     pub(super) fn acked(&mut self, call: CallId, answer: Option<Session>) {
         let Some(leg) = self.legs.get_mut(&call) else { return };
         if let (true, Some(answer)) = (std::mem::take(&mut leg.offered), answer) {
-            let mut ours = sdp::offer(&self.house.capabilities);
+            let mut ours = LocalAudio { crypto: leg.audio.crypto, ..sdp::offer(&self.house.capabilities) };
             if leg.held {
                 ours.direction = sdp::Direction::Inactive;
             }
@@ -116,6 +126,13 @@ impl Focus {
         self.roster.update(&leg.participant, Kind::Updated, |p| {
             p.state = if held { State::Held } else { State::Live };
         });
+    }
+}
+
+/// A peer that has not changed its key need not learn a new one of ours.
+fn keep_key(before: &LocalAudio, audio: &mut LocalAudio) {
+    if let (Some(ours), Some(new), true) = (before.crypto, &mut audio.crypto, before.theirs == audio.theirs) {
+        new.key = ours.key;
     }
 }
 

@@ -7,6 +7,7 @@ use media::rtp::HEADER;
 use media::shard::{Receiver, enable_timestamps, wall_clock};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+use vault::MediaKeys;
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -61,12 +62,12 @@ impl Line {
         self.socket
     }
 
-    /// Talks and listens on this thread until `talk` ends it.
+    /// Talks and listens on this thread until `talk` ends it. `keys` are those of the user agent that made the call.
     ///
     /// # Errors
     /// [`LegError`].
-    pub fn run(self, setup: LegSetup, talk: &mut dyn Talk) -> Result<Ended, LegError> {
-        let mut leg = Leg::new(setup, None, wall_clock())?;
+    pub fn run(self, setup: LegSetup, keys: &MediaKeys, talk: &mut dyn Talk) -> Result<Ended, LegError> {
+        let mut leg = Leg::new(setup, Some(keys), wall_clock())?;
         let says = setup.hears_at();
         let mut frame = vec![0; says.frame()];
         let mut packet = [0; HEADER + LARGEST];

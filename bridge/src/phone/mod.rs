@@ -13,13 +13,14 @@ use media::leg::{Direction, LegSetup};
 use sip_stack::endpoint::Event;
 use sip_stack::message::uri::{Host, Scheme, Uri};
 use sip_stack::message::{AddressBook, Reader};
-use sip_stack::sdp::{self, Capabilities, Encoding, LocalAudio, Session};
+use sip_stack::sdp::{self, Capabilities, Encoding, LocalAudio, Session, Suite};
 use sip_stack::transport::{self, Command, Handle, NewCall, Protocol, Whom};
 use sip_stack::{CallId, Cause};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
+use vault::MediaKeys;
 
 /// Who calls whom.
 #[derive(Clone)]
@@ -92,6 +93,8 @@ pub struct UserAgent {
     calls: Calls,
     can: Capabilities,
     events: bool,
+    keys: MediaKeys,
+    srtp: Option<Suite>,
 }
 
 /// A call being made or made.
@@ -129,6 +132,7 @@ impl UserAgent {
         trusted: Option<std::path::PathBuf>,
     ) -> anyhow::Result<Self> {
         let reader = Reader::new(vault, AddressBook::default())?;
+        let keys = reader.media().clone();
         let address = SocketAddr::new(local, 0);
         let listen = vec![(Protocol::Udp, address), (Protocol::Tcp, address)];
         let tls = trusted.map(|t| transport::TlsFiles { own: None, client_ca: None, trusted: Some(t) });
@@ -179,13 +183,25 @@ impl UserAgent {
                 }
             }
         });
-        Ok(Self { handle, calls, can: Capabilities { codecs, ..Capabilities::default() }, events: true })
+        let can = Capabilities { codecs, keys: Some(keys.clone()), ..Capabilities::default() };
+        Ok(Self { handle, calls, can, events: true, keys, srtp: None })
     }
 
     /// The same, offering no telephone events: its keys are heard.
     #[must_use]
     pub fn without_events(self) -> Self {
         Self { events: false, ..self }
+    }
+
+    /// The same, offering SRTP with this suite and nothing else.
+    #[must_use]
+    pub fn encrypted(self, srtp: Option<Suite>) -> Self {
+        Self { srtp, ..self }
+    }
+
+    /// What opens the keys of its calls.
+    pub fn keys(&self) -> &MediaKeys {
+        &self.keys
     }
 
     /// Begins a call whose audio is received at `rtp`.
@@ -202,6 +218,10 @@ impl UserAgent {
         let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
         let offer = sdp::offer(&self.can);
         let offer = if self.events { offer } else { LocalAudio { events: [None; 2], ..offer } };
+        let offer = match self.srtp {
+            Some(suite) => offer.secured(suite, &self.can).context("no key for SRTP")?,
+            None => offer,
+        };
         let call = NewCall {
             id,
             to: transport::Destination {

@@ -5,7 +5,7 @@
 
 mod session;
 
-pub use session::{Remote, Session};
+pub use session::{Control, Remote, Session};
 
 use crate::leg::Report;
 use crate::reception::Block;

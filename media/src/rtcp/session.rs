@@ -1,7 +1,8 @@
 //! The task that sends and reads one leg's RTCP.
 
-use super::{Heard, LARGEST, Memory, ntp, random_cname, read, write};
-use crate::leg::Report;
+use super::{Heard, LARGEST, Memory, RtcpFault, ntp, random_cname, read, write};
+use crate::leg::{Report, Secure};
+use crate::srtp::{ControlOpener, ControlProtector, GROWTH};
 use crate::units::Nanos;
 use rand::RngExt;
 use std::net::SocketAddr;
@@ -9,8 +10,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use vault::{MediaKeys, PlaceError};
 
 /// The mean time between two reports (RFC 3550 §6.2: at least 5 s).
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +32,24 @@ pub struct Remote {
     pub dropped: u64,
 }
 
+/// SRTCP both ways.
+#[derive(Debug)]
+pub struct Control {
+    protector: ControlProtector,
+    opener: ControlOpener,
+}
+
+impl Control {
+    /// With a leg's keys.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub fn new(secure: &Secure, keys: &MediaKeys) -> Result<Self, PlaceError> {
+        let protector = ControlProtector::new(keys, &secure.ours, secure.suite)?;
+        Ok(Self { protector, opener: ControlOpener::new(keys, &secure.theirs, secure.suite)? })
+    }
+}
+
 /// One leg's RTCP. Its task begins with the leg's first figures (what the peer sent before waits in the socket), so that a call
 /// which ends at once costs none. Dropping it says goodbye.
 #[derive(Debug)]
@@ -37,17 +57,29 @@ pub struct Session {
     reports: watch::Sender<Option<Report>>,
     remotes: watch::Sender<SocketAddr>,
     heard: watch::Sender<Remote>,
+    controls: mpsc::UnboundedSender<Control>,
     runtime: Handle,
-    waiting: Option<std::net::UdpSocket>,
+    waiting: Option<(std::net::UdpSocket, mpsc::UnboundedReceiver<Control>)>,
 }
 
 impl Session {
-    /// RTCP on a non-blocking `socket`, whose task will run on `runtime`. `remote` is the peer's RTCP address from its SDP.
-    pub fn new(runtime: Handle, socket: std::net::UdpSocket, remote: SocketAddr) -> Self {
+    /// RTCP on a non-blocking `socket`, whose task will run on `runtime`. `remote` is the peer's RTCP address from its SDP. With `control` it is
+    /// encrypted.
+    pub fn new(
+        runtime: Handle,
+        socket: std::net::UdpSocket,
+        remote: SocketAddr,
+        control: Option<Control>,
+    ) -> Self {
+        let (controls, new) = mpsc::unbounded_channel();
+        if let Some(control) = control {
+            // Its other end is here.
+            let _ = controls.send(control);
+        }
         let (reports, _) = watch::channel(None);
         let (remotes, _) = watch::channel(remote);
         let (heard, _) = watch::channel(Remote::default());
-        Self { reports, remotes, heard, runtime, waiting: Some(socket) }
+        Self { reports, remotes, heard, controls, runtime, waiting: Some((socket, new)) }
     }
 
     /// Gives the leg's newest figures.
@@ -56,13 +88,19 @@ impl Session {
     /// The socket cannot be watched (with the first figures only).
     pub fn report(&mut self, report: Report) -> std::io::Result<()> {
         self.reports.send_replace(Some(report));
-        if let Some(socket) = self.waiting.take() {
+        if let Some((socket, controls)) = self.waiting.take() {
             let _inside = self.runtime.enter();
             let socket = UdpSocket::from_std(socket)?;
             let (remotes, reports) = (self.remotes.subscribe(), self.reports.subscribe());
-            self.runtime.spawn(run(socket, remotes, reports, self.heard.clone()));
+            self.runtime.spawn(run(socket, remotes, reports, self.heard.clone(), controls));
         }
         Ok(())
+    }
+
+    /// New signalling changed the keys.
+    pub fn set_control(&self, control: Control) {
+        // The task ends with this session.
+        let _ = self.controls.send(control);
     }
 
     /// New signalling changed the peer's address.
@@ -95,7 +133,9 @@ async fn run(
     mut remotes: watch::Receiver<SocketAddr>,
     reports: watch::Receiver<Option<Report>>,
     heard: watch::Sender<Remote>,
+    mut controls: mpsc::UnboundedReceiver<Control>,
 ) {
+    let mut control = controls.try_recv().ok();
     let cname = random_cname();
     let mut memory = Memory::default();
     let mut sent = 0;
@@ -114,6 +154,7 @@ async fn run(
                 target = *remotes.borrow_and_update();
                 symmetric = false;
             }
+            Some(new) = controls.recv() => control = Some(new),
             () = tokio::time::sleep_until(next) => {
                 // RFC 3550 §6.3.1: randomised over half to one and a half of the interval.
                 next = on_grid(Instant::now() + INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5)));
@@ -121,8 +162,7 @@ async fn run(
                 if let Some(report) = report {
                     let bytes = write(&report, report.packets_sent > sent, &mut memory, &cname, wall_clock(), false);
                     sent = report.packets_sent;
-                    // A peer without RTCP answers with ICMP; that is its right.
-                    let _ = socket.send_to(&bytes, target).await;
+                    send(&socket, &bytes, &mut control, target).await;
                 }
             }
             received = socket.recv_from(&mut buffer) => {
@@ -132,7 +172,12 @@ async fn run(
                 let known = from.ip() == target.ip()
                     || report.and_then(|r| r.locked).is_some_and(|l| l.ip() == from.ip());
                 let ours = report.map(|r| r.ssrc).unwrap_or_default();
-                match read(&buffer[..len], ours) {
+                let opened = match &mut control {
+                    Some(Control { opener, .. }) if known => opener.open(&mut buffer[..len]).map_err(|_| RtcpFault),
+                    Some(_) => Err(RtcpFault),
+                    None => Ok(len),
+                };
+                match opened.and_then(|len| read(&buffer[..len], ours)) {
                     Ok(said) if known => {
                         if !symmetric {
                             (target, symmetric) = (from, true);
@@ -147,7 +192,21 @@ async fn run(
     }
     let report = *reports.borrow();
     if let Some(report) = report {
-        let _ = socket.send_to(&write(&report, true, &mut memory, &cname, wall_clock(), true), target).await;
+        let bytes = write(&report, true, &mut memory, &cname, wall_clock(), true);
+        send(&socket, &bytes, &mut control, target).await;
+    }
+}
+
+/// Sends a compound packet, encrypted where that was agreed on. A peer without RTCP answers with ICMP; that is its right.
+async fn send(socket: &UdpSocket, packet: &[u8], control: &mut Option<Control>, target: SocketAddr) {
+    let Some(Control { protector, .. }) = control else {
+        let _ = socket.send_to(packet, target).await;
+        return;
+    };
+    let mut buffer = packet.to_vec();
+    buffer.resize(packet.len() + GROWTH, 0);
+    if let Some(len) = protector.protect(&mut buffer, packet.len()) {
+        let _ = socket.send_to(&buffer[..len], target).await;
     }
 }
 
@@ -189,8 +248,7 @@ mod tests {
         leg.report(wall_clock())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn two_sessions_report_to_each_other_and_measure_the_round_trip() {
+    async fn report_to_each_other(mut controls: impl Iterator<Item = Control>) {
         let (a, b) = (socket(), socket());
         let (at_a, at_b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
         let (report_a, mut report_b) = (leg_report(), leg_report());
@@ -201,12 +259,26 @@ mod tests {
             highest: 4,
             jitter: 1,
         });
-        let mut a = Session::new(Handle::current(), a, at_b);
-        let mut b = Session::new(Handle::current(), b, at_a);
+        let mut a = Session::new(Handle::current(), a, at_b, controls.next());
+        let mut b = Session::new(Handle::current(), b, at_a, controls.next());
         a.report(report_a).unwrap();
         b.report(report_b).unwrap();
         let mut heard = a.heard.subscribe();
         heard.wait_for(|r| r.jitter == 1 && r.round_trip.is_some()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_sessions_report_to_each_other_and_measure_the_round_trip() {
+        report_to_each_other(std::iter::empty()).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_encrypted_sessions_do_so_as_well() {
+        let keys = MediaKeys::new(&vault::Vault::open(vault::Policy::AllowWeaker).unwrap()).unwrap();
+        let suite = crate::srtp::Suite::Gcm256;
+        let [one, other] = [0, 1].map(|_| keys.random(suite.master()).unwrap());
+        let secures = [(one, other), (other, one)].map(|(ours, theirs)| Secure { suite, ours, theirs });
+        report_to_each_other(secures.iter().map(|s| Control::new(s, &keys).unwrap())).await;
     }
 
     #[tokio::test]
@@ -214,7 +286,7 @@ mod tests {
         let own = socket();
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = own.local_addr().unwrap();
-        let mut session = Session::new(Handle::current(), own, peer.local_addr().unwrap());
+        let mut session = Session::new(Handle::current(), own, peer.local_addr().unwrap(), None);
         let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
         session.report(leg_report()).unwrap();
         let report = write(&leg_report(), true, &mut Memory::default(), "x", wall_clock(), false);

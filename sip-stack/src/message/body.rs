@@ -52,7 +52,8 @@ impl Text<'_, '_> {
             });
             return if optional { Ok(Body::Empty) } else { Err(Fault::MEDIA_TYPE) };
         };
-        let Ok(session) = sdp::parse(text) else { return Ok(Body::Unusable) };
+        let mut seal = |key: &[u8]| self.reader.media().seal(self.secrets, key);
+        let Ok(session) = sdp::parse_sealing(text, &mut seal) else { return Ok(Body::Unusable) };
         if session.lines == 1 && session.audio.is_some() {
             return Ok(Body::Sdp(Box::new(Description { session, rejects: None })));
         }

@@ -11,15 +11,27 @@ use super::lexer::Method;
 use super::read::Reader;
 use super::values::NameAddr;
 use crate::sdp::Local;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
-use vault::{Field, Plain, Sealed, Secrets, Signalling, SignallingText, Tampered};
+use vault::{Field, MasterKey, Plain, Sealed, Secrets, Signalling, SignallingText, Tampered};
 
 /// What this product calls itself: a word without version, so that scanners learn nothing.
 pub const PRODUCT: &str = "Sotto";
 /// The event packages that may be subscribed to (RFC 6665 §8.2.2).
 const ALLOW_EVENTS: &str = "conference";
+
+/// A key of media in base64, inside the region. One that is not ours is left out, and the peer refuses the line.
+fn write_key(secrets: Secrets<'_>, reader: &Reader, key: &MasterKey, out: &mut Vec<u8>) {
+    let _ = reader.media().open(secrets, key, |bytes| {
+        let mut text = [0; 64];
+        if let Ok(len) = STANDARD.encode_slice(bytes, &mut text) {
+            out.extend_from_slice(&text[..len]);
+        }
+    });
+}
 
 /// A response to be sent, and sent again.
 #[derive(Debug, Clone)]
@@ -358,11 +370,12 @@ impl Reply {
                 Some(sealed) => Some(open(secrets, reader, self.subject, Field::Rejects, sealed)?),
                 None => None,
             };
-            description.write(&mut body, |index, out| {
+            let rejected = |index: usize, out: &mut Vec<u8>| {
                 if let Some(lines) = &rejects {
                     out.extend_from_slice(Fields::get(lines.bytes(), index));
                 }
-            });
+            };
+            description.write(&mut body, rejected, |key, out| write_key(secrets, reader, key, out));
         }
         finish(text, "application/sdp", &body);
         Ok(())
@@ -450,7 +463,8 @@ impl WireRequest {
         let kind = match &self.body {
             Payload::None => "",
             Payload::Sdp(description) => {
-                description.write(&mut body, |_, _| {});
+                let key = |key: &MasterKey, out: &mut Vec<u8>| write_key(secrets, reader, key, out);
+                description.write(&mut body, |_, _| {}, key);
                 "application/sdp"
             }
             Payload::ConferenceInfo(xml) => {

@@ -18,7 +18,7 @@ use super::{auth, extensions};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
-use vault::{Becomes, Field, IndexKey, Keyring, Kind, Sealed, Secrets};
+use vault::{Becomes, Field, IndexKey, Keyring, Kind, MediaKeys, Sealed, Secrets};
 
 /// Where a message came from, and what is believed of it.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,7 @@ pub struct AddressBook {
 #[derive(Debug)]
 pub struct Reader {
     ring: Keyring,
+    media: MediaKeys,
     pub(super) key: IndexKey,
     pub(super) book: AddressBook,
     page: Option<String>,
@@ -67,10 +68,16 @@ impl Reader {
     /// The vault's, when it has no room for keys.
     pub fn new(vault: &vault::Vault, book: AddressBook) -> Result<Self, vault::VaultError> {
         let (ring, key) = (vault.keyring()?, vault.index_key()?);
+        let media = MediaKeys::new(vault)?;
         let (trunks, dial) = (Vec::new(), DialRules::default());
         let (stir, subjects) = (Certificates::default(), AtomicU64::new(1));
         let refuses_invalid = false;
-        Ok(Self { ring, key, book, page: None, trunks, dial, stir, refuses_invalid, subjects })
+        Ok(Self { ring, media, key, book, page: None, trunks, dial, stir, refuses_invalid, subjects })
+    }
+
+    /// What seals and opens keys of media.
+    pub fn media(&self) -> &MediaKeys {
+        &self.media
     }
 
     /// Which numbers may be dialled.

@@ -1,7 +1,8 @@
 //! Offer and answer (RFC 3264) as functions of numbers.
 
-use super::{Audio, Direction, Encoding, Format, OpusWish, Session};
+use super::{Audio, Crypto, Direction, Encoding, Format, OpusWish, Session, Suite};
 use std::net::SocketAddr;
+use vault::{MasterKey, MediaKeys};
 
 /// Codecs in one description of ours at most.
 pub const MOST_CODECS: usize = 5;
@@ -17,13 +18,29 @@ pub struct Capabilities {
     pub opus: OpusWish,
     /// Comfort noise (RFC 3389) is in our offers. Where it is offered to us it is always taken.
     pub comfort_noise: bool,
+    /// Whether packets may, must or cannot be encrypted.
+    pub srtp: Srtp,
+    /// Makes our keys; without it nothing is encrypted.
+    pub keys: Option<MediaKeys>,
+}
+
+/// Whether packets are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Srtp {
+    /// Offers of SRTP are refused.
+    Off,
+    /// As the peer offers.
+    #[default]
+    Optional,
+    /// Offers without SRTP are refused.
+    Required,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
         let opus = OpusWish { useinbandfec: true, ..OpusWish::default() };
         let codecs = vec![Encoding::Opus, Encoding::G722, Encoding::Pcmu, Encoding::Pcma];
-        Self { codecs, ptime: 20, opus, comfort_noise: false }
+        Self { codecs, ptime: 20, opus, comfort_noise: false, srtp: Srtp::default(), keys: None }
     }
 }
 
@@ -43,6 +60,10 @@ pub struct LocalAudio {
     pub events: [Option<(u32, u8)>; 2],
     /// Comfort noise, when both sides have it.
     pub comfort: Option<u8>,
+    /// Our key, where packets are encrypted.
+    pub crypto: Option<Crypto>,
+    /// Theirs.
+    pub theirs: Option<Crypto>,
     /// What we want to get of Opus.
     pub opus: OpusWish,
     /// What they want to get of Opus.
@@ -88,7 +109,18 @@ pub fn answer<'a>(
     held: bool,
 ) -> Result<(LocalAudio, &'a Audio), NotAcceptable> {
     let audio = offer.audio.as_ref().ok_or(NotAcceptable)?;
-    let agreed = agree(audio, can)?;
+    let mut agreed = agree(audio, can)?;
+    match (audio.secure, can.srtp) {
+        (false, Srtp::Required) | (true, Srtp::Off) => return Err(NotAcceptable),
+        (false, _) => {}
+        (true, _) => {
+            let keys = can.keys.as_ref().ok_or(NotAcceptable)?;
+            // The offerer's first that we can use, under its number (RFC 4568 §5.1.2).
+            let theirs = *audio.crypto.first().ok_or(NotAcceptable)?;
+            let key = keys.random(theirs.suite.master()).map_err(|_| NotAcceptable)?;
+            (agreed.crypto, agreed.theirs) = (Some(Crypto { key, ..theirs }), Some(theirs));
+        }
+    }
     // RFC 3264 §8.4: 0.0.0.0 is the old way to say "do not send".
     let theirs = match audio.address {
         Some(a) if a.is_unspecified() && audio.direction == Direction::SendRecv => Direction::SendOnly,
@@ -112,7 +144,16 @@ pub fn accept_answer<'a>(
     can: &Capabilities,
 ) -> Result<(LocalAudio, &'a Audio), NotAcceptable> {
     let audio = answer.audio.as_ref().ok_or(NotAcceptable)?;
-    let agreed = agree(audio, can)?;
+    let mut agreed = agree(audio, can)?;
+    match (ours.crypto, audio.secure) {
+        (None, false) => {}
+        (Some(offered), true) => {
+            let fits = |c: &&Crypto| (c.tag, c.suite) == (offered.tag, offered.suite);
+            let theirs = audio.crypto.iter().find(fits).ok_or(NotAcceptable)?;
+            (agreed.crypto, agreed.theirs) = (Some(offered), Some(*theirs));
+        }
+        _ => return Err(NotAcceptable),
+    }
     let both = |ours: bool, theirs: bool| ours && theirs;
     let theirs = audio.direction;
     let direction = match (
@@ -139,10 +180,21 @@ pub fn offer(can: &Capabilities) -> LocalAudio {
         listed,
         events: [Some((8_000, 101)), has(48_000).then_some((48_000, 110))],
         comfort: (can.comfort_noise && has(8_000)).then_some(Encoding::ComfortNoise.payload_type()),
+        crypto: None,
+        theirs: None,
         opus: can.opus,
         wanted: OpusWish::default(),
         ptime: can.ptime,
         direction: Direction::SendRecv,
+    }
+}
+
+impl LocalAudio {
+    /// The same offer with a new key of this suite. `None`: there is nothing that makes keys.
+    #[must_use]
+    pub fn secured(self, suite: Suite, can: &Capabilities) -> Option<Self> {
+        let key = can.keys.as_ref()?.random(suite.master()).ok()?;
+        Some(Self { crypto: Some(Crypto { tag: 1, suite, key }), ..self })
     }
 }
 
@@ -173,6 +225,8 @@ fn agree(audio: &Audio, can: &Capabilities) -> Result<LocalAudio, NotAcceptable>
         listed,
         events,
         comfort,
+        crypto: None,
+        theirs: None,
         opus: can.opus,
         wanted,
         ptime,
@@ -181,8 +235,13 @@ fn agree(audio: &Audio, can: &Capabilities) -> Result<LocalAudio, NotAcceptable>
 }
 
 impl Local {
-    /// Writes the description. `rejected` writes the m-line of a rejected stream.
-    pub fn write(&self, out: &mut Vec<u8>, mut rejected: impl FnMut(usize, &mut Vec<u8>)) {
+    /// Writes the description. `rejected` writes the m-line of a rejected stream, `key` a key in base64.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        mut rejected: impl FnMut(usize, &mut Vec<u8>),
+        mut key: impl FnMut(&MasterKey, &mut Vec<u8>),
+    ) {
         use std::io::Write;
         let family = if self.rtp.is_ipv4() { "IP4" } else { "IP6" };
         let ip = self.rtp.ip();
@@ -194,17 +253,18 @@ impl Local {
         );
         for index in 0..self.place.1 {
             if index == self.place.0 {
-                self.write_audio(out);
+                self.write_audio(out, &mut key);
             } else {
                 rejected(index, out);
             }
         }
     }
 
-    fn write_audio(&self, out: &mut Vec<u8>) {
+    fn write_audio(&self, out: &mut Vec<u8>, key: &mut impl FnMut(&MasterKey, &mut Vec<u8>)) {
         use std::io::Write;
         let audio = &self.audio;
-        let _ = write!(out, "m=audio {} RTP/AVP", self.rtp.port());
+        let profile = if audio.crypto.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+        let _ = write!(out, "m=audio {} {profile}", self.rtp.port());
         for (_, payload_type) in audio.listed.iter().flatten() {
             let _ = write!(out, " {payload_type}");
         }
@@ -212,6 +272,11 @@ impl Local {
             let _ = write!(out, " {payload_type}");
         }
         out.extend_from_slice(b"\r\n");
+        if let Some(crypto) = &audio.crypto {
+            let _ = write!(out, "a=crypto:{} {} inline:", crypto.tag, crypto.suite.name());
+            key(&crypto.key, out);
+            out.extend_from_slice(b"\r\n");
+        }
         for (encoding, payload_type) in audio.listed.iter().flatten() {
             let _ = write!(out, "a=rtpmap:{payload_type} {}\r\n", encoding.map());
             if *encoding == Encoding::Opus {
@@ -279,7 +344,7 @@ mod tests {
         let rtp = ([127, 0, 0, 1], 30_000).into();
         let local = Local { session: 1, version: 2, rtp, audio, place: (theirs.index, offer.lines) };
         let mut text = Vec::new();
-        local.write(&mut text, |i, out| rejected_line(OFFER.as_bytes(), i, out));
+        local.write(&mut text, |i, out| rejected_line(OFFER.as_bytes(), i, out), |_, _| {});
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<_> = text.lines().filter(|l| l.starts_with("m=")).collect();
         assert_eq!(lines, ["m=video 0 RTP/AVP 31", "m=audio 30000 RTP/AVP 8 101", "m=audio 0 RTP/AVP 0"]);
@@ -326,7 +391,7 @@ mod tests {
         let rtp = ("2001:db8::1".parse::<std::net::IpAddr>().unwrap(), 30_000).into();
         let local = Local { session: 1, version: 1, rtp, audio: ours, place: (0, 1) };
         let mut text = Vec::new();
-        local.write(&mut text, |_, _| {});
+        local.write(&mut text, |_, _| {}, |_, _| {});
         let seen = parse(&text).unwrap();
         assert_eq!(seen.audio.as_ref().unwrap().rtp(), Some(rtp));
         let (theirs, _) =
@@ -334,7 +399,7 @@ mod tests {
                 .unwrap();
         let reply = Local { session: 3, version: 1, rtp, audio: theirs, place: (0, 1) };
         let mut text = Vec::new();
-        reply.write(&mut text, |_, _| {});
+        reply.write(&mut text, |_, _| {}, |_, _| {});
         let (agreed, _) = accept_answer(&ours, &parse(&text).unwrap(), &can).unwrap();
         assert_eq!((agreed.codec, agreed.events()), ((Encoding::Pcma, 8), Some(101)));
     }
@@ -358,8 +423,11 @@ mod tests {
         assert_eq!((local.wanted, local.comfort), (wanted, None));
         let place = (0, 1);
         let mut out = Vec::new();
-        Local { session: 1, version: 1, rtp: ([192, 0, 2, 2], 4).into(), audio: local, place }
-            .write(&mut out, |_, _| {});
+        Local { session: 1, version: 1, rtp: ([192, 0, 2, 2], 4).into(), audio: local, place }.write(
+            &mut out,
+            |_, _| {},
+            |_, _| {},
+        );
         let out = String::from_utf8(out).unwrap();
         for line in
             ["m=audio 4 RTP/AVP 96 97\r\n", "a=rtpmap:96 opus/48000/2\r\n", "a=fmtp:96 useinbandfec=1\r\n"]

@@ -6,10 +6,13 @@
 mod answer;
 mod parse;
 
-pub use answer::{Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, accept_answer, answer, offer};
-pub use parse::{MOST_LINES, SdpFault, parse, rejected_line};
+pub use answer::{
+    Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, Srtp, accept_answer, answer, offer,
+};
+pub use parse::{MOST_LINES, SdpFault, parse, parse_sealing, rejected_line};
 
 use std::net::{IpAddr, SocketAddr};
+use vault::MasterKey;
 
 vault::leaves! {
     /// A session description.
@@ -26,6 +29,10 @@ vault::leaves! {
     pub struct Audio {
         /// Its place among the m-lines, from 0.
         pub index: usize,
+        /// SRTP (`RTP/SAVP`): its packets are encrypted.
+        pub secure: bool,
+        /// Keys that are offered or answered with (RFC 4568), in the order of preference.
+        pub crypto: Vec<Crypto>,
         /// Where its sender wants packets; `None` for a host name.
         pub address: Option<IpAddr>,
         /// Port.
@@ -40,6 +47,34 @@ vault::leaves! {
         pub maxptime: Option<u32>,
         /// Direction, as its sender sees it.
         pub direction: Direction,
+    }
+
+    /// A key for SRTP.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Crypto {
+        /// Its number within the description.
+        pub tag: u32,
+        /// Its suite.
+        pub suite: Suite,
+        /// Master key and salt of what its sender sends, sealed.
+        pub key: MasterKey,
+    }
+
+    /// A suite of RFC 4568, RFC 6188 or RFC 7714.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Suite {
+        /// AES-128 in counter mode, 80 bits of HMAC-SHA1.
+        Cm128Sha1_80,
+        /// AES-128 in counter mode, 32 bits of HMAC-SHA1.
+        Cm128Sha1_32,
+        /// AES-256 in counter mode, 80 bits of HMAC-SHA1.
+        Cm256Sha1_80,
+        /// AES-256 in counter mode, 32 bits of HMAC-SHA1.
+        Cm256Sha1_32,
+        /// AES-128-GCM.
+        Gcm128,
+        /// AES-256-GCM.
+        Gcm256,
     }
 
     /// One payload format.
@@ -134,6 +169,40 @@ impl Direction {
     /// Whether its owner receives.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+}
+
+impl Suite {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::Cm128Sha1_80,
+        Self::Cm128Sha1_32,
+        Self::Cm256Sha1_80,
+        Self::Cm256Sha1_32,
+        Self::Gcm128,
+        Self::Gcm256,
+    ];
+
+    /// Its name in SDP.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cm128Sha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            Self::Cm128Sha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            Self::Cm256Sha1_80 => "AES_256_CM_HMAC_SHA1_80",
+            Self::Cm256Sha1_32 => "AES_256_CM_HMAC_SHA1_32",
+            Self::Gcm128 => "AEAD_AES_128_GCM",
+            Self::Gcm256 => "AEAD_AES_256_GCM",
+        }
+    }
+
+    /// Bytes of master key and salt together.
+    pub fn master(self) -> usize {
+        match self {
+            Self::Cm128Sha1_80 | Self::Cm128Sha1_32 => 30,
+            Self::Cm256Sha1_80 | Self::Cm256Sha1_32 => 46,
+            Self::Gcm128 => 28,
+            Self::Gcm256 => 44,
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Reading a description: lenient in what does not matter, strict where a number would be wrong.
 
-use super::{Audio, Direction, Encoding, Format, OpusWish, Session};
+use super::{Audio, Crypto, Direction, Encoding, Format, OpusWish, Session, Suite};
 use crate::message::lexer::{decimal, trim};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use vault::MasterKey;
 
 /// The most m-lines in a description.
 pub const MOST_LINES: usize = 16;
@@ -25,11 +28,25 @@ fn fixed(payload_type: u8) -> (Encoding, u32) {
     }
 }
 
-/// Reads a description.
+/// Reads a description in which keys do not matter: none is taken from it.
+///
+/// # Errors
+/// As [`parse_sealing`].
+pub fn parse(text: &[u8]) -> Result<Session, SdpFault> {
+    parse_sealing(text, &mut |_| None)
+}
+
+/// The most keys that are looked at in a line.
+const MOST_KEYS: usize = 8;
+
+/// Seals a key that was read.
+type Seal<'a> = dyn FnMut(&[u8]) -> Option<MasterKey> + 'a;
+
+/// Reads a description. Its keys leave it sealed.
 ///
 /// # Errors
 /// [`SdpFault`] for what is not SDP, has no or too many m-lines, or numbers out of range.
-pub fn parse(text: &[u8]) -> Result<Session, SdpFault> {
+pub fn parse_sealing(text: &[u8], seal: &mut Seal<'_>) -> Result<Session, SdpFault> {
     let mut lines = text.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
     if lines.next() != Some(b"v=0") {
         return Err(SdpFault);
@@ -67,7 +84,7 @@ pub fn parse(text: &[u8]) -> Result<Session, SdpFault> {
             (b'a', Place::Session) => direction = direction_of(value).unwrap_or(direction),
             (b'a', Place::Audio) => {
                 if let Some(audio) = &mut session.audio {
-                    attribute(audio, value)?;
+                    attribute(audio, value, seal)?;
                 }
             }
             _ => {}
@@ -101,7 +118,8 @@ fn audio_line(
     // `port/count` is for layered codings.
     let port = port.split(|b| *b == b'/').next().and_then(decimal).ok_or(SdpFault)?;
     let port = u16::try_from(port).map_err(|_| SdpFault)?;
-    if media != b"audio" || proto != b"RTP/AVP" || port == 0 {
+    let secure = proto == b"RTP/SAVP";
+    if media != b"audio" || !(secure || proto == b"RTP/AVP") || port == 0 {
         return Ok(None);
     }
     let mut formats = Vec::new();
@@ -113,7 +131,19 @@ fn audio_line(
     if formats.is_empty() {
         return Err(SdpFault);
     }
-    Ok(Some(Audio { index, address, port, rtcp_port: None, formats, ptime: None, maxptime: None, direction }))
+    let crypto = Vec::new();
+    Ok(Some(Audio {
+        index,
+        secure,
+        crypto,
+        address,
+        port,
+        rtcp_port: None,
+        formats,
+        ptime: None,
+        maxptime: None,
+        direction,
+    }))
 }
 
 /// `IN IP4 address[/ttl]`; a host name gives `None`.
@@ -135,11 +165,16 @@ fn direction_of(attribute: &[u8]) -> Option<Direction> {
         .find(|d| d.as_str().as_bytes() == attribute)
 }
 
-fn attribute(audio: &mut Audio, value: &[u8]) -> Result<(), SdpFault> {
+fn attribute(audio: &mut Audio, value: &[u8], seal: &mut Seal<'_>) -> Result<(), SdpFault> {
     if let Some(direction) = direction_of(value) {
         audio.direction = direction;
     } else if let Some(map) = value.strip_prefix(b"rtpmap:") {
         rtpmap(audio, map)?;
+    } else if let Some(line) = value.strip_prefix(b"crypto:") {
+        if audio.secure && audio.crypto.len() < MOST_KEYS {
+            // What we cannot use is passed over (RFC 4568 §5.1.2).
+            audio.crypto.extend(crypto(line, seal));
+        }
     } else if let Some(parameters) = value.strip_prefix(b"fmtp:") {
         fmtp(audio, parameters);
     } else if let Some(ptime) = value.strip_prefix(b"ptime:") {
@@ -182,6 +217,30 @@ fn rtpmap(audio: &mut Audio, map: &[u8]) -> Result<(), SdpFault> {
         *format = Format { payload_type, encoding, clock, opus: format.opus };
     }
     Ok(())
+}
+
+/// `tag suite inline:key[|lifetime] …` (RFC 4568 §9.1). A key with an identifier (MKI), several keys, and parameters that change what packets look like
+/// are nothing for us.
+fn crypto(line: &[u8], seal: &mut Seal<'_>) -> Option<Crypto> {
+    let mut words = line.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    let tag = words.next().and_then(decimal)?;
+    let name = words.next()?;
+    let suite = Suite::ALL.into_iter().find(|s| name.eq_ignore_ascii_case(s.name().as_bytes()))?;
+    let key = words.next()?.strip_prefix(b"inline:")?;
+    let optional = |word: &[u8]| word.starts_with(b"-") || word.starts_with(b"WSH=");
+    if !words.all(optional) {
+        return None;
+    }
+    let mut parts = key.split(|b| *b == b'|');
+    let text = parts.next()?;
+    // A lifetime of packets is no call's concern; an identifier has a colon.
+    if parts.any(|part| part.contains(&b':')) || text.contains(&b';') {
+        return None;
+    }
+    let mut raw = [0u8; 48];
+    let end = text.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
+    let len = STANDARD_NO_PAD.decode_slice(&text[..end], &mut raw).ok()?;
+    (len == suite.master()).then(|| seal(&raw[..len])).flatten().map(|key| Crypto { tag, suite, key })
 }
 
 /// Parameters of a format: those of Opus, read for every format, as `rtpmap` may come after them. What is no such parameter is passed over.
