@@ -16,7 +16,7 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::io::unix::AsyncFd;
-use vault::MediaKeys;
+use vault::{MediaKeys, PlaceError};
 
 /// Commands waiting for a shard at most.
 const COMMANDS: usize = 4096;
@@ -35,6 +35,9 @@ pub enum EngineError {
     /// The operating system refused a thread, a socket option or an event descriptor.
     #[error("media engine: {0}")]
     Io(#[from] std::io::Error),
+    /// No protected memory for a thread.
+    #[error(transparent)]
+    Protection(#[from] PlaceError),
     /// A leg's codec or keys could not be had.
     #[error(transparent)]
     Leg(#[from] LegError),
@@ -207,10 +210,15 @@ impl Engine {
             let shard =
                 Shard::new(commands_out, bell.clone(), told_in, reader.clone(), counters.clone(), ROOMS);
             let readers_bell = Bell::listen(reader.clone())?;
+            let stack = keys.as_ref().map(MediaKeys::stack).transpose().map_err(PlaceError::from)?;
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 // However the shard ends, its reader must notice that the ring is abandoned.
                 let _last = RingOnDrop(reader);
-                shard.run();
+                match stack {
+                    // What encrypting leaves on the stack nobody can read. A panic was printed by the hook.
+                    Some(stack) => drop(stack.run(|| shard.run())),
+                    None => shard.run(),
+                }
             })?;
             events.push(Events { told, bell: readers_bell });
             let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });

@@ -60,6 +60,14 @@ impl MediaKeys {
         Ok(Self { vault: vault.clone(), ring, nonces })
     }
 
+    /// A stack in secret pages, for a thread that works with keys.
+    ///
+    /// # Errors
+    /// As [`Vault::secret_stack`].
+    pub fn stack(&self) -> Result<SecretStack, VaultError> {
+        self.vault.secret_stack()
+    }
+
     fn seal_bytes(&self, bytes: &[u8]) -> Option<MasterKey> {
         let len = u8::try_from(bytes.len()).ok().filter(|_| bytes.len() <= LONGEST)?;
         let mut key = MasterKey { nonce: self.nonces.nonce(bytes), len, sealed: [0; LONGEST + TAG] };

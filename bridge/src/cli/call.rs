@@ -207,8 +207,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let trusted = options.tls_ca.clone();
         let agent = UserAgent::start_trusting(&vault, options.local, codecs, trusted)?;
         let agent = if options.tones { agent.without_events() } else { agent };
-        let suite =
-            options.srtp.as_deref().and_then(|name| Suite::ALL.into_iter().find(|s| s.name() == name));
+        let suite = options.srtp.as_deref().and_then(Suite::from_name);
         let keys = agent.keys().clone();
         let agent = agent.encrypted(suite);
         let line = Line::open(options.local)?;

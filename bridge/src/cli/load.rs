@@ -1,6 +1,7 @@
 //! `sotto load`: a capacity test of a running bridge.
 
 use crate::loadtest::{Outcome, Plan, Quantiles, measure};
+use sip_stack::sdp::Suite;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
@@ -37,6 +38,9 @@ pub struct Options {
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
     local: IpAddr,
+    /// Encrypt the sound, by this suite of SRTP.
+    #[arg(long, value_parser = Suite::ALL.map(Suite::name).to_vec(), num_args = 0..=1, default_missing_value = "AES_CM_128_HMAC_SHA1_80")]
+    srtp: Option<String>,
 }
 
 /// Runs the test. The exit code is 1 when anything was lost, not heard or heard wrongly.
@@ -57,6 +61,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         pid: options.pid,
         rate: options.rate,
         local: options.local,
+        srtp: options.srtp.as_deref().and_then(Suite::from_name),
     };
     let total = plan.conferences * plan.per_conf;
     let progress = |up: usize| {

@@ -5,6 +5,7 @@ use crate::phone::Line;
 use media::codec::FRAME;
 use media::rtp::{HEADER, Packet, Stream};
 use media::shard::{Receiver, wall_clock};
+use media::srtp::{GROWTH, Opener, Protector};
 use media::units::{Nanos, PayloadType, SeqNo};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub struct Leg {
     conference: usize,
     /// Which of the conference's talkers it is.
     talker: Option<usize>,
+    /// SRTP both ways.
+    crypt: Option<(Protector, Opener)>,
     ticks: u64,
     last: Option<(SeqNo, Nanos)>,
     /// For each talker: frames in which it was heard, and whether it was in the last one.
@@ -32,7 +35,7 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// A participant whose packets go to `remote`; as `talker` it has that tone.
+    /// A participant whose packets go to `remote`, encrypted with `crypt`; as `talker` it has that tone.
     ///
     /// # Errors
     /// The socket's.
@@ -41,6 +44,7 @@ impl Leg {
         remote: SocketAddr,
         conference: usize,
         talker: Option<usize>,
+        crypt: Option<(Protector, Opener)>,
     ) -> std::io::Result<Self> {
         let socket = line.into_socket();
         socket.connect(remote)?;
@@ -49,6 +53,7 @@ impl Leg {
             stream: Stream::new(PayloadType(0)),
             conference,
             talker,
+            crypt,
             ticks: 0,
             last: None,
             heard: [0; 4],
@@ -150,13 +155,13 @@ impl Generator {
 
     fn send(&mut self, index: usize) {
         let leg = &mut self.legs[index];
-        let mut packet = [0xff; HEADER + FRAME];
+        let mut packet = [0xff; HEADER + FRAME + GROWTH];
         leg.stream.write(&mut packet, FRAME as u32);
         if let Some(talker) = leg.talker {
             // Talkers of a conference take turns and overlap.
             let at = (leg.ticks + 17 * talker as u64) % CYCLE;
             if at < BURST {
-                packet[HEADER..].copy_from_slice(&self.tones[talker]);
+                packet[HEADER..HEADER + FRAME].copy_from_slice(&self.tones[talker]);
                 let said = &mut self.said[leg.conference][talker];
                 said.frames += 1;
                 if at == 0 {
@@ -165,17 +170,26 @@ impl Generator {
             }
         }
         leg.ticks += 1;
+        let len = match &mut leg.crypt {
+            Some((protector, _)) => protector.protect(&mut packet, HEADER + FRAME).unwrap_or(0),
+            None => HEADER + FRAME,
+        };
         // What the kernel does not take is missed by the listeners, and so reported.
-        let _ = leg.socket.send(&packet);
+        let _ = leg.socket.send(&packet[..len]);
     }
 
     fn receive(&mut self, index: usize, measuring: bool) {
         let Self { legs, receiver, said, latencies, jitters, received, lost, talkers, .. } = self;
         let leg = &mut legs[index];
         let now = wall_clock();
-        let Leg { socket, last, heard, hears, conference, .. } = leg;
+        let Leg { socket, last, heard, hears, conference, crypt, .. } = leg;
         receiver.drain(socket, true, now, |_, bytes, arrival| {
-            let Some(Ok(packet)) = bytes.map(|bytes| Packet::parse(bytes)) else { return true };
+            let Some(bytes) = bytes else { return true };
+            let len = match crypt {
+                Some((_, opener)) => opener.open(bytes).unwrap_or(0),
+                None => bytes.len(),
+            };
+            let Ok(packet) = Packet::parse(&bytes[..len]) else { return true };
             if packet.payload.len() != FRAME {
                 return true;
             }

@@ -195,6 +195,11 @@ impl Suite {
         }
     }
 
+    /// By its name in SDP.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.name().eq_ignore_ascii_case(name))
+    }
+
     /// Bytes of master key and salt together.
     pub fn master(self) -> usize {
         match self {
