@@ -114,9 +114,8 @@ impl Kit {
 #[derive(Debug, Default)]
 pub struct Mix {
     kit: Kit,
-    /// Indexes into the tick's inputs of those who are heard; the first `count` are valid.
-    speakers: [usize; SPEAKERS],
-    count: usize,
+    /// Indexes into the tick's inputs of those who are heard. Each keeps its place, and what belongs to it, until it leaves.
+    places: [Option<usize>; SPEAKERS],
     /// Who came into the mix with this tick.
     fresh: [bool; SPEAKERS],
     gains: [f32; SPEAKERS],
@@ -149,8 +148,13 @@ impl Mix {
     }
 
     /// Who is heard: indexes into the inputs.
-    pub fn speakers(&self) -> &[usize] {
-        &self.speakers[..self.count]
+    pub fn speakers(&self) -> impl Iterator<Item = usize> + use<> {
+        self.places.into_iter().flatten()
+    }
+
+    /// Whether leg `index` is heard.
+    pub fn is_heard(&self, index: usize) -> bool {
+        self.places.contains(&Some(index))
     }
 
     /// What leg `index` hears at `rate`, which is the one that its input told.
@@ -158,26 +162,17 @@ impl Mix {
         let Some(side) = &self.kit.sides[rate as usize] else {
             return &crate::codec::SILENCE[..rate.frame()];
         };
-        match self.speakers().iter().position(|s| *s == index) {
-            Some(slot) => &side.minus[slot],
+        match self.places.iter().position(|p| *p == Some(index)) {
+            Some(place) => &side.minus[place],
             None => &side.common,
         }
     }
 
-    /// Forgets who was heard: to be called when the legs' indexes change.
+    /// The legs' indexes change: to what `map` says, or to nothing for who has left.
     pub fn reindex(&mut self, map: impl Fn(usize) -> Option<usize>) {
-        let mut kept = 0;
-        for i in 0..self.count {
-            if let Some(index) = map(self.speakers[i]) {
-                // Its resamplers stay where they are, and begin anew in another place.
-                if kept != i {
-                    self.fresh[kept] = true;
-                }
-                (self.speakers[kept], self.gains[kept]) = (index, self.gains[i]);
-                kept += 1;
-            }
+        for place in &mut self.places {
+            *place = place.and_then(&map);
         }
-        self.count = kept;
     }
 
     /// Mixes one tick. `input(i)` is leg `i`'s contribution, for `i` in `0..legs`; `hear` are the rates at which somebody hears.
@@ -189,31 +184,32 @@ impl Mix {
             }
         }
         self.fresh = [false; SPEAKERS];
-        for slot in 0..self.count {
-            self.gains[slot] = input(self.speakers[slot]).gain;
+        for (gain, index) in self.gains.iter_mut().zip(self.places) {
+            *gain = index.map_or(1.0, |index| input(index).gain);
         }
     }
 
     fn sum<'a>(&mut self, rate: Rate, input: &impl Fn(usize) -> Input<'a>) {
-        let Self { kit, speakers, count, fresh, gains, floor } = self;
+        let Self { kit, places, fresh, gains, floor } = self;
         let Some(side) = &mut kit.sides[rate as usize] else { return };
         let Side { voices, sum, common, minus, noise } = &mut **side;
+        let heard = || places.iter().enumerate().filter_map(|(place, index)| Some((place, (*index)?)));
         sum.fill(0);
-        for (slot, voice) in voices.iter_mut().enumerate().take(*count) {
-            let said = input(speakers[slot]);
+        for (place, index) in heard() {
+            let (said, voice) = (input(index), &mut voices[place]);
             if said.rate == rate {
                 voice.copy_from_slice(said.frame);
             } else if let Some(four) = &mut kit.resamplers[said.rate as usize][rate as usize] {
-                if fresh[slot] {
-                    four[slot].reset();
+                if fresh[place] {
+                    four[place].reset();
                 }
-                four[slot].process(said.frame, voice);
+                four[place].process(said.frame, voice);
             } else {
                 voice.fill(0);
             }
-            let before = if fresh[slot] { said.gain } else { gains[slot] };
+            let before = if fresh[place] { said.gain } else { gains[place] };
             amplify(voice, before, said.gain);
-            if fresh[slot] {
+            if fresh[place] {
                 let n = rate.ms(FADE_MS);
                 for (i, s) in voice.iter_mut().take(n).enumerate() {
                     *s = (i32::from(*s) * i as i32 / n as i32) as i16;
@@ -222,15 +218,17 @@ impl Mix {
             sum.iter_mut().zip(voice.iter()).for_each(|(sum, s)| *sum += i32::from(*s));
         }
         common.iter_mut().zip(sum.iter()).for_each(|(out, sum)| *out = limit(*sum));
-        for slot in 0..*count {
-            if input(speakers[slot]).hears == rate {
-                let others = sum.iter().zip(voices[slot].iter()).map(|(sum, s)| sum - i32::from(*s));
-                minus[slot].iter_mut().zip(others).for_each(|(out, sum)| *out = limit(sum));
+        for (place, index) in heard() {
+            if input(index).hears == rate {
+                let others = sum.iter().zip(voices[place].iter()).map(|(sum, s)| sum - i32::from(*s));
+                minus[place].iter_mut().zip(others).for_each(|(out, sum)| *out = limit(sum));
             }
         }
-        match (*floor, *count) {
-            (Some(level), 0) => noise.fill(level, rate, common),
-            (Some(level), 1) => noise.fill(level, rate, &mut minus[0]),
+        let Some(level) = *floor else { return };
+        match (heard().count(), heard().next()) {
+            (0, _) => noise.fill(level, rate, common),
+            // Who speaks alone hears that the line is there.
+            (1, Some((place, _))) => noise.fill(level, rate, &mut minus[place]),
             _ => {}
         }
     }
@@ -241,33 +239,24 @@ impl Mix {
         self.reindex(|i| (i < legs && input(i).present).then_some(i));
         for index in 0..legs {
             let new = input(index);
-            if !new.speaks || self.speakers().contains(&index) {
+            if !new.speaks || self.is_heard(index) {
                 continue;
             }
-            if self.count < SPEAKERS {
-                self.take_place(self.count, index);
-                self.count += 1;
-                continue;
-            }
-            // Who only lingers goes first, then the quietest.
-            let rank = |slot: usize| {
-                let one = input(self.speakers[slot]);
-                (one.speaks, one.level.0)
+            // A free place, else that of who only lingers, else the quietest's.
+            let rank = |place: &usize| match self.places[*place] {
+                None => (0, Level::SILENCE),
+                Some(index) => (1 + u8::from(input(index).speaks), input(index).level),
             };
             let lowest = |a: &usize, b: &usize| {
-                let (a, b) = (rank(*a), rank(*b));
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+                let (a, b) = (rank(a), rank(b));
+                a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0))
             };
-            let Some(quietest) = (0..SPEAKERS).min_by(lowest) else { continue };
-            let (speaks, level) = rank(quietest);
-            if !speaks || new.level.0 > level + TAKEOVER {
-                self.take_place(quietest, index);
+            let Some(place) = (0..SPEAKERS).min_by(lowest) else { continue };
+            let (kind, level) = rank(&place);
+            if kind < 2 || new.level.0 > level.0 + TAKEOVER {
+                (self.places[place], self.fresh[place]) = (Some(index), true);
             }
         }
-    }
-
-    fn take_place(&mut self, slot: usize, index: usize) {
-        (self.speakers[slot], self.fresh[slot]) = (index, true);
     }
 }
 
@@ -330,6 +319,10 @@ mod tests {
         }
     }
 
+    fn speakers(mix: &Mix) -> Vec<usize> {
+        mix.speakers().collect()
+    }
+
     fn heard(mix: &Mix, index: usize) -> &[i16] {
         mix.for_leg(index, Rate::Narrow)
     }
@@ -344,7 +337,7 @@ mod tests {
         ];
         let mut out = narrow();
         mix(&mut out, &legs);
-        assert_eq!(out.speakers(), [0, 1, 2]);
+        assert_eq!(speakers(&out), [0, 1, 2]);
         assert_eq!(heard(&out, 3), &[123; FRAME]);
         assert_eq!(heard(&out, 0), &[23; FRAME]);
         assert_eq!(heard(&out, 1), &[103; FRAME]);
@@ -359,13 +352,13 @@ mod tests {
         mix(&mut out, &legs[..SPEAKERS]);
         legs[SPEAKERS].1 = -28.0;
         mix(&mut out, &legs);
-        assert!(!out.speakers().contains(&SPEAKERS), "5 dB louder is not enough");
+        assert!(!out.is_heard(SPEAKERS), "5 dB louder is not enough");
         legs[SPEAKERS].1 = -26.0;
         mix(&mut out, &legs);
-        assert_eq!(out.speakers(), [0, 1, SPEAKERS, 3], "7 dB is");
+        assert_eq!(speakers(&out), [0, 1, SPEAKERS, 3], "7 dB is");
         legs[0].2 = false;
         mix(&mut out, &legs);
-        assert!(out.speakers().contains(&2) && !out.speakers().contains(&0), "a free place is taken");
+        assert!(out.is_heard(2) && !out.is_heard(0), "a free place is taken");
     }
 
     #[test]
@@ -388,7 +381,7 @@ mod tests {
         let legs = [([5; FRAME], -30.0, false); 3];
         let mut out = narrow();
         mix(&mut out, &legs);
-        assert!(out.speakers().is_empty() && heard(&out, 0) == [0; FRAME]);
+        assert!(speakers(&out).is_empty() && heard(&out, 0) == [0; FRAME]);
         out.floor = Some(70);
         mix(&mut out, &legs);
         let peak = heard(&out, 0).iter().map(|s| s.unsigned_abs()).max().unwrap();
@@ -449,5 +442,58 @@ mod tests {
                 assert!((amplitude - expected).abs() < 100.0, "{rate:?} hears {hz} Hz with {amplitude}");
             }
         }
+    }
+
+    /// One tick at 8 kHz of legs with a frame, a level, whether they speak and whether they are present.
+    fn tick(mix: &mut Mix, legs: &[(Frame, f32, bool, bool)]) {
+        let mut hear = Rates::default();
+        hear.add(Rate::Narrow);
+        mix.tick(legs.len(), hear, |i| Input {
+            frame: &legs[i].0,
+            rate: Rate::Narrow,
+            hears: Rate::Narrow,
+            level: Level(legs[i].1),
+            speaks: legs[i].2,
+            present: legs[i].3,
+            gain: 1.0,
+        });
+    }
+
+    #[test]
+    fn nobodys_sound_is_touched_when_somebody_else_leaves_or_comes() {
+        let mut legs = [
+            ([100; FRAME], -30.0, true, true),
+            ([1000; FRAME], -30.0, true, true),
+            ([7; FRAME], -30.0, false, false),
+        ];
+        let mut out = narrow();
+        tick(&mut out, &legs);
+        tick(&mut out, &legs);
+        (legs[0].2, legs[0].3) = (false, false);
+        tick(&mut out, &legs);
+        assert_eq!(heard(&out, 2), [1000; FRAME], "the second goes on from its first sample");
+        (legs[0].2, legs[0].3) = (true, true);
+        tick(&mut out, &legs);
+        let fades: Vec<i16> = heard(&out, 2).to_vec();
+        assert!(fades[0] == 1000 && fades.iter().all(|s| (1000..=1100).contains(s)), "{fades:?}");
+        // A leg leaves, and another gets its index.
+        out.reindex(|i| [None, Some(0)][i]);
+        tick(&mut out, &legs[1..]);
+        assert_eq!(heard(&out, 1), [1000; FRAME]);
+    }
+
+    #[test]
+    fn who_has_spoken_stays_while_there_is_a_place_and_goes_first_when_there_is_none() {
+        let mut legs = [([1; FRAME], -30.0, true, true); SPEAKERS + 1];
+        (legs[SPEAKERS].2, legs[SPEAKERS].3) = (false, false);
+        let mut out = narrow();
+        tick(&mut out, &legs);
+        // The second falls silent, and is louder than all others all the same.
+        (legs[1].1, legs[1].2) = (-10.0, false);
+        tick(&mut out, &legs);
+        assert!(out.is_heard(1), "it lingers");
+        (legs[SPEAKERS].1, legs[SPEAKERS].2, legs[SPEAKERS].3) = (-45.0, true, true);
+        tick(&mut out, &legs);
+        assert_eq!(speakers(&out), [0, SPEAKERS, 2, 3], "a quiet talker takes the place of who only lingers");
     }
 }

@@ -328,7 +328,7 @@ impl<S> Room<S> {
                 gain: leg.loudness(),
             }
         });
-        self.silent = if self.mix.speakers().is_empty() { self.silent + 1 } else { 0 };
+        self.silent = if self.mix.speakers().next().is_none() { self.silent + 1 } else { 0 };
         self.hand_over();
         for index in 0..self.members.len() {
             if let Some(next) = self.members.get(index + 2) {
@@ -348,7 +348,7 @@ impl<S> Room<S> {
         }
         let coding = leg.coding();
         let heard = mix.for_leg(index, coding.rate);
-        let speaks = mix.speakers().contains(&index);
+        let speaks = mix.is_heard(index);
         if let Some(words) = saying {
             let frame = &mut frame[..coding.rate.frame()];
             frame.copy_from_slice(heard);
@@ -399,8 +399,8 @@ impl<S> Room<S> {
     /// Before anything is encoded: who needs an encoder of their own goes on with the shared stream, whose leader must be one of those who
     /// go on sharing it.
     fn hand_over(&mut self) {
-        for slot in 0..self.mix.speakers().len() {
-            self.take_own(self.mix.speakers()[slot]);
+        for index in self.mix.speakers() {
+            self.take_own(index);
         }
         for index in 0..self.members.len() {
             if self.members[index].saying.is_some() {
@@ -498,5 +498,7 @@ impl<S> Room<S> {
     }
 }
 
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod tests;
