@@ -6,6 +6,7 @@
 //! told apart from packets that are lost: a pause is filled with its own background noise, and what comes after it begins anew.
 
 mod conceal;
+mod laying;
 mod line;
 mod spread;
 mod store;
@@ -18,7 +19,7 @@ use crate::units::{Nanos, Rate, RtpTime, SeqNo, Ssrc};
 use conceal::Concealer;
 use line::Line;
 use spread::Spread;
-use store::{Entry, Store};
+use store::Store;
 use timing::HYSTERESIS;
 
 /// What waits is never older than this, ns.
@@ -208,11 +209,12 @@ impl JitterBuffer {
         self.line.frame_mut()
     }
 
-    /// How long the newest sound will have waited when it is heard, beside its way here, at time `now`.
+    /// How long the newest sound will have waited when it is heard, beside its way here; the frame of `now` was pulled.
     pub fn delay(&self, now: Nanos) -> Nanos {
         let Some(stream) = self.stream else { return Nanos(0) };
         let due = self.spread.baseline() + self.line.rate().nanos(stream.newest.1 - ORIGIN);
-        let ahead = stream.newest.1 - (self.next - self.line.ready() as i64);
+        let playing = self.next - self.line.ready() as i64 - self.line.rate().frame() as i64;
+        let ahead = stream.newest.1 - playing;
         Nanos((now.0 as i64 - due + self.line.rate().nanos(ahead)).max(0) as u64)
     }
 
@@ -222,7 +224,8 @@ impl JitterBuffer {
             None => 0,
             Some(_) => decoder.samples(packet.payload),
         };
-        let rate = decoder.rate();
+        // Noise has no rate of its own: it lies on the timeline of the sound.
+        let rate = packet.codec.map_or(self.line.rate(), |_| decoder.rate());
         if packet.codec.is_some() && (samples == 0 || samples > rate.ms(codec::LONGEST_MS)) {
             self.counters.dropped += 1;
             return Put::Dropped;
@@ -240,9 +243,12 @@ impl JitterBuffer {
         let heard = self.next - self.line.ready() as i64;
         let ahead = packet.seq.ahead_of(SeqNo(stream.newest.2 as u16));
         let far = rate.nanos(position - heard);
-        // What comes after a pause may begin where it likes.
         let resumes = self.pause.is_some() && ahead > 0;
-        if !resumes && !(-FORGOTTEN..=MOST_DELAY * 2).contains(&far) {
+        if !(-FORGOTTEN..=MOST_DELAY * 2).contains(&far) {
+            if resumes {
+                // What comes after a pause may begin where it likes.
+                return self.restart(packet, decoder, samples);
+            }
             if stream.jumped.is_some_and(|last| packet.seq.ahead_of(last) == 1) {
                 return self.restart(packet, decoder, samples);
             }
@@ -411,192 +417,6 @@ impl JitterBuffer {
         self.line.extend(n);
         self.line.take();
         playout
-    }
-
-    /// Lays down what comes next: a packet, or what stands in for it. Always something; but a `whole` frame of silence that nobody looks at is
-    /// only passed over.
-    fn lay(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], heard: bool, whole: bool) -> Playout {
-        let Some(entry) = self.store.first_from(self.due) else {
-            let n = self.line.rate().frame().saturating_sub(self.line.ready());
-            if self.unspoken && self.pause.is_none() {
-                // Nobody spoke, and now nothing comes: it is not sent (DTX).
-                (self.pause, self.uncertain) = (Some(u8::MAX), 0);
-            }
-            return self.lay_nothing(stream, decoders, n);
-        };
-        let rate = self.line.rate();
-        let mut gap = entry.position - self.next;
-        if gap > 0 && entry.seq > self.due && rate.nanos(stream.newest.1 - self.next) > MOST_DELAY {
-            // More came than can be kept: what had to make room is passed over.
-            (gap, self.next, self.made_up) = (0, entry.position, 0);
-        }
-        if gap > 0 {
-            let lost = entry.seq - self.due;
-            let most = rate.frame().saturating_sub(self.line.ready()).max(1).min(gap as usize);
-            if lost == 0 && self.pause.is_none() && entry.codec.is_some() {
-                // Nothing is missing between the two: the sender paused.
-                self.pause = Some(u8::MAX);
-                self.uncertain = 0;
-            }
-            if self.pause.is_some() {
-                return self.lay_pause(stream, decoders, most);
-            }
-            if let Some(recovered) = self.recover(&entry, gap, decoders) {
-                return recovered;
-            }
-            return self.lay_nothing(stream, decoders, most);
-        }
-        self.lay_packet(&entry, decoders, heard, whole)
-    }
-
-    /// Lays down a packet's sound, or what is left of it.
-    fn lay_packet(
-        &mut self,
-        entry: &Entry,
-        decoders: &mut [Option<Decoder>],
-        heard: bool,
-        whole: bool,
-    ) -> Playout {
-        let lost = entry.seq - self.due;
-        if self.uncertain > 0 {
-            if lost > 0 || self.made_up > 0 && entry.position < self.next {
-                self.counters.concealed += self.uncertain;
-            }
-            self.uncertain = 0;
-        }
-        self.due = entry.seq + 1;
-        let Some(codec) = entry.codec else {
-            let level = self.store.payload(entry).first().map_or(u8::MAX, |l| l & 127);
-            self.store.remove(entry.seq);
-            self.pause = Some(level);
-            return Playout::Audio;
-        };
-        let Some(decoder) = decoders[codec as usize].as_mut() else {
-            self.store.remove(entry.seq);
-            return Playout::Audio;
-        };
-        let payload = self.store.payload(entry);
-        if lost == 1 && codec == Codec::Opus && codec::opus::carries_the_one_before(payload) {
-            self.missed = (self.missed.0.saturating_add(1), 0);
-        }
-        let n = entry.samples as usize;
-        self.pause = None;
-        self.unspoken = codec == Codec::Opus && codec::opus::speech(payload) == Some(false);
-        let nothing = codec.is_silence(payload);
-        let passed = (self.next - entry.position).max(0) as usize;
-        if !heard && (self.unspoken || nothing) {
-            if whole && passed == 0 && self.line.ready() == 0 && n == self.line.rate().frame() {
-                // The frame is whole, and nobody looks at it.
-                self.line.pass_silence();
-            } else {
-                self.line.room(n).fill(0);
-                self.line.extend(n);
-                self.line.cut(passed.min(n), n);
-            }
-            if nothing {
-                self.store.remove(entry.seq);
-            } else {
-                // Kept in the store, for a decoder that must find its way into the stream when somebody speaks.
-                self.undecoded.get_or_insert(entry.seq);
-                self.store.keep(entry.seq);
-                self.store.forget_below(entry.seq.saturating_sub(WARM_UP - 1));
-            }
-            (self.next, self.made_up) = (self.next.max(entry.end()), 0);
-            self.concealer.end();
-            return Playout::Unspoken;
-        }
-        if let Some(first) = self.undecoded.take() {
-            for seq in first.max(entry.seq.saturating_sub(WARM_UP))..entry.seq {
-                if let Some(before) = self.store.kept(seq) {
-                    let room = self.line.room(before.samples as usize);
-                    decoder.decode(self.store.payload(&before), room);
-                }
-            }
-        }
-        let room = self.line.room(n);
-        let made = decoder.decode(payload, room);
-        room[made.min(n)..].fill(0);
-        self.line.extend(n);
-        self.line.cut(passed.min(n), n);
-        self.store.forget_below(u64::MAX);
-        if self.concealer.active() {
-            self.concealer.merge(self.line.last_mut(n - passed.min(n)));
-        }
-        self.store.remove(entry.seq);
-        (self.next, self.made_up) = (self.next.max(entry.end()), 0);
-        Playout::Audio
-    }
-
-    /// The packet before `entry` is missing and `entry` has a coarser form of it.
-    fn recover(&mut self, entry: &Entry, gap: i64, decoders: &mut [Option<Decoder>]) -> Option<Playout> {
-        if entry.codec != Some(Codec::Opus) || gap != i64::from(entry.samples) {
-            return None;
-        }
-        let payload = self.store.payload(entry);
-        let Some(Decoder::Opus(decoder)) = decoders[Codec::Opus as usize].as_mut() else { return None };
-        if !codec::opus::carries_the_one_before(payload) {
-            return None;
-        }
-        let n = gap as usize;
-        let room = self.line.room(n);
-        let made = decoder.recover(payload, room);
-        room[made.min(n)..].fill(0);
-        self.line.extend(n);
-        self.next += gap;
-        self.due = entry.seq;
-        self.missed = (self.missed.0.saturating_add(1), 0);
-        self.concealer.end();
-        Some(Playout::Audio)
-    }
-
-    /// Nothing came for the next `n` samples.
-    fn lay_nothing(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], n: usize) -> Playout {
-        if self.pause.is_some() {
-            return self.lay_pause(stream, decoders, n);
-        }
-        let n = match decoders[stream.codec as usize].as_mut() {
-            Some(Decoder::Opus(decoder)) => {
-                // It goes on in steps of 2.5 ms.
-                let step = self.line.rate().ms(5) / 2;
-                let n = n.next_multiple_of(step);
-                let room = self.line.room(n);
-                let made = decoder.conceal(room);
-                room[made.min(n)..].fill(0);
-                n
-            }
-            _ => {
-                self.concealer.begin(&self.line);
-                self.concealer.make(self.line.room(n));
-                n
-            }
-        };
-        self.line.extend(n);
-        self.next += n as i64;
-        self.made_up += n as i64;
-        Playout::Concealed
-    }
-
-    /// The sender pauses: `n` samples of its background.
-    fn lay_pause(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], n: usize) -> Playout {
-        let rate = self.line.rate();
-        let n = match decoders[stream.codec as usize].as_mut() {
-            // It knows the background, unless it has not decoded what went before.
-            Some(Decoder::Opus(decoder)) if self.unspoken && self.undecoded.is_none() => {
-                let n = n.next_multiple_of(rate.ms(5) / 2);
-                let room = self.line.room(n);
-                let made = decoder.conceal(room);
-                room[made.min(n)..].fill(0);
-                n
-            }
-            _ => {
-                self.noise.fill(self.pause.unwrap_or(u8::MAX), rate, self.line.room(n));
-                n
-            }
-        };
-        self.line.extend(n);
-        self.next += n as i64;
-        self.concealer.end();
-        Playout::Pause
     }
 }
 

@@ -460,12 +460,39 @@ proptest! {
     }
 }
 
+/// A buffer for Opus at 16 kHz, and its decoder.
+fn opus() -> (JitterBuffer, [Option<Decoder>; Codec::ALL.len()]) {
+    let mut decoders = [const { None }; Codec::ALL.len()];
+    decoders[Codec::Opus as usize] = Some(Decoder::new(Codec::Opus, Rate::Wide).unwrap());
+    (JitterBuffer::new(Rate::Wide, 8192), decoders)
+}
+
+/// Puts packet `n` of Opus, which comes `before` ns before the tick `n`; tells that tick.
+fn put_opus(
+    buffer: &mut JitterBuffer,
+    decoders: &[Option<Decoder>],
+    n: u32,
+    payload: &[u8],
+    before: u64,
+) -> Nanos {
+    let now = Nanos(1_000_000_000 + u64::from(n + 1) * TICK);
+    let packet = Incoming {
+        ssrc: Ssrc(1),
+        seq: SeqNo(n as u16),
+        time: RtpTime(n * 960),
+        codec: Some(Codec::Opus),
+        payload,
+        arrival: Nanos(now.0 - before),
+        now,
+    };
+    buffer.put(packet, decoders[Codec::Opus as usize].as_ref().unwrap());
+    now
+}
+
 /// What Opus says of itself spares decoding it.
 #[test]
 fn opus_that_says_nothing_is_not_decoded_and_speech_after_it_is_whole() {
-    let mut decoders = [const { None }; Codec::ALL.len()];
-    decoders[Codec::Opus as usize] = Some(Decoder::new(Codec::Opus, Rate::Wide).unwrap());
-    let mut buffer = JitterBuffer::new(Rate::Wide, 8192);
+    let (mut buffer, mut decoders) = opus();
     let mut encoder = codec::opus::Encoder::new(Rate::Wide, codec::opus::Settings::default()).unwrap();
     let mut reference = Decoder::new(Codec::Opus, Rate::Wide).unwrap();
     let (mut unspoken, mut difference, mut power) = (0, 0f64, 0f64);
@@ -480,17 +507,7 @@ fn opus_that_says_nothing_is_not_decoded_and_speech_after_it_is_whole() {
         let pcm: Vec<i16> = (0..FRAME).map(|i| if speech { tone(i) as i16 } else { 0 }).collect();
         let mut bytes = [0; codec::opus::LARGEST];
         let len = encoder.encode(&pcm, &mut bytes);
-        let now = Nanos(1_000_000_000 + u64::from(n + 1) * TICK);
-        let packet = Incoming {
-            ssrc: Ssrc(1),
-            seq: SeqNo(n as u16),
-            time: RtpTime(n * 960),
-            codec: Some(Codec::Opus),
-            payload: &bytes[..len],
-            arrival: Nanos(now.0 - 5_000_000),
-            now,
-        };
-        buffer.put(packet, decoders[Codec::Opus as usize].as_ref().unwrap());
+        let now = put_opus(&mut buffer, &decoders, n, &bytes[..len], 5_000_000);
         let playout = buffer.pull(now, &mut decoders, heard);
         unspoken += usize::from(playout == Playout::Unspoken);
         let mut right = vec![0; FRAME];
@@ -513,9 +530,7 @@ fn a_lost_opus_packet_comes_back_from_the_one_behind_it() {
     let mut encoder = codec::opus::Encoder::new(Rate::Wide, codec::opus::Settings::default()).unwrap();
     let mut power = [0f64; 2];
     for (way, fec) in [true, false].into_iter().enumerate() {
-        let mut decoders = [const { None }; Codec::ALL.len()];
-        decoders[Codec::Opus as usize] = Some(Decoder::new(Codec::Opus, Rate::Wide).unwrap());
-        let mut buffer = JitterBuffer::new(Rate::Wide, 8192);
+        let (mut buffer, mut decoders) = opus();
         for n in 0..200u32 {
             // Short bursts of tone: what the codec makes up knows nothing of one that was lost.
             let said = n % 8 == 5;
@@ -529,16 +544,8 @@ fn a_lost_opus_packet_comes_back_from_the_one_behind_it() {
             let lost = said && n > 20;
             let spoilt = n % 8 == 6 && !fec && n > 20;
             if !lost && !spoilt {
-                let packet = Incoming {
-                    ssrc: Ssrc(1),
-                    seq: SeqNo(n as u16),
-                    time: RtpTime(n * 960),
-                    codec: Some(Codec::Opus),
-                    payload: &bytes[..len],
-                    arrival: Nanos(now.0 - if n % 40 == 0 { 0 } else { 19_000_000 }),
-                    now,
-                };
-                buffer.put(packet, decoders[Codec::Opus as usize].as_ref().unwrap());
+                let before = if n % 40 == 0 { 0 } else { 19_000_000 };
+                put_opus(&mut buffer, &decoders, n, &bytes[..len], before);
             }
             buffer.pull(now, &mut decoders, true);
             if n > 60 {
@@ -547,4 +554,44 @@ fn a_lost_opus_packet_comes_back_from_the_one_behind_it() {
         }
     }
     assert!(power[0] > 3.0 * power[1], "{power:?}");
+}
+
+#[test]
+fn the_wait_for_redundancy_begins_with_a_loss_and_ends_ten_seconds_after_the_last() {
+    let mut encoder = codec::opus::Encoder::new(Rate::Wide, codec::opus::Settings::default()).unwrap();
+    let (mut buffer, mut decoders) = opus();
+    let mut delays = Vec::new();
+    for n in 0..1200u32 {
+        let said = n % 8 > 3;
+        let pcm: Vec<i16> = (0..FRAME)
+            .map(|i| if said { ((i as f32 * 0.11).sin() * 9000.0) as i16 } else { (i % 7) as i16 })
+            .collect();
+        let mut bytes = [0; codec::opus::LARGEST];
+        let len = encoder.encode(&pcm, &mut bytes);
+        let now = Nanos(1_000_000_000 + u64::from(n + 1) * TICK);
+        if n != 101 {
+            put_opus(&mut buffer, &decoders, n, &bytes[..len], 5_000_000);
+        }
+        buffer.pull(now, &mut decoders, true);
+        delays.push(buffer.delay(now).0 / 1_000_000);
+    }
+    let during = |from: usize, to: usize| delays[from..to].iter().copied().fold(0, u64::max);
+    assert!((5..=8).contains(&during(20, 99)), "{}", during(20, 99));
+    assert!(delays[150..580].iter().all(|d| (20..32).contains(d)), "{:?}", &delays[150..170]);
+    assert!((5..=8).contains(&during(1000, 1200)), "{}", during(1000, 1200));
+}
+
+#[test]
+fn a_sender_that_leaps_with_each_pause_begins_anew_each_time() {
+    let mut rig = Rig::new();
+    let bytes = vec![1; 2 * FRAME];
+    let (mut seq, mut time) = (0u16, 0u32);
+    for n in 0..60_000 {
+        (seq, time) = (seq.wrapping_add(1), time.wrapping_add(0x7fff_0000));
+        rig.incoming(seq, time, Some(Codec::L16), &bytes, 5_000_000);
+        rig.pull();
+        rig.buffer.key_pressed();
+        let newest = rig.buffer.stream.unwrap().newest.1;
+        assert_eq!(newest, ORIGIN, "{n}: the timeline begins anew instead of growing without bound");
+    }
 }

@@ -230,3 +230,18 @@ fn new_keys_take_the_place_of_the_old_ones_and_the_same_keys_go_on() {
     assert_eq!(say(&mut far, &mut near), Received::Audio);
     assert!(matches!(Leg::new(near.setup, None, START), Err(LegError::NoKeys)));
 }
+
+#[test]
+fn packets_of_l16_fit_a_frame_of_ethernet_however_long_they_should_be() {
+    let setup = LegSetup { ptime: 60, ..LegSetup::plain(LegId(1), Codec::L16, PayloadType(96), PEER) };
+    let mut leg = Leg::new(setup, None, START).unwrap();
+    let mut times = Vec::new();
+    for tick in 0..8u8 {
+        leg.packetise(&mut [tick; HEADER + 640], |_, bytes| {
+            assert_eq!(bytes.len(), HEADER + LARGEST_PACKET);
+            times.push(Packet::parse(bytes).unwrap().time.0);
+        });
+    }
+    let steps: Vec<u32> = times.windows(2).map(|t| t[1].wrapping_sub(t[0])).collect();
+    assert_eq!(steps, [640; 3], "40 ms each");
+}
