@@ -2,7 +2,6 @@
 
 use media::codec::opus::Settings;
 use media::leg::{Direction, LegSetup, Secure};
-use media::srtp;
 use media::{Codec, Coding, LegId, PayloadType, Rate};
 use sip_stack::sdp::{Encoding, LocalAudio, OpusWish};
 use std::net::SocketAddr;
@@ -53,8 +52,7 @@ fn coding(codec: Codec, wanted: &OpusWish, taste: &Taste) -> Coding {
 /// Both ways' keys, where packets are encrypted.
 fn secure(audio: &LocalAudio) -> Option<Secure> {
     let (ours, theirs) = (audio.crypto?, audio.theirs?);
-    let suite = srtp::Suite::ALL.into_iter().find(|s| s.name() == ours.suite.name())?;
-    Some(Secure { suite, ours: ours.key, theirs: theirs.key })
+    Some(Secure { suite: ours.suite, ours: ours.key, theirs: theirs.key })
 }
 
 /// A leg's media. `None`: nothing was agreed on that we can make.

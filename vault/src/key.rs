@@ -33,22 +33,24 @@ const WORKSHOP: usize = 64 * 1024;
 
 /// Keys' places: chunks of secret pages cut into slots.
 struct KeyPool {
+    /// Bytes of a slot, and of a chunk.
     size: usize,
+    chunk: usize,
     chunks: Vec<Pages>,
     free: Vec<NonNull<u8>>,
 }
 
 impl KeyPool {
-    fn new(size: usize) -> Self {
-        Self { size, chunks: Vec::new(), free: Vec::new() }
+    fn new(size: usize, chunk: usize) -> Self {
+        Self { size, chunk, chunks: Vec::new(), free: Vec::new() }
     }
 
     fn slot(&mut self, policy: Policy) -> Result<NonNull<u8>, VaultError> {
         if self.free.is_empty() {
-            let chunk = Pages::map(KEY_CHUNK, policy)?;
+            let chunk = Pages::map(self.chunk, policy)?;
             // SAFETY: inside the chunk.
             let place = |i: usize| unsafe { NonNull::new_unchecked(chunk.base().add(i * self.size)) };
-            self.free.extend((0..KEY_CHUNK / self.size).map(place));
+            self.free.extend((0..self.chunk / self.size).map(place));
             self.chunks.push(chunk);
         }
         self.free.pop().ok_or(VaultError::Random)
@@ -109,7 +111,7 @@ impl Inner {
 
     #[cfg(test)]
     pub(crate) fn media_bytes(&self) -> usize {
-        self.media.lock().unwrap_or_else(PoisonError::into_inner).chunks.len() * KEY_CHUNK
+        self.media.lock().unwrap_or_else(PoisonError::into_inner).chunks.len() * crate::media::CHUNK
     }
 
     /// Runs `f` on the workshop's secret stack, which is wiped afterwards.
@@ -138,7 +140,7 @@ impl Vault {
     pub fn open(policy: Policy) -> Result<Self, VaultError> {
         let stack = Pages::map(WORKSHOP, policy)?;
         // The first chunk is mapped now, so that a vault that opens can keep keys.
-        let mut pool = KeyPool::new(KEY_SLOT);
+        let mut pool = KeyPool::new(KEY_SLOT, KEY_CHUNK);
         let first = pool.slot(policy)?;
         pool.free.push(first);
         let scoped_heap = region::heap_is_scoped(policy)?;
@@ -146,7 +148,7 @@ impl Vault {
             inner: Arc::new(Inner {
                 policy,
                 pool: Mutex::new(pool),
-                media: Mutex::new(KeyPool::new(crate::media::SLOT)),
+                media: Mutex::new(KeyPool::new(crate::media::SLOT, crate::media::CHUNK)),
                 workshop: Mutex::new(Workshop { visits: region::Visits::new(stack.protection()), stack }),
                 panics: AtomicU64::new(0),
                 escapes: AtomicU64::new(0),

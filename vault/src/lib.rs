@@ -46,7 +46,7 @@ pub use heap::Allocator;
 pub use key::{Index, IndexKey, IndexMap, Keyring, Vault, VaultError};
 pub use lasting::{Kept, Store};
 pub use leaves::Leaves;
-pub use media::{MasterKey, MediaKeys, PlaceError, SecretStack, Slot};
+pub use media::{MasterKey, MediaKeys, PlaceError, SecretStack, Slot, Suite};
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{

@@ -11,84 +11,23 @@ use replay::Window;
 use session::{Kind, Session};
 use vault::{MasterKey, MediaKeys, PlaceError, Slot};
 
+pub use vault::Suite;
+
 /// The most bytes by which a packet grows: a tag, and for SRTCP its index.
 pub const GROWTH: usize = 16 + 4;
 
-/// A cryptographic suite, by its name in SDP (RFC 4568 §6.2, RFC 6188, RFC 7714).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Suite {
-    /// `AES_CM_128_HMAC_SHA1_80`: every peer has it.
-    Cm128Sha1_80,
-    /// `AES_CM_128_HMAC_SHA1_32`: a short tag on RTP, the long one on RTCP.
-    Cm128Sha1_32,
-    /// `AES_256_CM_HMAC_SHA1_80`
-    Cm256Sha1_80,
-    /// `AES_256_CM_HMAC_SHA1_32`
-    Cm256Sha1_32,
-    /// `AEAD_AES_128_GCM`
-    Gcm128,
-    /// `AEAD_AES_256_GCM`
-    Gcm256,
+/// Bytes of the tag of RTP packets.
+const fn tag_of(suite: Suite) -> usize {
+    match suite {
+        Suite::Cm128Sha1_32 | Suite::Cm256Sha1_32 => 4,
+        Suite::Cm128Sha1_80 | Suite::Cm256Sha1_80 => 10,
+        Suite::Gcm128 | Suite::Gcm256 => 16,
+    }
 }
 
-impl Suite {
-    /// All.
-    pub const ALL: [Self; 6] = [
-        Self::Cm128Sha1_80,
-        Self::Cm128Sha1_32,
-        Self::Cm256Sha1_80,
-        Self::Cm256Sha1_32,
-        Self::Gcm128,
-        Self::Gcm256,
-    ];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cm128Sha1_80 => "AES_CM_128_HMAC_SHA1_80",
-            Self::Cm128Sha1_32 => "AES_CM_128_HMAC_SHA1_32",
-            Self::Cm256Sha1_80 => "AES_256_CM_HMAC_SHA1_80",
-            Self::Cm256Sha1_32 => "AES_256_CM_HMAC_SHA1_32",
-            Self::Gcm128 => "AEAD_AES_128_GCM",
-            Self::Gcm256 => "AEAD_AES_256_GCM",
-        }
-    }
-
-    /// Bytes of the master key.
-    pub const fn key(self) -> usize {
-        match self {
-            Self::Cm128Sha1_80 | Self::Cm128Sha1_32 | Self::Gcm128 => 16,
-            Self::Cm256Sha1_80 | Self::Cm256Sha1_32 | Self::Gcm256 => 32,
-        }
-    }
-
-    /// Bytes of the master salt.
-    pub const fn salt(self) -> usize {
-        if self.is_aead() { 12 } else { 14 }
-    }
-
-    /// Bytes of both together, as SDP carries them.
-    pub const fn master(self) -> usize {
-        self.key() + self.salt()
-    }
-
-    const fn is_aead(self) -> bool {
-        matches!(self, Self::Gcm128 | Self::Gcm256)
-    }
-
-    /// Bytes of the tag of RTP packets.
-    const fn tag(self) -> usize {
-        match self {
-            Self::Cm128Sha1_32 | Self::Cm256Sha1_32 => 4,
-            Self::Cm128Sha1_80 | Self::Cm256Sha1_80 => 10,
-            Self::Gcm128 | Self::Gcm256 => 16,
-        }
-    }
-
-    /// Bytes of the tag of RTCP packets: never the short one (RFC 4568 §6.2.2).
-    const fn control_tag(self) -> usize {
-        if self.is_aead() { 16 } else { 10 }
-    }
+/// Bytes of the tag of RTCP packets: never the short one (RFC 4568 §6.2.2).
+const fn control_tag_of(suite: Suite) -> usize {
+    if suite.is_aead() { 16 } else { 10 }
 }
 
 /// Why a packet was not opened.
@@ -163,11 +102,11 @@ impl Protector {
         }
         self.last = Some(seq);
         let index = u64::from(self.rollovers) << 16 | u64::from(seq);
-        let whole = buffer.get_mut(..len + self.suite.tag())?;
+        let whole = buffer.get_mut(..len + tag_of(self.suite))?;
         let (packet, tag) = whole.split_at_mut(len);
         let (header, payload) = packet.split_at_mut(header);
         self.session.seal(ssrc, index, header, payload, &self.rollovers.to_be_bytes(), tag);
-        Some(len + self.suite.tag())
+        Some(len + tag_of(self.suite))
     }
 }
 
@@ -201,7 +140,7 @@ impl Opener {
     /// # Errors
     /// [`SrtpFault`].
     pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, SrtpFault> {
-        let len = packet.len().checked_sub(self.suite.tag()).ok_or(SrtpFault::Malformed)?;
+        let len = packet.len().checked_sub(tag_of(self.suite)).ok_or(SrtpFault::Malformed)?;
         let header = header_of(&packet[..len]).ok_or(SrtpFault::Malformed)?;
         let seq = seq_of(packet).ok_or(SrtpFault::Malformed)?;
         let ssrc = number(packet, 8).ok_or(SrtpFault::Malformed)?;
@@ -264,7 +203,7 @@ impl ControlProtector {
 
     /// Encrypts the compound packet in the first `len` bytes of `buffer`, which has room for [`GROWTH`] more; its new length. `None`: it is none.
     pub fn protect(&mut self, buffer: &mut [u8], len: usize) -> Option<usize> {
-        let tag = self.suite.control_tag();
+        let tag = control_tag_of(self.suite);
         let whole = buffer.get_mut(..len + 4 + tag).filter(|_| len >= CONTROL_HEAD)?;
         let ssrc = number(whole, 4)?;
         self.index = (self.index + 1) & !ENCRYPTED;
@@ -306,7 +245,7 @@ impl ControlOpener {
     /// # Errors
     /// [`SrtpFault`].
     pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, SrtpFault> {
-        let size = self.suite.control_tag();
+        let size = control_tag_of(self.suite);
         let len =
             packet.len().checked_sub(4 + size).filter(|l| *l >= CONTROL_HEAD).ok_or(SrtpFault::Malformed)?;
         let ssrc = number(packet, 4).ok_or(SrtpFault::Malformed)?;

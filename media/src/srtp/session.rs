@@ -146,13 +146,9 @@ impl Session {
                 tag.copy_from_slice(&made.as_ref()[..tag.len()]);
             }
             Cipher::Gcm(key) => {
-                let nonce = self.nonce(ssrc, index);
-                let made = match self.kind {
-                    Kind::Media => key.seal_in_place_separate_tag(nonce, Aad::from(head), body),
-                    Kind::Control => {
-                        key.seal_in_place_separate_tag(nonce, Aad::from(joined(head, more)), body)
-                    }
-                };
+                let joined = joined(head, more);
+                let aad = if self.kind == Kind::Media { head } else { &joined };
+                let made = key.seal_in_place_separate_tag(self.nonce(ssrc, index), Aad::from(aad), body);
                 // It fails only for bodies of many gigabytes.
                 if let Ok(made) = made {
                     tag.copy_from_slice(made.as_ref());
@@ -183,15 +179,9 @@ impl Session {
             }
             Cipher::Gcm(key) => {
                 let Ok(tag) = Tag::try_from(tag) else { return false };
-                let nonce = self.nonce(ssrc, index);
-                match self.kind {
-                    Kind::Media => {
-                        key.open_in_place_separate_tag(nonce, Aad::from(head), tag, body, 0..).is_ok()
-                    }
-                    Kind::Control => key
-                        .open_in_place_separate_tag(nonce, Aad::from(joined(head, more)), tag, body, 0..)
-                        .is_ok(),
-                }
+                let joined = joined(head, more);
+                let aad = Aad::from(if self.kind == Kind::Media { head } else { &joined });
+                key.open_in_place_separate_tag(self.nonce(ssrc, index), aad, tag, body, 0..).is_ok()
             }
         }
     }

@@ -451,6 +451,135 @@ mod tests {
         }
     }
 
+    const KEY_30: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+
+    fn secure_offer(lines: &str) -> String {
+        format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/SAVP 0\r\n{lines}")
+    }
+
+    fn keys() -> MediaKeys {
+        MediaKeys::new(&vault::Vault::open(vault::Policy::AllowWeaker).unwrap()).unwrap()
+    }
+
+    /// Read as the stack does, with a new key in place of each that is taken from it.
+    fn read(text: &str, keys: &MediaKeys) -> (Session, usize) {
+        let mut sealed = 0;
+        let mut seal = |bytes: &[u8]| {
+            sealed += 1;
+            keys.random(bytes.len()).ok()
+        };
+        (super::super::parse_sealing(text.as_bytes(), &mut seal).unwrap(), sealed)
+    }
+
+    #[test]
+    fn keys_that_are_nothing_for_us_are_passed_over() {
+        let keys = keys();
+        let right = format!("a=crypto:7 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}");
+        for wrong in [
+            // An identifier (MKI), two keys, a suite of nobody's, a key of another length, no key, a derivation rate, no encryption.
+            format!("{right}|2^20|1:4"),
+            format!("{right}|1:4"),
+            format!("{right};inline:{KEY_30}"),
+            right.replace("AES_CM_128", "F8_128"),
+            right.replace("AES_CM_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80"),
+            right.replace(KEY_30, &KEY_30[..36]),
+            right.replace(KEY_30, "!!!"),
+            right.replace("inline:", "uri:"),
+            format!("{right} KDR=3"),
+            format!("{right} UNENCRYPTED_SRTP"),
+            right.replace(":7 ", ":x "),
+            "a=crypto:7".to_owned(),
+        ] {
+            let (session, sealed) = read(&secure_offer(&format!("{wrong}\r\n")), &keys);
+            assert!(session.audio.unwrap().crypto.is_empty(), "{wrong}");
+            assert_eq!(sealed, 0, "{wrong}");
+        }
+        for fine in
+            [right.clone(), format!("{right}|2^31"), format!("{right} WSH=64 -x"), format!("{right}=")]
+        {
+            let (session, _) = read(&secure_offer(&format!("{fine}\r\n")), &keys);
+            let crypto = session.audio.unwrap().crypto;
+            assert_eq!(
+                crypto.iter().map(|c| (c.tag, c.suite)).collect::<Vec<_>>(),
+                [(7, Suite::Cm128Sha1_80)],
+                "{fine}"
+            );
+        }
+        let (session, sealed) = read(&secure_offer(&format!("{right}\r\n").repeat(20)), &keys);
+        assert_eq!((session.audio.unwrap().crypto.len(), sealed), (8, 8), "no more than that are looked at");
+        let plain = secure_offer(&format!("{right}\r\n")).replace("SAVP", "AVP");
+        assert!(read(&plain, &keys).0.audio.unwrap().crypto.is_empty(), "keys without SRTP");
+    }
+
+    #[test]
+    fn the_offerers_first_suite_is_answered_under_its_number_with_a_key_of_ours() {
+        let keys = keys();
+        let can = Capabilities { keys: Some(keys.clone()), ..Capabilities::default() };
+        let gcm = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==";
+        let text = secure_offer(&format!(
+            "a=crypto:1 F8_128_HMAC_SHA1_80 inline:{KEY_30}\r\na=crypto:4 AEAD_AES_128_GCM inline:{gcm}\r\n\
+             a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}\r\n"
+        ));
+        let (offer, _) = read(&text, &keys);
+        let (audio, theirs) = answer(&offer, &can, false).unwrap();
+        let (ours, their) = (audio.crypto.unwrap(), audio.theirs.unwrap());
+        assert_eq!((ours.tag, ours.suite, their), (4, Suite::Gcm128, theirs.crypto[0]));
+        assert_ne!(ours.key, their.key);
+        let mut out = Vec::new();
+        let local = Local { session: 1, version: 1, rtp: ([192, 0, 2, 2], 4).into(), audio, place: (0, 1) };
+        local.write(
+            &mut out,
+            |_, _| {},
+            |key, out| {
+                assert_eq!(*key, ours.key);
+                out.extend_from_slice(b"KEY");
+            },
+        );
+        let out = String::from_utf8(out).unwrap();
+        assert!(
+            out.contains("RTP/SAVP 0") && out.contains("a=crypto:4 AEAD_AES_128_GCM inline:KEY\r\n"),
+            "{out}"
+        );
+        // Without keys of ours, without theirs, and against what the site wants.
+        let plain = read(&text.replace("SAVP", "AVP"), &keys).0;
+        let none = read(&secure_offer(""), &keys).0;
+        let with = |srtp, keys| Capabilities { srtp, keys, ..Capabilities::default() };
+        for (offer, can) in [
+            (&offer, with(Srtp::Optional, None)),
+            (&none, with(Srtp::Optional, Some(keys.clone()))),
+            (&offer, with(Srtp::Off, Some(keys.clone()))),
+            (&plain, with(Srtp::Required, Some(keys.clone()))),
+        ] {
+            assert_eq!(answer(offer, &can, false).unwrap_err(), NotAcceptable);
+        }
+        assert!(answer(&plain, &with(Srtp::Off, None), false).is_ok());
+    }
+
+    #[test]
+    fn our_offer_of_srtp_is_answered_with_srtp_or_not_at_all() {
+        let keys = keys();
+        let can = Capabilities { keys: Some(keys.clone()), ..Capabilities::default() };
+        assert!(offer(&Capabilities::default()).secured(Suite::Gcm128, &Capabilities::default()).is_none());
+        let ours = offer(&can).secured(Suite::Cm128Sha1_80, &can).unwrap();
+        let answered = |line: &str| {
+            let (session, _) = read(&secure_offer(line), &keys);
+            accept_answer(&ours, &session, &can).map(|(audio, _)| (audio.crypto, audio.theirs.is_some()))
+        };
+        let right = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}\r\n");
+        assert_eq!(answered(&right), Ok((ours.crypto, true)));
+        for wrong in [right.replace(":1 ", ":2 "), right.replace("_80", "_32"), String::new()] {
+            assert_eq!(answered(&wrong), Err(NotAcceptable), "{wrong}");
+        }
+        let plain = read(&secure_offer("").replace("SAVP", "AVP"), &keys).0;
+        assert_eq!(accept_answer(&ours, &plain, &can).unwrap_err(), NotAcceptable);
+        let secure = read(&secure_offer(&right), &keys).0;
+        assert_eq!(
+            accept_answer(&offer(&can), &secure, &can).unwrap_err(),
+            NotAcceptable,
+            "nobody asked for it"
+        );
+    }
+
     #[test]
     fn what_is_no_description() {
         for bad in [

@@ -14,6 +14,8 @@ pub use parse::{MOST_LINES, SdpFault, parse, parse_sealing, rejected_line};
 use std::net::{IpAddr, SocketAddr};
 use vault::MasterKey;
 
+pub use vault::Suite;
+
 vault::leaves! {
     /// A session description.
     #[derive(Debug, Clone, PartialEq)]
@@ -58,23 +60,6 @@ vault::leaves! {
         pub suite: Suite,
         /// Master key and salt of what its sender sends, sealed.
         pub key: MasterKey,
-    }
-
-    /// A suite of RFC 4568, RFC 6188 or RFC 7714.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub enum Suite {
-        /// AES-128 in counter mode, 80 bits of HMAC-SHA1.
-        Cm128Sha1_80,
-        /// AES-128 in counter mode, 32 bits of HMAC-SHA1.
-        Cm128Sha1_32,
-        /// AES-256 in counter mode, 80 bits of HMAC-SHA1.
-        Cm256Sha1_80,
-        /// AES-256 in counter mode, 32 bits of HMAC-SHA1.
-        Cm256Sha1_32,
-        /// AES-128-GCM.
-        Gcm128,
-        /// AES-256-GCM.
-        Gcm256,
     }
 
     /// One payload format.
@@ -169,45 +154,6 @@ impl Direction {
     /// Whether its owner receives.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
-    }
-}
-
-impl Suite {
-    /// All.
-    pub const ALL: [Self; 6] = [
-        Self::Cm128Sha1_80,
-        Self::Cm128Sha1_32,
-        Self::Cm256Sha1_80,
-        Self::Cm256Sha1_32,
-        Self::Gcm128,
-        Self::Gcm256,
-    ];
-
-    /// Its name in SDP.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cm128Sha1_80 => "AES_CM_128_HMAC_SHA1_80",
-            Self::Cm128Sha1_32 => "AES_CM_128_HMAC_SHA1_32",
-            Self::Cm256Sha1_80 => "AES_256_CM_HMAC_SHA1_80",
-            Self::Cm256Sha1_32 => "AES_256_CM_HMAC_SHA1_32",
-            Self::Gcm128 => "AEAD_AES_128_GCM",
-            Self::Gcm256 => "AEAD_AES_256_GCM",
-        }
-    }
-
-    /// By its name in SDP.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|suite| suite.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Bytes of master key and salt together.
-    pub fn master(self) -> usize {
-        match self {
-            Self::Cm128Sha1_80 | Self::Cm128Sha1_32 => 30,
-            Self::Cm256Sha1_80 | Self::Cm256Sha1_32 => 46,
-            Self::Gcm128 => 28,
-            Self::Gcm256 => 44,
-        }
     }
 }
 
