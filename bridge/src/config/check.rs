@@ -250,12 +250,16 @@ impl Check<'_> {
     /// Codecs, each known and named once, and what is said of them.
     fn sound(&mut self, media: &Media) {
         self.range("media.opus_bitrate", &media.opus_bitrate, 6_000..=128_000);
-        for (at, codec) in media.codecs.iter().enumerate() {
+        if media.codecs.get_ref().is_empty() {
+            self.wrong(media.codecs.span(), "`media.codecs` is empty, expected at least one");
+        }
+        let codecs = media.codecs.get_ref();
+        for (at, codec) in codecs.iter().enumerate() {
             let name = codec.get_ref();
             if encoding(name).is_none() {
                 let what = format!("`{name}` is no codec of ours, expected opus, g722, pcmu, pcma or l16");
                 self.wrong(codec.span(), what);
-            } else if media.codecs[..at].iter().any(|c| c.get_ref().eq_ignore_ascii_case(name)) {
+            } else if codecs[..at].iter().any(|c| c.get_ref().eq_ignore_ascii_case(name)) {
                 self.wrong(codec.span(), format!("`{name}` is named twice, expected each codec once"));
             }
         }
@@ -426,6 +430,35 @@ mod tests {
     }
 
     pub(super) const SIP: &str = "[sip]\nlisten = [\"udp://127.0.0.1:5060\"]\n";
+
+    #[test]
+    fn what_calls_cannot_sound_like() {
+        let with = |line: &str| parse("f.toml", &format!("{SIP}[media]\n{line}\n"));
+        for (line, expected) in [
+            ("codecs = []", "f.toml:4: `media.codecs` is empty, expected at least one"),
+            (
+                "codecs = [\"opus\",\n  \"silk\"]",
+                "f.toml:5: `silk` is no codec of ours, expected opus, g722, pcmu, pcma or l16",
+            ),
+            ("codecs = [\"pcmu\", \"PCMU\"]", "f.toml:4: `PCMU` is named twice, expected each codec once"),
+            ("opus_bitrate = 5999", "f.toml:4: `media.opus_bitrate` is 5999, expected 6000 to 128000"),
+            ("opus_bitrate = 128001", "f.toml:4: `media.opus_bitrate` is 128001, expected 6000 to 128000"),
+            ("opus_rate = 44100", "f.toml:4: `media.opus_rate` is 44100, expected 8000, 16000 or 48000"),
+            ("comfort_level = 29", "f.toml:4: `media.comfort_level` is 29, expected 30 to 90"),
+            ("comfort_level = 91", "f.toml:4: `media.comfort_level` is 91, expected 30 to 90"),
+            (
+                "srtp = \"maybe\"",
+                "f.toml:4: unknown variant `maybe`, expected one of `off`, `optional`, `required`",
+            ),
+        ] {
+            assert_eq!(with(line).unwrap_err().to_string().trim_end(), expected, "{line}");
+        }
+        for right in
+            ["codecs = [\"l16\", \"pcma\"]", "comfort_level = 0", "opus_rate = 16000", "srtp = \"required\""]
+        {
+            assert!(with(right).is_ok(), "{right}");
+        }
+    }
 
     #[test]
     fn codes_that_cannot_be_told_apart_or_dialled() {

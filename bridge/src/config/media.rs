@@ -1,0 +1,121 @@
+//! `[media]`: RTP, codecs and what calls sound like.
+
+use crate::sound::Taste;
+use serde::Deserialize;
+use sip_stack::sdp::{self, Capabilities, Encoding, OpusWish};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use toml::Spanned;
+use vault::MediaKeys;
+
+/// `[media]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Address for RTP; unspecified: the one on which the call came.
+    pub address: IpAddr,
+    /// The same for IPv6, where `address` is one of IPv4.
+    pub address_v6: Option<Ipv6Addr>,
+    /// Our address as carriers see it, behind 1:1 NAT.
+    pub external_address: Option<IpAddr>,
+    /// Mark of our packets (RFC 2474), 0 to 63.
+    pub dscp: Spanned<usize>,
+    /// `first-last`, both included.
+    pub ports: Spanned<String>,
+    /// Real-time threads, 0 to 64; 0: one less than cores, at least one.
+    pub shards: Spanned<usize>,
+    /// Codecs, in the order of preference for our own offers: `opus`, `g722`, `pcmu`, `pcma`, `l16`.
+    pub codecs: Spanned<Vec<Spanned<String>>>,
+    /// Bits in a second of the Opus that we send, at most: 6,000 to 128,000.
+    pub opus_bitrate: Spanned<usize>,
+    /// The highest rate at which Opus is mixed, Hz: 8,000, 16,000 or 48,000.
+    pub opus_rate: Spanned<usize>,
+    /// Silence is not sent where the peer takes comfort noise (RFC 3389), and our offers have it.
+    pub comfort_noise: bool,
+    /// Noise where nobody speaks, −dBov, 30 to 90; 0: none.
+    pub comfort_level: Spanned<usize>,
+    /// Every caller is brought to the same loudness.
+    pub agc: bool,
+    /// Whether calls' sound may, must or cannot be encrypted (SRTP, RFC 4568).
+    pub srtp: Srtp,
+}
+
+/// Whether sound is encrypted.
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Srtp {
+    /// Offers of SRTP are refused.
+    Off,
+    /// As the caller offers.
+    #[default]
+    Optional,
+    /// Calls without it are refused.
+    Required,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::from([0, 0, 0, 0]),
+            address_v6: None,
+            external_address: None,
+            // Expedited forwarding (RFC 4594 §4.1).
+            dscp: Spanned::new(0..0, 46),
+            ports: Spanned::new(0..0, "20000-39999".into()),
+            shards: Spanned::new(0..0, 0),
+            codecs: Spanned::new(
+                0..0,
+                ["opus", "g722", "pcmu", "pcma"].map(|c| Spanned::new(0..0, c.into())).into(),
+            ),
+            opus_bitrate: Spanned::new(0..0, 24_000),
+            opus_rate: Spanned::new(0..0, 48_000),
+            comfort_noise: false,
+            comfort_level: Spanned::new(0..0, 70),
+            agc: false,
+            srtp: Srtp::default(),
+        }
+    }
+}
+
+/// A codec by its name in the file.
+pub fn encoding(name: &str) -> Option<Encoding> {
+    [Encoding::Opus, Encoding::G722, Encoding::Pcmu, Encoding::Pcma, Encoding::L16]
+        .into_iter()
+        .find(|e| e.as_str().eq_ignore_ascii_case(name))
+}
+
+impl Media {
+    /// What descriptions of ours have.
+    pub fn capabilities(&self, keys: MediaKeys) -> Capabilities {
+        let usual = Capabilities::default();
+        let maxplaybackrate = *self.opus_rate.get_ref() as u32;
+        Capabilities {
+            codecs: self.codecs.get_ref().iter().filter_map(|c| encoding(c.get_ref())).collect(),
+            opus: OpusWish { maxplaybackrate, ..usual.opus },
+            comfort_noise: self.comfort_noise,
+            srtp: match self.srtp {
+                Srtp::Off => sdp::Srtp::Off,
+                Srtp::Optional => sdp::Srtp::Optional,
+                Srtp::Required => sdp::Srtp::Required,
+            },
+            keys: Some(keys),
+            ..usual
+        }
+    }
+
+    /// What legs' sound is like.
+    pub fn taste(&self) -> Taste {
+        let opus_bitrate = Some(*self.opus_bitrate.get_ref() as u32);
+        Taste { opus_bitrate, agc: self.agc, comfort_noise: self.comfort_noise }
+    }
+
+    /// Where RTP is received, by family: on all addresses of both, or where the file says.
+    pub fn addresses(&self) -> media::ports::Addresses {
+        let mut addresses = media::ports::Addresses::from(self.address);
+        addresses.v6 = addresses.v6.or(self.address_v6);
+        if self.address.is_unspecified() {
+            addresses.v4 = addresses.v4.or(Some(Ipv4Addr::UNSPECIFIED));
+            addresses.v6 = addresses.v6.or(Some(Ipv6Addr::UNSPECIFIED));
+        }
+        addresses
+    }
+}
