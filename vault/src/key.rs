@@ -166,6 +166,14 @@ impl Vault {
         Ok(region::Region::new(self.clone(), self.inner.policy)?)
     }
 
+    /// The same with a stack four times as deep: for public-key cryptography.
+    ///
+    /// # Errors
+    /// As [`Self::region`].
+    pub fn deep_region(&self) -> Result<region::Region, VaultError> {
+        Ok(region::Region::deep(self.clone(), self.inner.policy)?)
+    }
+
     /// A store for values that last, for the calling thread.
     pub fn store(&self) -> crate::lasting::Store {
         crate::lasting::Store::new(self.clone())

@@ -18,6 +18,7 @@
 //! | [`region`] | receive, parse, seal and compose in secret pages; wiped on leaving |
 //! | [`lasting`] | what lasts between two visits and cannot be sealed: TLS sessions |
 //! | [`media`] | SRTP keys, and what works with them on real-time threads |
+//! | [`fingerprint`] | hashes that prove certificates in DTLS-SRTP |
 //! | [`harden`] | process settings and the panic hook |
 //! | [`guardian`] | a second process that keeps tracers away |
 //!
@@ -26,6 +27,7 @@
 
 mod compact;
 pub mod envelope;
+pub mod fingerprint;
 pub mod guardian;
 pub mod harden;
 pub mod heap;
@@ -40,6 +42,7 @@ pub mod sealed;
 mod wipe;
 
 pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, Recipient, ViewerKey};
+pub use fingerprint::Fingerprint;
 pub use guardian::{GuardError, Tracing, guard};
 pub use harden::harden;
 pub use heap::Allocator;

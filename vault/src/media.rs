@@ -3,12 +3,13 @@
 
 use crate::key::{IndexKey, Inner, Keyring, Vault, VaultError};
 use crate::leaves::{Leaves, Leaving};
-use crate::pages::Pages;
+use crate::pages::{Pages, Protection};
 use crate::region::{self, Secrets};
 use crate::sealed::Tampered;
 use crate::wipe;
 use ring::aead::{Aad, Nonce};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -131,6 +132,11 @@ impl MediaKeys {
     pub fn new(vault: &Vault) -> Result<Self, VaultError> {
         let (ring, nonces) = (Arc::new(vault.keyring()?), Arc::new(vault.index_key()?));
         Ok(Self { vault: vault.clone(), ring, nonces })
+    }
+
+    /// The vault that they belong to.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// A stack in secret pages, for a thread that works with keys.
@@ -306,10 +312,37 @@ impl Vault {
     }
 }
 
+thread_local! {
+    /// Where this thread's stack ends, if others can read it.
+    static SPARE: Cell<*mut u8> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Wipes what the calling thread has left below its stack pointer, where it runs on a [`SecretStack`] whose pages others can read: for when keys are
+/// over.
+#[inline(never)]
+pub fn wipe_spare_stack() {
+    let end = SPARE.get();
+    if end.is_null() {
+        return;
+    }
+    let here = 0u8;
+    // Below this function's frame and its callees'.
+    let top = (std::ptr::from_ref(std::hint::black_box(&here)) as usize).saturating_sub(MARGIN);
+    let len = top.saturating_sub(end as usize).min(STACK);
+    // SAFETY: the unused part of the stack on which this thread runs: nothing lives there.
+    unsafe { wipe::raw(end, len) };
+}
+
+/// Bytes that what wipes needs itself.
+const MARGIN: usize = 512;
+
 impl SecretStack {
     /// Runs `f` on it and wipes it. A panic of `f` ends there: false.
     pub fn run(self, f: impl FnOnce()) -> bool {
         let mut done = false;
+        // Nobody reads secret pages; what lies on others is wiped with what it was for.
+        let readable = self.0.protection() != Protection::SecretMem;
+        SPARE.set(if readable { self.0.base() } else { std::ptr::null_mut() });
         region::on_secret_stack(self.0.base(), self.0.len(), true, || {
             done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_ok();
         });

@@ -14,13 +14,15 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 const HEAP: usize = 512 * 1024;
+/// Bytes of a worker's stack: for messages, and for what computes more deeply.
 const STACK: usize = 64 * 1024;
+const DEEP_STACK: usize = 256 * 1024;
 /// The largest message that can be received or composed, bytes.
 pub const BUFFER: usize = 64 * 1024;
-const STACK_AT: usize = HEAP + 4096;
-const RX_AT: usize = STACK_AT + STACK + 4096;
+const RX_AT: usize = HEAP + 4096;
 const TX_AT: usize = RX_AT + BUFFER + 4096;
-const TOTAL: usize = TX_AT + BUFFER;
+/// The last of all, with a guard page below it.
+const STACK_AT: usize = TX_AT + BUFFER + 4096;
 
 /// Why a region gave no result. Nothing of the message is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,7 @@ impl Visits {
 pub struct Region {
     ground: Ground,
     base: NonNull<u8>,
+    stack: usize,
     received: usize,
     composed: usize,
     escaped: usize,
@@ -126,11 +129,19 @@ impl<'r> Secrets<'r> {
 
 impl Region {
     pub(crate) fn new(vault: Vault, policy: Policy) -> Result<Self, TooWeak> {
-        let pages = Pages::map(TOTAL, policy)?;
+        Self::with_stack(vault, policy, STACK)
+    }
+
+    pub(crate) fn deep(vault: Vault, policy: Policy) -> Result<Self, TooWeak> {
+        Self::with_stack(vault, policy, DEEP_STACK)
+    }
+
+    fn with_stack(vault: Vault, policy: Policy, stack: usize) -> Result<Self, TooWeak> {
+        let pages = Pages::map(STACK_AT + stack, policy)?;
         let protection = pages.protection();
         pages.guard(HEAP);
-        pages.guard(STACK_AT + STACK);
         pages.guard(RX_AT + BUFFER);
+        pages.guard(TX_AT + BUFFER);
         // SAFETY: a fresh mapping, whose first HEAP bytes are for the arena alone.
         let arena = unsafe { Arena::place(pages.base(), HEAP, protection) };
         // SAFETY: a mapping's base is not null.
@@ -138,6 +149,7 @@ impl Region {
         Ok(Self {
             ground: Ground { pages: Some(pages), arena },
             base,
+            stack,
             received: 0,
             composed: 0,
             escaped: 0,
@@ -178,7 +190,7 @@ impl Region {
         let out = on_secret_stack(
             // SAFETY: inside our mapping.
             unsafe { base.add(STACK_AT) },
-            STACK,
+            self.stack,
             whole,
             || {
                 heap::with(arena, || {
