@@ -1,9 +1,11 @@
 //! From what signalling agreed on to a leg's media.
 
 use media::codec::opus::Settings;
-use media::leg::{Direction, LegSetup, Secure};
+use media::dtls::Role;
+use media::ice::Credentials;
+use media::leg::{Direction, LegSetup, Secure, Security};
 use media::{Codec, Coding, LegId, PayloadType, Rate};
-use sip_stack::sdp::{Encoding, LocalAudio, OpusWish};
+use sip_stack::sdp::{Capabilities, Encoding, LocalAudio, OpusWish, Setup, Srtp};
 use std::net::SocketAddr;
 
 /// The most that is spent on Opus where the peer names no limit, bits in a second, and what packets are limited to anyway.
@@ -49,10 +51,40 @@ fn coding(codec: Codec, wanted: &OpusWish, taste: &Taste) -> Coding {
     Coding { codec, rate: rate(wanted.maxplaybackrate), opus }
 }
 
-/// Both ways' keys, where packets are encrypted.
-fn secure(audio: &LocalAudio) -> Option<Secure> {
+/// How packets are encrypted. `None`: they are to be, and nobody has keys.
+fn security(audio: &LocalAudio) -> Option<Security> {
+    if !audio.path.profile.is_secure() {
+        return Some(Security::None);
+    }
+    if let Some(dtls) = audio.path.dtls {
+        let role = if dtls.setup == Setup::Active { Role::Client } else { Role::Server };
+        return Some(Security::Dtls { role, theirs: dtls.theirs? });
+    }
     let (ours, theirs) = (audio.crypto?, audio.theirs?);
-    Some(Secure { suite: ours.suite, ours: ours.key, theirs: theirs.key })
+    Some(Security::Keys(Secure { suite: ours.suite, ours: ours.key, theirs: theirs.key }))
+}
+
+/// What we can do, by how much of it must be encrypted.
+#[derive(Debug)]
+pub struct Abilities {
+    site: Srtp,
+    all: [(Srtp, Capabilities); 3],
+}
+
+impl Abilities {
+    /// What the site can do.
+    pub fn new(site: Capabilities) -> Self {
+        let all = [Srtp::Off, Srtp::Optional, Srtp::Required];
+        Self { site: site.srtp, all: all.map(|srtp| (srtp, Capabilities { srtp, ..site.clone() })) }
+    }
+
+    /// What we can do towards a trunk that wants it so; `None`: as the site does.
+    pub fn towards(&self, srtp: Option<Srtp>) -> &Capabilities {
+        let wanted = srtp.unwrap_or(self.site);
+        let found = self.all.iter().find(|(srtp, _)| *srtp == wanted);
+        // All three are there.
+        &found.unwrap_or(&self.all[0]).1
+    }
 }
 
 /// A leg's media. `None`: nothing was agreed on that we can make.
@@ -79,7 +111,10 @@ pub fn setup(
         sends_comfort: taste.comfort_noise,
         ptime: audio.ptime as usize,
         agc: taste.agc,
-        secure: secure(audio),
+        security: security(audio)?,
+        ice: audio.path.ice.map(|ice| Credentials { ufrag: ice.ufrag, pwd: ice.pwd }),
+        mux: audio.path.mux,
+        xr: audio.path.xr,
         direction,
         remote,
     })
@@ -88,7 +123,7 @@ pub fn setup(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sip_stack::sdp::{Capabilities, answer, parse};
+    use sip_stack::sdp::{answer, parse};
 
     #[test]
     fn opus_is_sent_as_the_peer_wants_it_and_the_site_can_afford() {

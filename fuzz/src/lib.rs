@@ -135,7 +135,8 @@ fn datagram(Stack { reader, region }: &mut Stack, bytes: &[u8]) {
 /// A description: if it can be read it can be answered or refused, and our answer can be read.
 pub fn sdp(bytes: &[u8]) {
     let Ok(session) = sdp::parse(bytes) else { return };
-    let Ok((audio, _)) = sdp::answer(&session, &Capabilities::default(), false) else { return };
+    let can = Capabilities { fingerprint: Some(vault::Fingerprint::of(b"ours")), ..Capabilities::default() };
+    let Ok((audio, _)) = sdp::answer(&session, &can, false) else { return };
     let place = (session.audio.as_ref().map_or(0, |a| a.index), session.lines);
     let local = sdp::Local { session: 1, version: 1, rtp: LOCAL, audio, place };
     let mut out = Vec::new();
@@ -170,6 +171,16 @@ pub fn rtp(bytes: &[u8]) {
     let drops = report.drops;
     assert!(drops.malformed + drops.payload_type + drops.foreign + drops.oversized <= packets);
     assert!(dropped <= packets && report.block.is_none_or(|b| b.received <= packets));
+}
+
+/// What comes to a port beside RTP: it is a check, or it is not, and who does not know the password changes nothing.
+pub fn stun(bytes: &[u8]) {
+    let ours = media::ice::Credentials { ufrag: *b"abcdefgh", pwd: *b"a password of 24 letters" };
+    let mut lite = media::ice::Lite::new(&ours);
+    if let Some(checked) = lite.check(PEER, bytes) {
+        assert!(checked.answer().len() % 4 == 0 && checked.nominated.is_none());
+    }
+    assert!(!lite.is_valid(PEER) && lite.nominated().is_none());
 }
 
 /// A compound packet.

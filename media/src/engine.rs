@@ -1,27 +1,33 @@
 //! The rest's handle on the shards: rooms and legs go in by rings, notices come out by rings.
 
-use crate::leg::{Coders, Leg, LegError, LegSetup};
+use crate::dtls::{Dtls, DtlsFault};
+use crate::leg::{Coders, Leg, LegError, LegSetup, Protection};
 use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
 use crate::room::{Manner, Notice};
-use crate::rtcp::Control;
 use crate::shard::{
-    Bell, Change, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps, wall_clock,
+    Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps,
+    wall_clock,
 };
-use crate::units::{LegId, RoomId, Ssrc};
+use crate::transport::{Lines, Parcel, Sockets, Transport};
+use crate::units::{LegId, RoomId};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::{HashMap, VecDeque};
-use std::net::UdpSocket;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tokio::io::unix::AsyncFd;
-use vault::{MediaKeys, PlaceError};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::mpsc;
+use vault::{Fingerprint, MediaKeys, PlaceError};
 
 /// Commands waiting for a shard at most.
 const COMMANDS: usize = 4096;
 /// Notices waiting for their reader at most, per shard.
 const NOTICES: usize = 8192;
+/// Datagrams beside RTP that wait for their legs' tasks at most, per shard.
+const ASIDES: usize = 256;
 /// Conferences per phase and shard at most.
 const ROOMS: usize = 2048;
 
@@ -38,6 +44,9 @@ pub enum EngineError {
     /// No protected memory for a thread.
     #[error(transparent)]
     Protection(#[from] PlaceError),
+    /// No handshakes can be made.
+    #[error(transparent)]
+    Dtls(#[from] DtlsFault),
     /// A leg's codec or keys could not be had.
     #[error(transparent)]
     Leg(#[from] LegError),
@@ -60,15 +69,40 @@ pub struct Event {
     pub notice: Notice,
 }
 
+/// How the engine is to be.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Real-time threads, at least 1.
+    pub shards: usize,
+    /// What all rooms have in common.
+    pub manner: Manner,
+    /// Opens the keys of legs that have some.
+    pub keys: Option<MediaKeys>,
+    /// Legs may agree on keys by DTLS; only with `keys`.
+    pub dtls: bool,
+}
+
 /// All shards. Dropping it stops them.
 #[derive(Debug)]
 pub struct Engine {
+    core: Arc<Core>,
+}
+
+/// What legs' tasks reach too.
+#[derive(Debug)]
+struct Core {
     ports: Ports,
     shards: Vec<Handle>,
     manner: Manner,
     keys: Option<MediaKeys>,
+    dtls: Option<Dtls>,
     rooms: Mutex<HashMap<RoomId, Place>>,
+    tasks: Arc<Tasks>,
+    told: mpsc::UnboundedSender<Event>,
 }
+
+/// Who gets what comes to a leg's RTP port beside RTP.
+type Tasks = Mutex<HashMap<LegId, mpsc::Sender<Parcel>>>;
 
 /// Where a room is, and what its mix can do.
 #[derive(Debug, Clone, Copy)]
@@ -97,8 +131,8 @@ struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The way to a shard. What ends a leg or a room may not be lost: if the ring is full it waits here, and nothing overtakes it. There is at
-/// most one such command for each leg and room.
+/// The way to a shard. What ends a leg or a room may not be lost, nor a leg's keys and where it is: if the ring is full it waits here, and nothing
+/// overtakes it. There are but a few such commands for each leg and room.
 #[derive(Debug)]
 struct Commands {
     ring: Producer<Command>,
@@ -128,8 +162,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Tells the shard that something ends: now, or when it takes commands again.
-    fn end(&self, command: Command) {
+    /// Tells the shard what it must not miss: now, or when it takes commands again.
+    fn insist(&self, command: Command) {
         let mut commands = self.commands();
         commands.endings.push_back(command);
         commands.settle();
@@ -153,6 +187,10 @@ impl Drop for RingOnDrop {
 #[derive(Debug)]
 pub struct Events {
     told: Consumer<Told>,
+    asides: Consumer<Aside>,
+    tasks: Arc<Tasks>,
+    /// What legs' tasks tell; the first shard's reader has it.
+    others: Option<mpsc::UnboundedReceiver<Event>>,
     bell: AsyncFd<Arc<Bell>>,
 }
 
@@ -160,6 +198,7 @@ impl Events {
     /// The next notice; `None` once the shard has ended. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
+            self.hand_out();
             while let Ok(told) = self.told.pop() {
                 match told {
                     Told::Notice(room, leg, notice) => return Some(Event { room, leg, notice }),
@@ -167,6 +206,7 @@ impl Events {
                     Told::Member(_, member) => drop(member),
                     Told::Change(change) => drop(change),
                     Told::Kit(kit) => drop(kit),
+                    Told::Keys(keys) => drop(keys),
                     Told::Room(room) => drop(room),
                     Told::Nothing => {}
                 }
@@ -174,9 +214,35 @@ impl Events {
             if self.told.is_abandoned() {
                 return None;
             }
-            let mut ready = self.bell.readable().await.ok()?;
-            ready.get_inner().clear();
-            ready.clear_ready();
+            let Self { bell, others, .. } = self;
+            let other = async {
+                match others {
+                    Some(others) => others.recv().await,
+                    None => None,
+                }
+            };
+            tokio::select! {
+                ready = bell.readable() => {
+                    let mut ready = ready.ok()?;
+                    ready.get_inner().clear();
+                    ready.clear_ready();
+                }
+                Some(event) = other => return Some(event),
+            }
+        }
+    }
+
+    /// Gives legs' tasks what came for them.
+    fn hand_out(&mut self) {
+        if self.asides.is_empty() {
+            return;
+        }
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(aside) = self.asides.pop() {
+            if let Some(task) = tasks.get(&aside.leg) {
+                // A task that is behind loses datagrams, as a socket's buffer would.
+                let _ = task.try_send(Parcel { from: aside.from, bytes: aside.bytes().into() });
+            }
         }
     }
 }
@@ -190,25 +256,32 @@ fn ring<T>(size: usize, filler: impl Fn() -> T) -> (Producer<T>, Consumer<T>) {
 }
 
 impl Engine {
-    /// Starts `shards` real-time threads; `keys` opens those of legs that have some. Must be called inside a tokio runtime, whose reactor wakes the readers.
+    /// Starts the real-time threads. Must be called inside a tokio runtime, whose reactor wakes the readers.
     ///
     /// # Errors
-    /// [`EngineError::Io`].
-    pub fn start(
-        ports: Ports,
-        shards: usize,
-        manner: Manner,
-        keys: Option<MediaKeys>,
-    ) -> Result<(Self, Vec<Events>), EngineError> {
+    /// [`EngineError::Io`], [`EngineError::Protection`], [`EngineError::Dtls`].
+    pub fn start(ports: Ports, settings: Settings) -> Result<(Self, Vec<Events>), EngineError> {
+        let Settings { shards, manner, keys, dtls } = settings;
+        let dtls = keys.clone().filter(|_| dtls).map(Dtls::start).transpose()?;
+        let tasks = Arc::new(Tasks::default());
+        let (told_by_tasks, others) = mpsc::unbounded_channel();
+        let mut others = Some(others);
         let mut handles = Vec::new();
         let mut events = Vec::new();
         for index in 0..shards.max(1) {
             let (commands, commands_out) = ring(COMMANDS, || Command::Stop);
             let (told_in, told) = ring(NOTICES, || Told::Nothing);
+            let (asides_in, asides) = ring(ASIDES, || Aside::EMPTY);
             let (bell, reader) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
             let counters = Arc::new(Counters::default());
-            let shard =
-                Shard::new(commands_out, bell.clone(), told_in, reader.clone(), counters.clone(), ROOMS);
+            let shard = Shard::new(
+                commands_out,
+                bell.clone(),
+                (told_in, asides_in),
+                reader.clone(),
+                counters.clone(),
+                ROOMS,
+            );
             let readers_bell = Bell::listen(reader.clone())?;
             let stack = keys.as_ref().map(MediaKeys::stack).transpose().map_err(PlaceError::from)?;
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -220,11 +293,14 @@ impl Engine {
                     None => shard.run(),
                 }
             })?;
-            events.push(Events { told, bell: readers_bell });
+            let (tasks, others) = (tasks.clone(), others.take());
+            events.push(Events { told, asides, tasks, others, bell: readers_bell });
             let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });
             handles.push(Handle { commands, bell, counters, thread: Some(thread) });
         }
-        Ok((Self { ports, shards: handles, manner, keys, rooms: Mutex::default() }, events))
+        let rooms = Mutex::default();
+        let core = Core { ports, shards: handles, manner, keys, dtls, rooms, tasks, told: told_by_tasks };
+        Ok((Self { core: Arc::new(core) }, events))
     }
 
     /// Reserves sockets for a leg of a peer of IPv6 or IPv4; to be named in the SDP.
@@ -232,7 +308,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Ports`] when all are in use.
     pub fn reserve(&self, v6: bool) -> Result<Pair, EngineError> {
-        let pair = self.ports.bind(v6)?;
+        let pair = self.core.ports.bind(v6)?;
         enable_timestamps(&pair.rtp)?;
         Ok(pair)
     }
@@ -242,49 +318,66 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Busy`].
     pub fn open(&self, room: RoomId, capacity: usize) -> Result<(), EngineError> {
-        let mut rooms = self.rooms();
+        let mut rooms = self.core.rooms();
         let load = |shard| rooms.values().filter(|p| p.shard == shard).map(|p| p.legs + 1).sum::<usize>();
-        let shard = (0..self.shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
-        self.shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity, self.manner))))?;
+        let shards = &self.core.shards;
+        let shard = (0..shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
+        shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity, self.core.manner))))?;
         rooms.insert(room, Place { shard, legs: 0, speak: Rates::default(), hear: Rates::default() });
         Ok(())
     }
 
     /// Closes a conference, if there is such a one, and frees its legs.
     pub fn close(&self, room: RoomId) {
-        if let Some(place) = self.rooms().remove(&room) {
-            self.shards[place.shard].end(Command::Close(room));
+        if let Some(place) = self.core.rooms().remove(&room) {
+            self.core.shards[place.shard].insist(Command::Close(room));
         }
     }
 
-    /// Puts a leg into a conference and returns the SSRC with which it is sent.
+    /// Puts a leg into a conference; what it has beside its sound goes on `runtime`, RTCP to `rtcp`.
     ///
     /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`].
-    pub fn add(&self, room: RoomId, setup: LegSetup, socket: UdpSocket) -> Result<Ssrc, EngineError> {
-        let leg = Leg::new(setup, self.keys.as_ref(), wall_clock())?;
-        let ssrc = leg.ssrc();
-        let member = Box::new(LiveMember::new(leg, Socket::new(socket)));
-        let mut rooms = self.rooms();
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`], [`EngineError::Io`].
+    pub fn add(
+        &self,
+        room: RoomId,
+        setup: LegSetup,
+        pair: Pair,
+        rtcp: SocketAddr,
+        runtime: Runtime,
+    ) -> Result<Transport, EngineError> {
+        let leg = Leg::new(setup, self.core.keys.as_ref(), wall_clock())?;
+        let rtp = setup.has_asides().then(|| pair.rtp.try_clone()).transpose()?;
+        let sockets = Sockets { rtp, rtcp: pair.rtcp };
+        let member = Box::new(LiveMember::new(leg, Socket::new(pair.rtp)));
+        let mut rooms = self.core.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
         let (kit, with) = place.with(&setup);
         let kit = (!kit.is_empty()).then(|| Box::new(kit));
-        self.shards[place.shard].tell(Command::Add(room, member, kit))?;
+        self.core.shards[place.shard].tell(Command::Add(room, member, kit))?;
         *place = Place { legs: place.legs + 1, ..with };
-        Ok(ssrc)
+        drop(rooms);
+        // Its task may have something to tell of the leg at once.
+        let core = Arc::downgrade(&self.core);
+        let lines: Weak<dyn Lines> = core;
+        let made = Transport::new(runtime, lines, room, setup, sockets, rtcp);
+        if made.is_err() {
+            self.remove(room, setup.id);
+        }
+        Ok(made?)
     }
 
     /// Takes a leg that was added out of its conference.
     pub fn remove(&self, room: RoomId, leg: LegId) {
-        if let Some(place) = self.rooms().get_mut(&room) {
-            self.shards[place.shard].end(Command::Remove(room, leg));
+        if let Some(place) = self.core.rooms().get_mut(&room) {
+            self.core.shards[place.shard].insist(Command::Remove(room, leg));
             place.legs = place.legs.saturating_sub(1);
         }
     }
 
     /// Hands over endings that shards could not take when they were told. To be called now and then.
     pub fn settle(&self) {
-        for shard in &self.shards {
+        for shard in &self.core.shards {
             if !shard.commands().settle() {
                 shard.bell.call();
             }
@@ -296,23 +389,18 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`].
     pub fn change(&self, room: RoomId, setup: LegSetup) -> Result<(), EngineError> {
-        let coders = Box::new(Coders::new(&setup, self.keys.as_ref())?);
-        let mut rooms = self.rooms();
+        let coders = Box::new(Coders::new(&setup, self.core.keys.as_ref())?);
+        let mut rooms = self.core.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
         let (kit, with) = place.with(&setup);
-        self.shards[place.shard].tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
+        self.core.shards[place.shard].tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
         *place = with;
         Ok(())
     }
 
-    /// What encrypts a leg's RTCP, if its RTP is.
-    ///
-    /// # Errors
-    /// [`EngineError::Leg`].
-    pub fn control(&self, setup: &LegSetup) -> Result<Option<Control>, EngineError> {
-        let Some(secure) = &setup.secure else { return Ok(None) };
-        let keys = self.keys.as_ref().ok_or(LegError::NoKeys)?;
-        Ok(Some(Control::new(secure, keys).map_err(LegError::from)?))
+    /// What proves our certificate, where legs may agree on keys by DTLS.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.core.dtls.as_ref().map(Dtls::fingerprint)
     }
 
     /// Sets what a leg's sound is multiplied with before others hear it, dB, −30 to 30.
@@ -349,20 +437,57 @@ impl Engine {
 
     /// Each shard's counters.
     pub fn counters(&self) -> impl Iterator<Item = &Counters> {
-        self.shards.iter().map(|s| &*s.counters)
+        self.core.shards.iter().map(|s| &*s.counters)
     }
 
     fn tell(&self, room: RoomId, command: Command) -> Result<(), EngineError> {
-        let place = *self.rooms().get(&room).ok_or(EngineError::NoRoom)?;
-        self.shards[place.shard].tell(command)
+        let place = *self.core.rooms().get(&room).ok_or(EngineError::NoRoom)?;
+        self.core.shards[place.shard].tell(command)
     }
+}
 
+impl Core {
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Place>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Engine {
+impl Lines for Core {
+    fn keys(&self, room: RoomId, leg: LegId, keys: Box<Option<Protection>>) {
+        if let Some(place) = self.rooms().get(&room) {
+            self.shards[place.shard].insist(Command::Keys(room, leg, keys));
+        }
+    }
+
+    fn nominate(&self, room: RoomId, leg: LegId, to: SocketAddr) {
+        if let Some(place) = self.rooms().get(&room) {
+            self.shards[place.shard].insist(Command::Nominate(room, leg, to));
+        }
+    }
+
+    fn unprotected(&self, room: RoomId, leg: LegId, why: DtlsFault) {
+        // Its reader ends only with the house.
+        let _ = self.told.send(Event { room, leg, notice: Notice::Unprotected(why) });
+    }
+
+    fn register(&self, leg: LegId, to: Option<mpsc::Sender<Parcel>>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match to {
+            Some(to) => drop(tasks.insert(leg, to)),
+            None => drop(tasks.remove(&leg)),
+        }
+    }
+
+    fn dtls(&self) -> Option<&Dtls> {
+        self.dtls.as_ref()
+    }
+
+    fn media_keys(&self) -> Option<&MediaKeys> {
+        self.keys.as_ref()
+    }
+}
+
+impl Drop for Core {
     fn drop(&mut self) {
         for shard in &self.shards {
             // A full ring has nobody left to read it; the abandoned ring then ends the thread.
@@ -399,8 +524,8 @@ mod tests {
         handle.tell(mute(1)).unwrap();
         handle.tell(mute(2)).unwrap();
         assert!(matches!(handle.tell(mute(3)), Err(EngineError::Busy)));
-        handle.end(Command::Remove(RoomId(1), LegId(1)));
-        handle.end(Command::Close(RoomId(1)));
+        handle.insist(Command::Remove(RoomId(1), LegId(1)));
+        handle.insist(Command::Close(RoomId(1)));
         assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(1), _))));
         assert!(matches!(handle.tell(mute(4)), Err(EngineError::Busy)), "two endings come first");
         assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(2), _))));

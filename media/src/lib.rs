@@ -9,12 +9,16 @@
 //! | [`units`] | numbers as types |
 //! | `prefetch` | a hint to the processor |
 //! | [`codec`] | Opus, G.722, G.711, L16 |
+//! | [`emodel`] | how well speech is heard, by codec |
 //! | [`resample`] | from one rate to another |
 //! | [`noise`] | quiet noise where nobody speaks |
 //! | [`rtp`] | packets: checked reading, header writing |
 //! | [`srtp`] | packets encrypted and opened (RFC 3711, RFC 7714) |
+//! | [`ice`] | ICE-lite: a peer's checks answered |
+//! | [`dtls`] | SRTP keys agreed on by DTLS, on a thread of its own |
 //! | [`reception`] | what arrived: loss, jitter, extended sequence (RFC 3550 A) |
-//! | [`rtcp`] | reports written and read, and the task that sends them |
+//! | [`bursts`] | whether losses come together |
+//! | [`rtcp`] | reports written and read |
 //! | [`jitter`] | the jitter buffer: time-stretching, loss concealment, pauses |
 //! | [`dtmf`] | telephone events |
 //! | [`level`] | loudness and speech |
@@ -26,14 +30,19 @@
 //! | [`room`] | one conference's legs and tick |
 //! | [`ports`] | pairs of UDP ports and their sockets |
 //! | [`shard`] | the real-time thread around rooms and sockets |
+//! | [`transport`] | one leg's RTCP, ICE and DTLS: the task beside the shard |
 //! | [`engine`] | the rest's handle on shards: rings in and out |
 //!
 //! A module imports only from those above it.
 #![deny(unsafe_code)]
 
+pub mod bursts;
 pub mod codec;
+pub mod dtls;
 pub mod dtmf;
+pub mod emodel;
 pub mod engine;
+pub mod ice;
 pub mod jitter;
 pub mod latch;
 pub mod leg;
@@ -51,6 +60,7 @@ pub mod rtp;
 pub mod shard;
 pub mod srtp;
 pub mod tones;
+pub mod transport;
 pub mod units;
 
 pub use codec::{Codec, Coding};

@@ -96,6 +96,11 @@ impl Reception {
         }
     }
 
+    /// Whether a packet has come.
+    pub fn has_begun(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// The figures so far; `None` before the first packet.
     pub fn block(&self) -> Option<Block> {
         let source = self.source?;

@@ -2,8 +2,9 @@
 //! and notices go out to a [`Sink`]: no socket and no clock here.
 
 use crate::codec::{Coding, LARGEST};
+use crate::dtls::DtlsFault;
 use crate::dtmf::Digit;
-use crate::leg::{Coders, Leg, LegSetup, Report};
+use crate::leg::{Coders, Leg, LegSetup, Protection, Report};
 use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::prompt::{Prompt, Saying};
@@ -76,6 +77,8 @@ pub enum Notice {
     Report(Report),
     /// A key was pressed.
     Digit(Digit),
+    /// A leg that wants keys by DTLS gets none.
+    Unprotected(DtlsFault),
 }
 
 /// Where a tick's results go.
@@ -263,6 +266,20 @@ impl<S> Room<S> {
     pub fn mute(&mut self, leg: LegId, muted: bool) {
         if let Some(member) = self.find(leg) {
             member.leg.set_muted(muted);
+        }
+    }
+
+    /// Gives a leg keys; those that it needs no more take their place.
+    pub fn set_keys(&mut self, leg: LegId, keys: &mut Option<Protection>) {
+        if let Some(member) = self.find(leg) {
+            member.leg.set_keys(keys);
+        }
+    }
+
+    /// Says where ICE wants a leg's packets.
+    pub fn nominate(&mut self, leg: LegId, to: SocketAddr) {
+        if let Some(member) = self.find(leg) {
+            member.leg.nominate(to);
         }
     }
 

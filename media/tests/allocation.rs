@@ -3,7 +3,8 @@
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use media::codec::{Encoder, LARGEST};
-use media::leg::{LegSetup, Secure};
+use media::engine::Settings;
+use media::leg::{LegSetup, Secure, Security};
 use media::ports::Ports;
 use media::prompt::Recordings;
 use media::room::{Manner, Notice};
@@ -120,13 +121,17 @@ impl Peer {
             sends_comfort: id % 5 == 3,
             agc: id.is_multiple_of(2),
             ptime,
-            secure,
+            security: secure.map_or(Security::None, Security::Keys),
             ..LegSetup::plain(LegId(id), codec, payload_type, socket.local_addr().unwrap())
         };
-        engine.add(room, setup, pair.rtp).unwrap();
+        let to = pair.address;
+        let rtcp = SocketAddr::new(HERE, 9);
+        let runtime = tokio::runtime::Handle::current();
+        // Its task would say goodbye if it were dropped.
+        std::mem::forget(engine.add(room, setup, pair, rtcp, runtime).unwrap());
         let encoder = Encoder::new(&setup.sends.0).unwrap();
         let protector = secure.map(|s| Protector::new(keys, &s.theirs, s.suite).unwrap());
-        Self { setup, socket, to: pair.address, seq: 0, encoder, protector }
+        Self { setup, socket, to, seq: 0, encoder, protector }
     }
 
     fn send(&mut self, payload_type: u8, payload: &[u8]) {
@@ -164,8 +169,9 @@ async fn the_shard_asks_nothing_of_the_allocator() {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker).unwrap();
     let keys = MediaKeys::new(&vault).unwrap();
     let ports = Ports::new(HERE, 46, 43_000..=43_400).unwrap();
-    let (engine, mut events) =
-        Engine::start(ports, 1, Manner { floor: Some(70) }, Some(keys.clone())).unwrap();
+    let manner = Manner { floor: Some(70) };
+    let settings = Settings { shards: 1, manner, keys: Some(keys.clone()), dtls: false };
+    let (engine, mut events) = Engine::start(ports, settings).unwrap();
     let room = RoomId(1);
     engine.open(room, 50).unwrap();
     engine.watch(room, true).unwrap();

@@ -1,11 +1,14 @@
 //! `sotto call`: a test phone that plays and records.
 
 use crate::config::encoding;
-use crate::phone::{Caller, Clip, Destination, Line, Recorder, Talk, UserAgent, WavError, read_wav};
+use crate::phone::{
+    Caller, Clip, Destination, Encryption, Line, Recorder, Talk, UserAgent, WavError, read_wav,
+};
 use anyhow::Context;
 use media::Rate;
 use media::codec::{FRAME, Frame};
-use sip_stack::sdp::{Encoding, Suite};
+use media::leg::{LegSetup, Security};
+use sip_stack::sdp::Encoding;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,8 +47,8 @@ pub struct Options {
     /// Press them as tones in the audio, and offer no telephone events.
     #[arg(long)]
     tones: bool,
-    /// Encrypt the sound, by this suite of SRTP.
-    #[arg(long, value_parser = Suite::ALL.map(Suite::name).to_vec(), num_args = 0..=1, default_missing_value = "AES_CM_128_HMAC_SHA1_80")]
+    /// Encrypt the sound, by this suite of SRTP with keys in the description, or with keys by DTLS.
+    #[arg(long, value_parser = Encryption::names(), num_args = 0..=1, default_missing_value = "AES_CM_128_HMAC_SHA1_80")]
     srtp: Option<String>,
     /// Our own address.
     #[arg(long, default_value = "127.0.0.1")]
@@ -158,6 +161,15 @@ impl Talk for Handset {
     }
 }
 
+/// How a call's sound is encrypted, in a word.
+fn security(setup: &LegSetup) -> &'static str {
+    match setup.security {
+        Security::None => "none",
+        Security::Keys(keys) => keys.suite.name(),
+        Security::Dtls { .. } => "DTLS",
+    }
+}
+
 /// Makes the call.
 ///
 /// # Errors
@@ -207,9 +219,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let trusted = options.tls_ca.clone();
         let agent = UserAgent::start_trusting(&vault, options.local, codecs, trusted)?;
         let agent = if options.tones { agent.without_events() } else { agent };
-        let suite = options.srtp.as_deref().and_then(Suite::from_name);
-        let keys = agent.keys().clone();
-        let agent = agent.encrypted(suite);
+        let encryption = options.srtp.as_deref().and_then(Encryption::from_name);
+        let agent = agent.encrypted(encryption)?;
+        let (keys, dtls) = (agent.keys().clone(), agent.dtls());
         let line = Line::open(options.local)?;
         let mut call = agent.dial(&caller, &destination, line.address)?;
         let setup = tokio::select! {
@@ -223,12 +235,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         println!(
             "answered codec={:?} srtp={} ptime={} remote={}",
             setup.sends.0.codec,
-            setup.secure.map_or("none", |s| s.suite.name()),
+            security(&setup),
             setup.ptime,
             setup.remote
         );
         let mut talking = tokio::task::spawn_blocking(move || {
-            let ended = line.run(setup, &keys, &mut handset);
+            let ended = line.run(setup, &keys, dtls.as_deref(), &mut handset);
             (ended, handset)
         });
         let (ended, handset) = tokio::select! {

@@ -178,7 +178,7 @@ fn callers(
             let gone = Arc::new(AtomicBool::new(false));
             let mut speaker = Speaker { table, place, over: [over, gone.clone()], ticks: None };
             let keys = agent.keys().clone();
-            let mut talking = tokio::task::spawn_blocking(move || line.run(setup, &keys, &mut speaker));
+            let mut talking = tokio::task::spawn_blocking(move || line.run(setup, &keys, None, &mut speaker));
             tokio::select! {
                 done = &mut talking => {
                     done??;

@@ -8,21 +8,24 @@ use crate::config::{self, Config};
 use crate::control::{self, Registry};
 use crate::dial::Dialler;
 use crate::disclosure::Choice;
-use crate::focus::{Act, Codes, House};
+use crate::focus::{Act, Codes, House, Scores};
 use crate::legal::Legal;
 use crate::link::Links;
 use crate::monitor::Monitors;
 use crate::prompt;
 use crate::routing::Routing;
+use crate::sound::Abilities;
 use crate::telemetry;
 use crate::trunk::locate::Locator;
 use crate::trunk::{self, Trunks};
 use anyhow::Context;
 use media::Engine;
+use media::engine::Settings;
 use media::ports::Ports;
 use media::room::Manner;
 use sip_stack::endpoint::{Limits, SessionPolicy};
 use sip_stack::message::Reader;
+use sip_stack::sdp::Capabilities;
 use sip_stack::transport::{self, Command};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -238,8 +241,11 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let (engine, notices) = {
         let _inside = signalling.enter();
         let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
-        Engine::start(ports, shards, Manner { floor }, Some(keys.clone()))?
+        let dtls = config.media.srtp != config::Srtp::Off;
+        Engine::start(ports, Settings { shards, manner: Manner { floor }, keys: Some(keys.clone()), dtls })?
     };
+    let can = config.media.capabilities(keys.clone());
+    let abilities = Abilities::new(Capabilities { fingerprint: engine.fingerprint(), ..can });
     let locator = Arc::new(Locator::new(&config.sip.nameservers).context("name servers")?);
     trunks.follow(&sip, &locator, &config.trunk, tls.is_some_and(|t| t.trusted.is_some()));
     let house = Arc::new(House {
@@ -253,7 +259,9 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         monitors: Monitors::default(),
         trunks,
         dialler: Dialler::new(&config.dial),
-        capabilities: config.media.capabilities(keys.clone()),
+        abilities,
+        scores: Scores::default(),
+        media_timeout: config.media.timeout(),
         taste: config.media.taste(),
         media_address: config.media.external_address,
         runtime: tokio::runtime::Handle::current(),

@@ -268,6 +268,9 @@ impl Check<'_> {
             let what = format!("`media.opus_rate` is {rate}, expected 8000, 16000 or 48000");
             self.wrong(media.opus_rate.span(), what);
         }
+        if *media.timeout.get_ref() != 0 {
+            self.range("media.timeout", &media.timeout, 10..=86_400);
+        }
         if *media.comfort_level.get_ref() != 0 {
             self.range("media.comfort_level", &media.comfort_level, 30..=90);
         }
@@ -413,7 +416,7 @@ mod tests {
                 "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
-                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`, `srtp`",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`, `timeout`, `srtp`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
                 "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",
@@ -445,6 +448,7 @@ mod tests {
             ("opus_bitrate = 128001", "f.toml:4: `media.opus_bitrate` is 128001, expected 6000 to 128000"),
             ("opus_rate = 44100", "f.toml:4: `media.opus_rate` is 44100, expected 8000, 16000 or 48000"),
             ("comfort_level = 29", "f.toml:4: `media.comfort_level` is 29, expected 30 to 90"),
+            ("timeout = 9", "f.toml:4: `media.timeout` is 9, expected 10 to 86400"),
             ("comfort_level = 91", "f.toml:4: `media.comfort_level` is 91, expected 30 to 90"),
             (
                 "srtp = \"maybe\"",
@@ -453,9 +457,13 @@ mod tests {
         ] {
             assert_eq!(with(line).unwrap_err().to_string().trim_end(), expected, "{line}");
         }
-        for right in
-            ["codecs = [\"l16\", \"pcma\"]", "comfort_level = 0", "opus_rate = 16000", "srtp = \"required\""]
-        {
+        for right in [
+            "codecs = [\"l16\", \"pcma\"]",
+            "comfort_level = 0",
+            "timeout = 0",
+            "opus_rate = 16000",
+            "srtp = \"required\"",
+        ] {
             assert!(with(right).is_ok(), "{right}");
         }
     }

@@ -4,6 +4,7 @@ use crate::sound::Taste;
 use serde::Deserialize;
 use sip_stack::sdp::{self, Capabilities, Encoding, OpusWish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use toml::Spanned;
 use vault::MediaKeys;
 
@@ -35,6 +36,8 @@ pub struct Media {
     pub comfort_level: Spanned<usize>,
     /// Every caller is brought to the same loudness.
     pub agc: bool,
+    /// Seconds without sound or reports after which a call ends: 10 to 86,400, or 0: it does not.
+    pub timeout: Spanned<usize>,
     /// Whether calls' sound may, must or cannot be encrypted (SRTP, RFC 4568).
     pub srtp: Srtp,
 }
@@ -50,6 +53,16 @@ pub enum Srtp {
     Optional,
     /// Calls without it are refused.
     Required,
+}
+
+impl From<Srtp> for sdp::Srtp {
+    fn from(srtp: Srtp) -> Self {
+        match srtp {
+            Srtp::Off => Self::Off,
+            Srtp::Optional => Self::Optional,
+            Srtp::Required => Self::Required,
+        }
+    }
 }
 
 impl Default for Media {
@@ -71,6 +84,7 @@ impl Default for Media {
             comfort_noise: false,
             comfort_level: Spanned::new(0..0, 70),
             agc: false,
+            timeout: Spanned::new(0..0, 300),
             srtp: Srtp::default(),
         }
     }
@@ -92,14 +106,15 @@ impl Media {
             codecs: self.codecs.get_ref().iter().filter_map(|c| encoding(c.get_ref())).collect(),
             opus: OpusWish { maxplaybackrate, ..usual.opus },
             comfort_noise: self.comfort_noise,
-            srtp: match self.srtp {
-                Srtp::Off => sdp::Srtp::Off,
-                Srtp::Optional => sdp::Srtp::Optional,
-                Srtp::Required => sdp::Srtp::Required,
-            },
+            srtp: self.srtp.into(),
             keys: Some(keys),
             ..usual
         }
+    }
+
+    /// How long nothing may come from a call.
+    pub fn timeout(&self) -> Option<Duration> {
+        Some(Duration::from_secs(*self.timeout.get_ref() as u64)).filter(|t| !t.is_zero())
     }
 
     /// What legs' sound is like.

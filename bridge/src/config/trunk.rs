@@ -1,5 +1,6 @@
 //! `[[trunk]]`: a carrier, and everything that differs from one to the other.
 
+use super::media::Srtp;
 use super::{Network, Withhold};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub struct Trunk {
     /// The algorithms that it may prove it with, the most wanted first: `SHA-256` and `MD5`. Some peers look at the first only.
     #[serde(default)]
     pub auth_algorithms: Vec<Algorithm>,
+    /// Whether its calls' sound may, must or cannot be encrypted; absent: as `media.srtp` says. We offer keys only over TLS.
+    pub srtp: Option<Srtp>,
     /// Bounds on its calls.
     #[serde(default)]
     pub limits: Limits,

@@ -10,7 +10,7 @@ use crate::roster::now;
 use crate::trunk::Way;
 use sip_stack::endpoint::CallId;
 use sip_stack::message::Callee;
-use sip_stack::sdp::{self, Direction, LocalAudio, Session};
+use sip_stack::sdp::{self, Direction, LocalAudio, Session, Srtp};
 use sip_stack::transport::{Command, NewCall, Whom};
 use sip_stack::{Cause, Own, Shown};
 use std::collections::VecDeque;
@@ -25,10 +25,23 @@ pub(super) struct Dialling {
     /// How this try goes.
     way: Way,
     /// Ways that are left.
-    ways: VecDeque<Way>,
+    ways: VecDeque<Try>,
+    /// Keys were offered, and this way takes calls without them too.
+    may_do_without: bool,
     /// The call whose REFER asked for this one, and which.
     refer: Option<(CallId, u32)>,
 }
+
+/// A way that is to be tried.
+#[derive(Debug, Clone)]
+struct Try {
+    way: Way,
+    /// Without keys: with them it was refused.
+    plain: bool,
+}
+
+/// Answers with which a peer refuses an offer that it does not understand (RFC 3261 §21.4.13, §21.4.26, §21.6.4).
+const NOT_SO: [u16; 3] = [415, 488, 606];
 
 impl Focus {
     /// Calls somebody. The row is there at once, as joining: who is called withholds their number until they share it themselves.
@@ -41,7 +54,8 @@ impl Focus {
         if self.legs.len() >= self.plan.capacity {
             return Err(DialError::Full);
         }
-        let ways: VecDeque<_> = self.house.trunks.ways().into();
+        let ways = self.house.trunks.ways().into_iter();
+        let ways: VecDeque<_> = ways.map(|way| Try { way, plain: false }).collect();
         if ways.is_empty() {
             return Err(DialError::NoTrunk);
         }
@@ -74,16 +88,23 @@ impl Focus {
         &mut self,
         participant: &str,
         callee: Arc<Callee>,
-        mut ways: VecDeque<Way>,
+        mut ways: VecDeque<Try>,
         refer: Option<(CallId, u32)>,
     ) -> Result<(), DialError> {
-        let way = ways.pop_front().ok_or(DialError::NoTrunk)?;
+        let (Try { way, .. }, srtp, audio) = loop {
+            let next = ways.pop_front().ok_or(DialError::NoTrunk)?;
+            let srtp = self.house.trunks.srtp_of(&next.way);
+            if let Some(audio) = self.offer_by(&next) {
+                break (next, srtp, audio);
+            }
+        };
+        let can = self.house.abilities.towards(srtp);
+        let may_do_without = audio.path.profile.is_secure() && can.srtp == Srtp::Optional;
         let remote = way.to.to.1;
         let pair = self.house.engine.reserve(remote.is_ipv6()).map_err(|_| DialError::Busy)?;
         let external = self.house.media_address.filter(|a| a.is_ipv6() == remote.is_ipv6());
         let address = external.or_else(|| Some(pair.address.ip()).filter(|ip| !ip.is_unspecified()));
         let rtp = SocketAddr::new(address.unwrap_or_else(|| towards(remote)), pair.address.port());
-        let audio = sdp::offer(&self.house.capabilities);
         let call = self.house.sip.new_call();
         let own = Owned { number: self.own_number(&callee), ..Owned::default() };
         let dialler = &self.house.dialler;
@@ -102,18 +123,19 @@ impl Focus {
         };
         let leg = Leg {
             participant: participant.to_owned(),
-            waiting: Some((pair.rtp, pair.rtcp)),
+            waiting: Some(pair),
             rtp,
             audio,
             offered: true,
-            rtcp: None,
+            transport: None,
+            srtp,
             meter: Meter::default(),
             subject: callee.subject,
             own,
             keys: Keys::default(),
             asked: None,
             monitor: None,
-            dialling: Some(Box::new(Dialling { callee, way, ways, refer })),
+            dialling: Some(Box::new(Dialling { callee, way, ways, may_do_without, refer })),
             held: false,
             changing: None,
         };
@@ -122,6 +144,19 @@ impl Focus {
         self.legs.insert(call, leg);
         self.tell(Command::Invite(Box::new(new)));
         Ok(())
+    }
+
+    /// Our offer to who is called by this way. Keys are offered only where nobody reads them. `None`: there must be some, and there can be none.
+    fn offer_by(&self, next: &Try) -> Option<LocalAudio> {
+        let can = self.house.abilities.towards(self.house.trunks.srtp_of(&next.way));
+        let offer = sdp::offer(can);
+        let hidden = next.way.to.to.0.is_secure();
+        match can.srtp {
+            Srtp::Off => Some(offer),
+            Srtp::Optional if next.plain || !hidden => Some(offer),
+            Srtp::Required if !hidden => None,
+            Srtp::Optional | Srtp::Required => offer.secured(&sdp::OFFERED_SUITES, can),
+        }
     }
 
     /// The number is what the one who is called could share by their own act.
@@ -157,7 +192,7 @@ impl Focus {
     pub(super) fn not_answered(&mut self, call: CallId, cause: Cause, retry_after: Option<u32>) -> bool {
         let Some(dialling) = self.legs.get_mut(&call).and_then(|l| l.dialling.take()) else { return false };
         let Some(leg) = self.legs.remove(&call) else { return true };
-        let Dialling { callee, way, ways, refer } = *dialling;
+        let Dialling { callee, way, mut ways, may_do_without, refer } = *dialling;
         match cause {
             Cause::TimedOut => self.house.trunks.record(&way, None),
             Cause::Refused(status) => {
@@ -169,7 +204,13 @@ impl Focus {
             }
             _ => {}
         }
-        if another_may_do(cause) && self.attempt(&leg.participant, callee, ways, refer).is_ok() {
+        let not_so = matches!(cause, Cause::Refused(status) if NOT_SO.contains(&status));
+        let once_more = may_do_without && not_so;
+        if once_more {
+            ways.push_front(Try { way, plain: true });
+        }
+        if (once_more || another_may_do(cause)) && self.attempt(&leg.participant, callee, ways, refer).is_ok()
+        {
             return true;
         }
         let outcome = Outcome::of(cause);
@@ -197,8 +238,8 @@ impl Focus {
 
     /// Puts a participant on hold, or takes them back: neither hears nor is heard.
     pub(super) fn hold(&mut self, call: CallId, control: Control) -> Result<(), Refused> {
-        let can = &self.house.capabilities;
         let leg = self.legs.get_mut(&call).ok_or(Refused::NoParticipant)?;
+        let can = self.house.abilities.towards(leg.srtp);
         if leg.waiting.is_some() || leg.changing.is_some() {
             return Err(Refused::Busy);
         }
@@ -208,7 +249,7 @@ impl Focus {
         }
         // `inactive`, which every peer takes; some take `sendonly` for a fault.
         let direction = if held { Direction::Inactive } else { Direction::SendRecv };
-        let audio = LocalAudio { direction, crypto: leg.audio.crypto, ..sdp::offer(can) };
+        let audio = LocalAudio { direction, ..leg.audio.offered_again(can) };
         (leg.held, leg.changing) = (held, Some(audio));
         let rtp = leg.rtp;
         self.tell(Command::Modify(call, rtp, audio));
@@ -219,8 +260,8 @@ impl Focus {
     pub(super) fn modified(&mut self, call: CallId, answer: Option<Session>) {
         let Some(leg) = self.legs.get_mut(&call) else { return };
         let Some(offered) = leg.changing.take() else { return };
-        let agreed =
-            answer.as_ref().and_then(|a| sdp::accept_answer(&offered, a, &self.house.capabilities).ok());
+        let can = self.house.abilities.towards(leg.srtp);
+        let agreed = answer.as_ref().and_then(|a| sdp::accept_answer(&offered, a, can).ok());
         match agreed {
             Some((audio, theirs)) => {
                 if !self.change(call, &audio, theirs) {

@@ -18,23 +18,25 @@ use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
 use crate::roster::{Follow, Kind, Roster, Text, Verified, now};
 use crate::routing::Plan;
-use crate::sound::Taste;
+use crate::sound::{Abilities, Taste};
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
 use dial::Dialling;
+use media::ports::Pair;
 use media::room::Notice;
-use media::rtcp::Session as Rtcp;
-use media::{Engine, LegId, Prompt, RoomId};
+use media::transport::{Remote, Transport};
+use media::{Engine, LegId, Prompt, Report, RoomId};
 use own::Owned;
 use quality::Meter;
+pub use quality::Scores;
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Invite, SubscriptionId};
 use sip_stack::message::{Callee, LinkToken, Options, ReplyExtras};
-use sip_stack::sdp::{self, Capabilities, LocalAudio, Session};
+use sip_stack::sdp::{self, LocalAudio, Session, Srtp};
 use sip_stack::transport::{Command, Handle};
 use sip_stack::{CallId, Caller, Cause, Shown};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use subscribers::Subscriber;
@@ -71,9 +73,13 @@ pub struct House {
     /// Calls that hosts ask for.
     pub dialler: Dialler,
     /// What we can do.
-    pub capabilities: Capabilities,
+    pub abilities: Abilities,
     /// What its legs' sound is like.
     pub taste: Taste,
+    /// How well all are heard.
+    pub scores: Scores,
+    /// A call from which nothing comes for so long ends; `None`: it does not.
+    pub media_timeout: Option<Duration>,
     /// Address that SDP names, if it is not the one on which the call came.
     pub media_address: Option<IpAddr>,
     /// Where work runs that is not signalling: RTCP here.
@@ -226,15 +232,24 @@ pub enum StartError {
     Vault(#[from] vault::VaultError),
 }
 
+/// Whether neither sound nor reports have come from a leg for so long.
+fn is_lost(report: &Report, remote: &Remote, limit: Duration) -> bool {
+    let limit = limit.as_nanos() as i64;
+    let reports = remote.last.map_or(i64::MAX, |last| report.at.since(last));
+    report.silent_for.0 as i64 >= limit && reports >= limit
+}
+
 /// One leg, as its focus knows it.
 struct Leg {
     participant: String,
     /// Sockets that wait for the answer to our own offer.
-    waiting: Option<(UdpSocket, UdpSocket)>,
+    waiting: Option<Pair>,
     rtp: SocketAddr,
     audio: LocalAudio,
     offered: bool,
-    rtcp: Option<Rtcp>,
+    transport: Option<Transport>,
+    /// How much its trunk wants encrypted.
+    srtp: Option<Srtp>,
     meter: Meter,
     /// Number under which `own` was sealed.
     subject: u64,
@@ -390,14 +405,22 @@ impl Focus {
             // RFC 5079 §4: Anonymity Disallowed.
             return self.reject(call, 433, None);
         }
-        let can = &self.house.capabilities;
+        let srtp = self.house.trunks.srtp(invite.source.ip());
+        let can = self.house.abilities.towards(srtp);
         let (audio, theirs) = match &invite.offer {
             Some(offer) => match sdp::answer(offer, can, false) {
                 Ok((audio, theirs)) => (audio, Some(theirs)),
                 // RFC 3261 §21.4.26: with a Warning that says why.
                 Err(sdp::NotAcceptable) => return self.reject(call, 488, Some(305)),
             },
-            None => (sdp::offer(can), None),
+            None => {
+                let secure = can.srtp == Srtp::Required;
+                let offer = sdp::offer(can);
+                match if secure { offer.secured(&sdp::OFFERED_SUITES, can) } else { Some(offer) } {
+                    Some(offer) => (offer, None),
+                    None => return self.reject(call, 488, Some(305)),
+                }
+            }
         };
         // An offer of the other family than the call came by could not be told where we are (RFC 3261 §20.43: 301).
         let v6 = invite.local.is_ipv6();
@@ -420,11 +443,12 @@ impl Focus {
         let identity = self.adopt(&invite);
         let mut leg = Leg {
             participant: String::new(),
-            waiting: Some((pair.rtp, pair.rtcp)),
+            waiting: Some(pair),
             rtp,
             audio,
             offered: theirs.is_none(),
-            rtcp: None,
+            transport: None,
+            srtp,
             meter: Meter::default(),
             subject: invite.subject,
             own: Owned::take(invite.caller.as_mut()),
@@ -546,18 +570,30 @@ impl Focus {
                 self.roster.update(row, Kind::Speaking, |p| p.level = level.0.round() as i8);
             }
             Notice::Report(report) => {
-                let round_trip = leg.rtcp.as_ref().and_then(|r| r.remote().round_trip);
-                if let Some(rtcp) = &mut leg.rtcp
-                    && let Err(e) = rtcp.report(report)
+                let remote = leg.transport.as_ref().map(Transport::remote).unwrap_or_default();
+                if let Some(transport) = &mut leg.transport
+                    && let Err(e) = transport.report(report)
                 {
                     tracing::warn!(error = %e, "a leg has no RTCP");
                 }
-                let quality = leg.meter.take(&report, round_trip);
+                let quality = leg.meter.take(&report, &remote, &self.house.scores);
+                let expected = leg.audio.direction.receives() && !leg.held;
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
                 self.roster.tell_roughly(std::time::Instant::now());
                 self.look();
+                let limit = self.house.media_timeout.filter(|_| expected);
+                if limit.is_some_and(|limit| is_lost(&report, &remote, limit)) {
+                    tracing::info!("a call ends: nothing comes from it any more");
+                    self.tell(Command::Hangup(call));
+                    self.left(call);
+                }
             }
             Notice::Digit(digit) => self.pressed(call, Way::Media, digit.key()),
+            Notice::Unprotected(why) => {
+                tracing::warn!(error = %why, "a call ends: its sound cannot be encrypted");
+                self.tell(Command::Hangup(call));
+                self.left(call);
+            }
         }
     }
 }

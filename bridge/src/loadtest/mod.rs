@@ -8,14 +8,14 @@ mod tone;
 
 pub use generator::{Generator, Leg, Measured};
 
-use crate::phone::{Caller, Destination, Dialled, Line, UserAgent};
+use crate::phone::{Caller, Destination, Dialled, Encryption, Line, UserAgent};
 use anyhow::Context;
+use media::leg::Security;
 use media::srtp::{Opener, Protector};
 use serde::Serialize;
 use sip_stack::sdp::{Encoding, Suite};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
-use vault::PlaceError;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -110,7 +110,8 @@ impl Outcome {
 /// No connection, no call answered, or no such process.
 pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result<Outcome> {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
-    let agent = UserAgent::start(&vault, options.local, vec![Encoding::Pcmu])?.encrypted(options.srtp);
+    let agent = UserAgent::start(&vault, options.local, vec![Encoding::Pcmu])?
+        .encrypted(options.srtp.map(Encryption::Keys))?;
     let empty = options.pid.map(process).transpose()?;
     let total = options.conferences * options.per_conf;
     let mut pace = tokio::time::interval(Duration::from_nanos(1_000_000_000 / options.rate.max(1)));
@@ -129,11 +130,14 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
         match call.answered().await {
             Ok(setup) => {
                 let talker = (member < options.talkers).then_some(member);
-                let crypt = setup.secure.map(|s| {
-                    let protector = Protector::new(agent.keys(), &s.ours, s.suite)?;
-                    Ok::<_, PlaceError>((protector, Opener::new(agent.keys(), &s.theirs, s.suite)?))
-                });
-                legs.push(Leg::new(line, setup.remote, conference, talker, crypt.transpose()?)?);
+                let crypt = match setup.security {
+                    Security::Keys(s) => Some((
+                        Protector::new(agent.keys(), &s.ours, s.suite)?,
+                        Opener::new(agent.keys(), &s.theirs, s.suite)?,
+                    )),
+                    _ => None,
+                };
+                legs.push(Leg::new(line, setup.remote, conference, talker, crypt)?);
                 calls.push(call);
             }
             Err(_) => failed += 1,

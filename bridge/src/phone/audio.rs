@@ -2,11 +2,14 @@
 
 use media::Rate;
 use media::codec::LARGEST;
-use media::leg::{Leg, LegError, LegSetup, Report};
-use media::rtp::HEADER;
+use media::dtls::{self, Agreed, Dtls};
+use media::leg::{Leg, LegError, LegSetup, Protection, Report, Secure, Security};
+use media::rtp::{HEADER, Kind};
 use media::shard::{Receiver, enable_timestamps, wall_clock};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use vault::MediaKeys;
 
 const TICK: Duration = Duration::from_millis(20);
@@ -62,12 +65,30 @@ impl Line {
         self.socket
     }
 
-    /// Talks and listens on this thread until `talk` ends it. `keys` are those of the user agent that made the call.
+    /// Has keys agreed on, where they are to be by DTLS; who tells of them.
+    fn handshake(&self, setup: &LegSetup, dtls: Option<&Dtls>) -> Option<UnboundedReceiver<Done>> {
+        let Security::Dtls { role, theirs } = setup.security else { return None };
+        let (done, is_done) = unbounded_channel();
+        let (socket, to) = (Arc::new(self.socket.try_clone().ok()?), setup.remote);
+        let opening = dtls::Opening { role, theirs, socket, to, done };
+        dtls?.open(dtls::Line::Rtp(setup.id), opening);
+        Some(is_done)
+    }
+
+    /// Talks and listens on this thread until `talk` ends it. `keys` and `dtls` are those of the user agent that made the call.
     ///
     /// # Errors
     /// [`LegError`].
-    pub fn run(self, setup: LegSetup, keys: &MediaKeys, talk: &mut dyn Talk) -> Result<Ended, LegError> {
+    pub fn run(
+        self,
+        setup: LegSetup,
+        keys: &MediaKeys,
+        dtls: Option<&Dtls>,
+        talk: &mut dyn Talk,
+    ) -> Result<Ended, LegError> {
         let mut leg = Leg::new(setup, Some(keys), wall_clock())?;
+        let mut agreed = self.handshake(&setup, dtls);
+        let secrets = keys;
         let says = setup.hears_at();
         let mut frame = vec![0; says.frame()];
         let mut packet = [0; HEADER + LARGEST];
@@ -78,11 +99,20 @@ impl Line {
         loop {
             let now = wall_clock();
             receiver.drain(&self.socket, false, now, |from, bytes, arrival| {
-                if let (Some(from), Some(bytes)) = (from, bytes) {
-                    leg.receive(from, bytes, arrival, now);
+                let (Some(from), Some(bytes)) = (from, bytes) else { return true };
+                match (Kind::of(bytes), dtls) {
+                    (Kind::Dtls, Some(dtls)) => dtls.packet(dtls::Line::Rtp(setup.id), from, bytes),
+                    // It is told by its leg how it is heard, and asks nobody.
+                    (Kind::Rtcp, _) if setup.mux => {}
+                    _ => drop(leg.receive(from, bytes, arrival, now)),
                 }
                 true
             });
+            if let Some(Ok(done)) = agreed.as_mut().map(UnboundedReceiver::try_recv) {
+                let Agreed { suite, ours, theirs, .. } = done?;
+                let secure = Secure { suite, ours, theirs };
+                leg.set_keys(&mut Some(Protection::new(&secure, secrets)?));
+            }
             leg.playout(now);
             talk.hear(leg.frame());
             if !talk.say(&mut frame) || talk.is_over() {
@@ -101,6 +131,8 @@ impl Line {
         }
     }
 }
+
+type Done = Result<Agreed, dtls::DtlsFault>;
 
 /// The key that is being pressed.
 #[derive(Default)]

@@ -9,6 +9,7 @@ pub use wav::{Clip, Recorder, WavError, parse_wav, read_wav};
 use crate::sound::{self, Taste};
 use anyhow::Context;
 use media::LegId;
+use media::dtls::Dtls;
 use media::leg::{Direction, LegSetup};
 use sip_stack::endpoint::Event;
 use sip_stack::message::uri::{Host, Scheme, Uri};
@@ -94,7 +95,29 @@ pub struct UserAgent {
     can: Capabilities,
     events: bool,
     keys: MediaKeys,
-    srtp: Option<Suite>,
+    encryption: Option<Encryption>,
+    dtls: Option<Arc<Dtls>>,
+}
+
+/// How a call of ours is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// By keys in the description (RFC 4568), and this suite.
+    Keys(Suite),
+    /// By DTLS (RFC 5763).
+    Dtls,
+}
+
+impl Encryption {
+    /// Their names on the command line.
+    pub fn names() -> Vec<&'static str> {
+        Suite::ALL.map(Suite::name).into_iter().chain(["dtls"]).collect()
+    }
+
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Suite::from_name(name).map(Self::Keys).or(name.eq_ignore_ascii_case("dtls").then_some(Self::Dtls))
+    }
 }
 
 /// A call being made or made.
@@ -184,7 +207,7 @@ impl UserAgent {
             }
         });
         let can = Capabilities { codecs, keys: Some(keys.clone()), ..Capabilities::default() };
-        Ok(Self { handle, calls, can, events: true, keys, srtp: None })
+        Ok(Self { handle, calls, can, events: true, keys, encryption: None, dtls: None })
     }
 
     /// The same, offering no telephone events: its keys are heard.
@@ -193,10 +216,23 @@ impl UserAgent {
         Self { events: false, ..self }
     }
 
-    /// The same, offering SRTP with this suite and nothing else.
-    #[must_use]
-    pub fn encrypted(self, srtp: Option<Suite>) -> Self {
-        Self { srtp, ..self }
+    /// The same, offering SRTP so and no other way.
+    ///
+    /// # Errors
+    /// No handshakes can be made.
+    pub fn encrypted(mut self, encryption: Option<Encryption>) -> anyhow::Result<Self> {
+        self.encryption = encryption;
+        if encryption == Some(Encryption::Dtls) {
+            let dtls = Dtls::start(self.keys.clone())?;
+            self.can.fingerprint = Some(dtls.fingerprint());
+            self.dtls = Some(Arc::new(dtls));
+        }
+        Ok(self)
+    }
+
+    /// Who makes handshakes for its calls, if they need some.
+    pub fn dtls(&self) -> Option<Arc<Dtls>> {
+        self.dtls.clone()
     }
 
     /// What opens the keys of its calls.
@@ -218,8 +254,9 @@ impl UserAgent {
         let display = caller.name.as_ref().map_or(String::new(), |n| format!("\"{}\" ", quoted(n)));
         let offer = sdp::offer(&self.can);
         let offer = if self.events { offer } else { LocalAudio { events: [None; 2], ..offer } };
-        let offer = match self.srtp {
-            Some(suite) => offer.secured(suite, &self.can).context("no key for SRTP")?,
+        let offer = match self.encryption {
+            Some(Encryption::Dtls) => offer.with_dtls(&self.can).context("no certificate for DTLS")?,
+            Some(Encryption::Keys(suite)) => offer.secured(&[suite], &self.can).context("no key for SRTP")?,
             None => offer,
         };
         let call = NewCall {

@@ -92,6 +92,21 @@ pub struct Quality {
     pub loss: f32,
     /// Interarrival jitter, ms.
     pub jitter: f32,
+    /// Round-trip time, ms, where the participant's reports tell.
+    pub round_trip: Option<f32>,
+    /// How the participant hears, where their reports tell.
+    pub hears: Option<Hears>,
+}
+
+/// How well a participant hears.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hears {
+    /// Mean opinion score, 1.0 to 4.5, one decimal.
+    pub mos: f32,
+    /// Loss of what we send, percent, one decimal.
+    pub loss: f32,
+    /// Interarrival jitter, ms.
+    pub jitter: f32,
 }
 
 /// A row, without the caller's values.

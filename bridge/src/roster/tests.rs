@@ -211,7 +211,8 @@ fn a_guest_sees_pseudonyms_who_speaks_and_times_to_the_minute_only() {
     let mut say = |house: &mut House, speaking: bool, after: u64| {
         house.roster.update(&id, Kind::Speaking, |p| (p.speaking, p.level) = (speaking, -20));
         house.roster.update(&id, Kind::Updated, |p| {
-            p.quality = Some(Quality { mos: 4.0, loss: after as f32, jitter: 1.0 })
+            p.quality =
+                Some(Quality { mos: 4.0, loss: after as f32, jitter: 1.0, round_trip: None, hears: None })
         });
         house.roster.tell_roughly(begun + Duration::from_millis(after));
         let told: Vec<_> =

@@ -52,6 +52,16 @@ pub fn readiness(house: &House, registry: &Registry) -> (bool, Value) {
 /// `/metrics` in the OpenMetrics text format.
 pub fn metrics(house: Arc<House>, registry: Arc<Registry>) -> String {
     let mut metrics = Metrics::default();
+    for (name, help, scores) in [
+        (
+            "sotto_mos_heard",
+            "How well participants are heard (E-model), each report of each",
+            &house.scores.heard,
+        ),
+        ("sotto_mos_hears", "How well participants hear, as their reports tell", &house.scores.hears),
+    ] {
+        metrics.register(name, help, scores.clone());
+    }
     metrics.register_collector(Box::new(Source { house, registry }));
     let mut text = String::new();
     // Writing into memory does not fail.
@@ -134,6 +144,11 @@ impl Collector for Source {
                 "sotto_media_lost_notices",
                 "Levels and reports for which there was no room",
                 sum(|c| &c.lost_notices),
+            ),
+            (
+                "sotto_media_lost_asides",
+                "RTCP, STUN and DTLS for which there was no room",
+                sum(|c| &c.lost_asides),
             ),
         ] {
             write(name, help, &ConstCounter::new(value))?;

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use locate::Locator;
 use sip_stack::message::Reader;
 use sip_stack::message::auth::Credentials;
+use sip_stack::sdp::Srtp;
 use sip_stack::transport::{Admission, Handle, Protocol};
 use sip_stack::{TrunkId, TrunkRules};
 use std::io::Read;
@@ -41,6 +42,7 @@ struct Known {
     admission: Admission,
     links: bool,
     events: bool,
+    srtp: Option<Srtp>,
 }
 
 impl Trunks {
@@ -50,7 +52,8 @@ impl Trunks {
         let known = |(place, t): (usize, &config::Trunk)| {
             let trunk = TrunkId(place as u16);
             let admission = Admission { trunk, trusted: t.trusted, withhold: t.withhold.into() };
-            Known { admission, links: t.personal_link, events: t.conference_events }
+            let srtp = t.srtp.map(Srtp::from);
+            Known { admission, links: t.personal_link, events: t.conference_events, srtp }
         };
         let known: Vec<_> = trunks.iter().enumerate().map(known).collect();
         let networks = trunks.iter().zip(&known);
@@ -139,6 +142,16 @@ impl Trunks {
     /// Whether who is there may subscribe to conferences' states.
     pub fn gives_events(&self, source: IpAddr) -> bool {
         self.find(source).is_some_and(|known| known.events)
+    }
+
+    /// How much must be encrypted of calls from there; `None`: as the site has it.
+    pub fn srtp(&self, source: IpAddr) -> Option<Srtp> {
+        self.find(source).and_then(|known| known.srtp)
+    }
+
+    /// The same of calls that go a way.
+    pub fn srtp_of(&self, way: &Way) -> Option<Srtp> {
+        self.carriers.get(usize::from(way.trunk.0)).and_then(|(_, known)| known.srtp)
     }
 
     fn find(&self, source: IpAddr) -> Option<Known> {

@@ -23,7 +23,9 @@ use store::Store;
 use timing::HYSTERESIS;
 
 /// What waits is never older than this, ns.
-const MOST_DELAY: i64 = 500_000_000;
+const MOST_DELAY: i64 = LONGEST_MS as i64 * 1_000_000;
+/// The same, ms.
+pub const LONGEST_MS: u16 = 500;
 /// A packet farther from what is heard than this is of another timeline, ns.
 const FORGOTTEN: i64 = 10_000_000_000;
 /// What a packet must have to spare beside the spread, ns.

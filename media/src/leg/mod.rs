@@ -2,12 +2,14 @@
 
 mod setup;
 
-pub use setup::{Direction, LegError, LegSetup, Receives, Secure};
+pub use setup::{Direction, LegError, LegSetup, Receives, Secure, Security};
 
+use crate::bursts::{Bursts, Figures};
 use crate::codec::{self, Codec, Coding, Decoder, Encoder, SILENCE};
 use crate::dtmf::{Digit, EventReceiver};
+use crate::emodel::Path;
 use crate::jitter::{self, Incoming, JitterBuffer, Playout, Put};
-use crate::latch::{Latch, Verdict};
+use crate::latch::{self, Latch, Verdict};
 use crate::level::{Agc, Level, SpeechDetector};
 use crate::prefetch::prefetch;
 use crate::reception::{Block, Reception};
@@ -16,6 +18,7 @@ use crate::srtp::{GROWTH, Opener, Protector, SrtpFault};
 use crate::tones::ToneReceiver;
 use crate::units::{LegId, Nanos, PayloadType, Rate, RtpTime, Ssrc};
 use std::net::SocketAddr;
+use std::time::Duration;
 use vault::MediaKeys;
 
 /// What a received datagram was.
@@ -67,6 +70,12 @@ pub struct Report {
     pub octets_sent: u64,
     /// What arrived, once something has.
     pub block: Option<Block>,
+    /// With which codec it came, and with which it is sent.
+    pub codecs: (Codec, Codec),
+    /// Whether losses came together.
+    pub bursts: Figures,
+    /// The peer wants to be told how it is heard.
+    pub xr: bool,
     /// The jitter buffer's counters.
     pub jitter: jitter::Counters,
     /// How long what is heard now has waited here.
@@ -81,6 +90,28 @@ pub struct Report {
     pub silent_for: Nanos,
 }
 
+impl Report {
+    /// What the network does to what arrives, so far.
+    pub fn path(&self, round_trip: Option<Duration>) -> Path {
+        let block = self.block.unwrap_or_default();
+        // What forward error correction repairs is not lost; what comes too late is.
+        let lost = match self.codecs.0 {
+            Codec::Opus => self.jitter.concealed,
+            _ => self.jitter.concealed.max(block.lost()),
+        };
+        let loss = (100.0 * lost as f32 / block.expected.max(1) as f32).min(100.0);
+        let Figures { burst_density, burst_ms, .. } = self.bursts;
+        // G.107 §7.5: a mean burst's length over that of a burst by chance, where there are bursts.
+        let burst_ratio = match (loss, burst_ms) {
+            (0.0, _) | (_, 0) => 1.0,
+            _ => (f32::from(burst_density) / 256.0 * f32::from(burst_ms) / 20.0 * (1.0 - loss / 100.0))
+                .clamp(1.0, 4.0),
+        };
+        let delay = round_trip.map_or(0.0, |r| r.as_secs_f32() * 500.0) + 20.0 + self.delay.0 as f32 / 1e6;
+        Path { delay, loss, burst_ratio }
+    }
+}
+
 /// What a codec needs: made outside of the tick, changed as a whole.
 #[derive(Debug)]
 #[repr(C)]
@@ -93,14 +124,17 @@ pub struct Coders {
 
 /// SRTP both ways.
 #[derive(Debug)]
-struct Protection {
+pub struct Protection {
     protector: Protector,
     opener: Opener,
 }
 
 impl Protection {
-    fn new(secure: &Secure, keys: Option<&MediaKeys>) -> Result<Self, LegError> {
-        let keys = keys.ok_or(LegError::NoKeys)?;
+    /// With these keys.
+    ///
+    /// # Errors
+    /// [`LegError::Keys`].
+    pub fn new(secure: &Secure, keys: &MediaKeys) -> Result<Self, LegError> {
         let protector = Protector::new(keys, &secure.ours, secure.suite)?;
         Ok(Self { protector, opener: Opener::new(keys, &secure.theirs, secure.suite)? })
     }
@@ -121,7 +155,11 @@ impl Coders {
         }
         let highest = setup.speaks_at().max().unwrap_or_default();
         let encoder = Encoder::new(&setup.sends.0)?;
-        let protection = setup.secure.map(|s| Protection::new(&s, keys)).transpose()?;
+        let protection = match &setup.security {
+            Security::None => None,
+            Security::Keys(secure) => Some(Protection::new(secure, keys.ok_or(LegError::NoKeys)?)?),
+            Security::Dtls { .. } => None,
+        };
         Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes), protection })
     }
 }
@@ -141,6 +179,8 @@ pub struct Leg {
     playout: Playout,
     speaks: bool,
     muted: bool,
+    /// Frames made up that [`Self::bursts`] knows of.
+    concealed: u64,
     /// Ticks for which it stays in the mix though it does not speak.
     lingers: u16,
     filled: usize,
@@ -150,9 +190,14 @@ pub struct Leg {
     /// How long the newest packet had waited for the tick that read it.
     waited: Option<i64>,
     latch: Latch,
+    /// ICE has said where to send.
+    nominated: bool,
     /// A key that came as tones in this tick.
     key: Option<Digit>,
     agc: Agc,
+    bursts: Bursts,
+    /// When the first frame was played.
+    begun: Option<Nanos>,
     events: EventReceiver,
     tones: ToneReceiver,
     /// Header and payload of a packet that takes more than one tick to fill.
@@ -169,6 +214,7 @@ impl Leg {
         Ok(Self {
             setup,
             latch: Latch::new(setup.remote),
+            nominated: false,
             coders: Box::new(Coders::new(&setup, keys)?),
             reception: Reception::new(setup.clock()),
             events: EventReceiver::default(),
@@ -180,6 +226,9 @@ impl Leg {
             playout: Playout::Idle,
             speaks: false,
             muted: false,
+            concealed: 0,
+            bursts: Bursts::default(),
+            begun: None,
             lingers: 0,
             stream: Stream::new(setup.sends.1),
             outgoing: vec![0; HEADER + LARGEST_PACKET + GROWTH].into(),
@@ -232,9 +281,41 @@ impl Leg {
         &mut self.coders.encoder
     }
 
-    /// Whether it is sent the mix.
+    /// Whether it is sent the mix: not before it has keys, and a place to send to.
     pub fn hears(&self) -> bool {
-        self.setup.direction.send
+        self.setup.direction.send && !self.awaits_keys() && (self.setup.ice.is_none() || self.nominated)
+    }
+
+    fn awaits_keys(&self) -> bool {
+        matches!(self.setup.security, Security::Dtls { .. }) && self.coders.protection.is_none()
+    }
+
+    /// Takes keys; those that are needed no more take their place.
+    pub fn set_keys(&mut self, protection: &mut Option<Protection>) {
+        std::mem::swap(&mut self.coders.protection, protection);
+    }
+
+    /// ICE says where to send.
+    pub fn nominate(&mut self, to: SocketAddr) {
+        if self.setup.ice.is_some() {
+            self.latch.nominate(to);
+            self.nominated = true;
+        }
+    }
+
+    /// Whether its port gets more than RTP.
+    pub fn has_asides(&self) -> bool {
+        self.setup.has_asides()
+    }
+
+    /// From where alone its packets come, if that is settled: with ICE it may be from several places.
+    pub fn only_source(&self, now: Nanos) -> Option<SocketAddr> {
+        self.latch.locked().filter(|_| self.setup.ice.is_none() && !self.may_move(now))
+    }
+
+    /// Whether its source may be another now, so that nobody's packets may be kept away.
+    pub fn may_move(&self, now: Nanos) -> bool {
+        now.since(self.last_packet) >= latch::SILENCE.0 as i64 && self.latch.may_move()
     }
 
     /// What it says in this tick, at [`Self::rate`].
@@ -306,7 +387,7 @@ impl Leg {
             std::mem::swap(decoders, &mut coders.decoders);
             std::mem::swap(encoder, &mut coders.encoder);
         }
-        if before.secure != setup.secure {
+        if before.security != setup.security {
             // With the same keys the counters go on.
             std::mem::swap(protection, &mut coders.protection);
         }
@@ -325,6 +406,10 @@ impl Leg {
     /// it lies.
     pub fn receive(&mut self, from: SocketAddr, datagram: &mut [u8], arrival: Nanos, now: Nanos) -> Received {
         let mut len = datagram.len();
+        if self.awaits_keys() {
+            self.drops.forged += 1;
+            return Received::Dropped;
+        }
         if let Some(Protection { opener, .. }) = &mut self.coders.protection {
             match opener.open(datagram) {
                 Ok(opened) => len = opened,
@@ -353,7 +438,15 @@ impl Leg {
             self.drops.payload_type += 1;
             return Received::Dropped;
         }
-        let locked = match self.latch.admit(from, packet.ssrc, packet.seq) {
+        let silent = Nanos(now.since(self.last_packet).max(0) as u64);
+        let proven = self.coders.protection.is_some();
+        let verdict = match self.setup.ice {
+            // ICE knows where packets go; who may send them the keys tell, without them the address.
+            Some(_) if proven || (self.nominated && from == self.latch.target()) => Verdict::Known,
+            Some(_) => Verdict::Foreign,
+            None => self.latch.admit(from, packet.ssrc, packet.seq, silent, proven),
+        };
+        let locked = match verdict {
             Verdict::Known => false,
             Verdict::Locked => true,
             Verdict::Wait => return Received::Dropped,
@@ -375,6 +468,9 @@ impl Leg {
         if packet.payload.len() > longest {
             self.drops.oversized += 1;
             return done(Received::Dropped);
+        }
+        if !self.reception.has_begun() {
+            self.begun = Some(now);
         }
         self.reception.packet(packet.ssrc, packet.seq, Some(packet.time), arrival);
         self.waited = Some(now.since(arrival));
@@ -399,6 +495,11 @@ impl Leg {
     pub fn playout(&mut self, now: Nanos) {
         let Coders { jitter, decoders, .. } = &mut *self.coders;
         self.playout = jitter.pull(now, decoders, self.lingers > 0);
+        let concealed = jitter.counters().concealed;
+        if concealed != self.concealed {
+            self.concealed = concealed;
+            self.bursts.lost(now, *self.begun.get_or_insert(now));
+        }
         let heard = !matches!(self.playout, Playout::Idle | Playout::Unspoken);
         let mut level = if heard { Level::of(jitter.frame()) } else { Level::SILENCE };
         if self.setup.events.is_none() && heard && jitter.rate() == Rate::Narrow {
@@ -429,7 +530,7 @@ impl Leg {
         let per_ms = codec.bytes_per_ms();
         let packet = per_ms.map(|per_ms| per_ms * self.setup.ptime.min(LARGEST_PACKET / per_ms / 10 * 10));
         let sound = encoded.len() - HEADER;
-        if sound == 0 {
+        if sound == 0 || self.awaits_keys() {
             return self.pause();
         }
         if self.filled == 0 && packet.is_none_or(|packet| packet == sound) {
@@ -489,6 +590,9 @@ impl Leg {
         payload: &[u8; 4],
         mut send: impl FnMut(SocketAddr, &[u8]),
     ) {
+        if self.awaits_keys() {
+            return self.pause();
+        }
         let mut packet = [0; HEADER + 4 + GROWTH];
         packet[HEADER..HEADER + 4].copy_from_slice(payload);
         let tick = self.setup.sends.0.codec.units_per_tick();
@@ -532,6 +636,12 @@ impl Leg {
             packets_sent: self.packets_sent,
             octets_sent: self.octets_sent,
             block: self.reception.block(),
+            codecs: (
+                self.setup.receives[0].map_or(self.setup.sends.0.codec, |(c, _)| c),
+                self.setup.sends.0.codec,
+            ),
+            bursts: self.bursts.figures(now, self.begun.unwrap_or(now)),
+            xr: self.setup.xr,
             jitter: self.coders.jitter.counters(),
             delay: self.coders.jitter.delay(now),
             drops: self.drops,

@@ -1,10 +1,12 @@
 //! What signalling agrees on for one leg.
 
 use crate::codec::{Codec, CodecError, Coding};
+use crate::dtls::{DtlsFault, Role};
+use crate::ice::Credentials;
 use crate::srtp::Suite;
 use crate::units::{LegId, PayloadType, Rate};
 use std::net::SocketAddr;
-use vault::{MasterKey, PlaceError};
+use vault::{Fingerprint, MasterKey, PlaceError};
 
 /// Which way audio flows, seen from the bridge (RFC 3264 §6.1, our side of it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +46,14 @@ pub struct LegSetup {
     pub ptime: usize,
     /// What it says is brought to the usual loudness.
     pub agc: bool,
-    /// How its packets are encrypted; `None`: they are not.
-    pub secure: Option<Secure>,
+    /// How its packets are encrypted.
+    pub security: Security,
+    /// Our side of ICE, where the peer has it: its checks say where packets go.
+    pub ice: Option<Credentials>,
+    /// RTCP comes and goes by the same port (RFC 5761).
+    pub mux: bool,
+    /// The peer wants to be told how it is heard (RFC 3611, VoIP metrics).
+    pub xr: bool,
     /// Directions.
     pub direction: Direction,
     /// The peer's address from its SDP.
@@ -67,7 +75,10 @@ impl LegSetup {
             sends_comfort: false,
             ptime: 20,
             agc: false,
-            secure: None,
+            security: Security::None,
+            ice: None,
+            mux: false,
+            xr: false,
             direction: Direction::BOTH,
             remote,
         }
@@ -81,6 +92,11 @@ impl LegSetup {
         })
     }
 
+    /// Whether its port gets more than RTP.
+    pub fn has_asides(&self) -> bool {
+        self.mux || self.ice.is_some() || matches!(self.security, Security::Dtls { .. })
+    }
+
     /// Units in a second of the timestamps that are received.
     pub(super) fn clock(&self) -> u32 {
         self.receives.iter().flatten().next().map_or(self.sends.0.codec, |(codec, _)| *codec).clock()
@@ -90,6 +106,23 @@ impl LegSetup {
     pub fn hears_at(&self) -> Rate {
         self.sends.0.rate
     }
+}
+
+/// How a leg's packets are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Security {
+    /// They are not.
+    #[default]
+    None,
+    /// With keys that signalling carried (RFC 4568).
+    Keys(Secure),
+    /// With keys that are agreed on by DTLS (RFC 5763). Until then nothing is sent and nothing is heard.
+    Dtls {
+        /// Our part.
+        role: Role,
+        /// What proves the peer's certificate.
+        theirs: Fingerprint,
+    },
 }
 
 /// What SRTP agreed on: the suite, the key of what we send and that of what they send.
@@ -113,6 +146,9 @@ pub enum LegError {
     /// Its keys could not be placed.
     #[error(transparent)]
     Keys(#[from] PlaceError),
+    /// No keys were agreed on.
+    #[error(transparent)]
+    Dtls(#[from] DtlsFault),
     /// It wants SRTP, and there is nothing that opens keys.
     #[error("no media keys")]
     NoKeys,

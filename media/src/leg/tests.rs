@@ -172,9 +172,9 @@ fn packets_of_any_agreed_length_carry_all_samples_in_order() {
 fn secured(keys: &MediaKeys, suite: Suite, codec: Codec) -> [Leg; 2] {
     let masters = [0, 1].map(|_| keys.random(suite.master()).unwrap());
     [[0, 1], [1, 0]].map(|[ours, theirs]| {
-        let secure = Some(Secure { suite, ours: masters[ours], theirs: masters[theirs] });
+        let security = Security::Keys(Secure { suite, ours: masters[ours], theirs: masters[theirs] });
         let events = Some(PayloadType(101));
-        let setup = LegSetup { secure, events, ..LegSetup::plain(LegId(1), codec, PayloadType(0), PEER) };
+        let setup = LegSetup { security, events, ..LegSetup::plain(LegId(1), codec, PayloadType(0), PEER) };
         Leg::new(setup, Some(keys), START).unwrap()
     })
 }
@@ -217,7 +217,9 @@ fn new_keys_take_the_place_of_the_old_ones_and_the_same_keys_go_on() {
     assert_eq!(say(&mut far, &mut near), Received::Locked(PEER));
     let change = |leg: &mut Leg, how: &dyn Fn(&mut Secure)| {
         let mut setup = leg.setup;
-        how(setup.secure.as_mut().unwrap());
+        if let Security::Keys(secure) = &mut setup.security {
+            how(secure);
+        }
         leg.change(setup, &mut Box::new(Coders::new(&setup, Some(&keys)).unwrap()));
     };
     change(&mut far, &|_| {});

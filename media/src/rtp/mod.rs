@@ -25,6 +25,31 @@ pub enum RtpFault {
     Padding,
 }
 
+/// What a datagram is that came to a port of RTP's (RFC 7983 §7, RFC 5761 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// RTP, or nothing that anybody knows.
+    Rtp,
+    /// RTCP.
+    Rtcp,
+    /// STUN.
+    Stun,
+    /// DTLS.
+    Dtls,
+}
+
+impl Kind {
+    /// By the first two bytes.
+    pub fn of(datagram: &[u8]) -> Self {
+        match datagram {
+            [0..=3, ..] => Self::Stun,
+            [20..=63, ..] => Self::Dtls,
+            [128..=191, 192..=223, ..] => Self::Rtcp,
+            _ => Self::Rtp,
+        }
+    }
+}
+
 /// A received packet, borrowed from the receive buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -182,6 +207,24 @@ mod tests {
     fn csrcs_extension_and_padding_are_passed_over() {
         let bytes = packet(0xb1, &[1, 1, 1, 1, 0xbe, 0xde, 0, 1, 5, 5, 5, 5, 7, 7, 0, 2]);
         assert_eq!(Packet::parse(&bytes).unwrap().payload, [7, 7]);
+    }
+
+    #[test]
+    fn what_shares_a_port_is_told_apart() {
+        for (bytes, kind) in [
+            (&[0x80, 0x00][..], Kind::Rtp),
+            (&[0xb1, 0x80 | 127], Kind::Rtp),
+            (&[0x81, 200], Kind::Rtcp),
+            (&[0x80, 207], Kind::Rtcp),
+            (&[0x80, 191], Kind::Rtp),
+            (&[0, 1], Kind::Stun),
+            (&[22], Kind::Dtls),
+            (&[63], Kind::Dtls),
+            (&[64, 1], Kind::Rtp),
+            (&[], Kind::Rtp),
+        ] {
+            assert_eq!(Kind::of(bytes), kind, "{bytes:x?}");
+        }
     }
 
     #[test]

@@ -8,15 +8,17 @@ mod io;
 
 pub use io::{Bell, Receiver, enable_timestamps, wall_clock};
 
-use crate::leg::{Coders, LegSetup, Received};
+use crate::leg::{Coders, LegSetup, Protection, Received};
 use crate::mixer::Kit;
 use crate::prompt::Prompt;
 use crate::room::{Member, Notice, Room, Sink};
+use crate::rtp;
 use crate::units::{LegId, Nanos, RoomId};
 use rtrb::{Consumer, Producer};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use vault::media::wipe_spare_stack;
 
 /// The tick, ns (20 ms).
 const TICK: u64 = 20_000_000;
@@ -61,6 +63,10 @@ pub enum Command {
     Remove(RoomId, LegId),
     /// Applies new signalling.
     Change(RoomId, Box<Change>),
+    /// Takes keys that were agreed on by DTLS.
+    Keys(RoomId, LegId, Box<Option<Protection>>),
+    /// Sends where ICE says.
+    Nominate(RoomId, LegId, SocketAddr),
     /// Sets what a leg's sound is multiplied with, dB.
     Gain(RoomId, LegId, f32),
     /// Mutes or unmutes.
@@ -95,10 +101,41 @@ pub enum Told {
     Change(Box<Change>),
     /// What a mix had already, to be freed.
     Kit(Box<Kit>),
+    /// Keys that are needed no more, to be freed.
+    Keys(Box<Option<Protection>>),
     /// A conference that was closed, to be freed.
     Room(Box<LiveRoom>),
     /// Nothing: fills a new ring.
     Nothing,
+}
+
+/// The longest datagram beside RTP that is passed on, bytes.
+pub const LONGEST_ASIDE: usize = 1500;
+
+/// A datagram that came to a leg's RTP port and is no RTP: RTCP, STUN or DTLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Aside {
+    /// Whose port.
+    pub leg: LegId,
+    /// From where.
+    pub from: SocketAddr,
+    len: usize,
+    bytes: [u8; LONGEST_ASIDE],
+}
+
+impl Aside {
+    /// One that says nothing.
+    pub const EMPTY: Self = Self {
+        leg: LegId(0),
+        from: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+        len: 0,
+        bytes: [0; LONGEST_ASIDE],
+    };
+
+    /// The datagram.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// Counters that anybody may read at any time.
@@ -118,6 +155,8 @@ pub struct Counters {
     pub send_errors: AtomicU64,
     /// Notices for which there was no room.
     pub lost_notices: AtomicU64,
+    /// RTCP, STUN and DTLS for which there was no room.
+    pub lost_asides: AtomicU64,
 }
 
 /// A shard, to be run on a thread of its own.
@@ -137,9 +176,10 @@ pub struct Shard {
     closing: Option<Box<LiveRoom>>,
 }
 
-/// The way out: the ring to the rest of the house.
+/// The way out: the rings to the rest of the house.
 struct Outlet {
     told: Producer<Told>,
+    asides: Producer<Aside>,
     reader: Arc<Bell>,
     counters: Arc<Counters>,
     fresh: bool,
@@ -183,7 +223,7 @@ impl Shard {
     pub fn new(
         commands: Consumer<Command>,
         bell: Arc<Bell>,
-        told: Producer<Told>,
+        (told, asides): (Producer<Told>, Producer<Aside>),
         reader: Arc<Bell>,
         counters: Arc<Counters>,
         rooms: usize,
@@ -193,6 +233,7 @@ impl Shard {
             bell,
             out: Outlet {
                 told,
+                asides,
                 reader,
                 counters,
                 fresh: false,
@@ -334,6 +375,8 @@ impl Shard {
                 Ok(Command::Add(room, member, kit)) => self.add(room, member, kit),
                 Ok(Command::Remove(room, leg)) => {
                     let gone = self.room(room).and_then(|r| r.remove(leg));
+                    // Its keys are over, and so is what working with them left here.
+                    wipe_spare_stack();
                     self.owed = gone.map(|member| Told::Member(room, member));
                 }
                 Ok(Command::Change(room, mut change)) => {
@@ -344,7 +387,20 @@ impl Shard {
                                 !io::connect(&member.socket.socket, None) && member.socket.connected;
                         }
                     }
+                    wipe_spare_stack();
                     self.owed = Some(Told::Change(change));
+                }
+                Ok(Command::Keys(room, leg, mut keys)) => {
+                    if let Some(room) = self.room(room) {
+                        room.set_keys(leg, &mut keys);
+                    }
+                    wipe_spare_stack();
+                    self.owed = Some(Told::Keys(keys));
+                }
+                Ok(Command::Nominate(room, leg, to)) => {
+                    if let Some(room) = self.room(room) {
+                        room.nominate(leg, to);
+                    }
                 }
                 Ok(Command::Gain(room, leg, db)) => {
                     if let Some(room) = self.room(room) {
@@ -386,6 +442,7 @@ impl Shard {
             }
             let Some(mut room) = self.closing.take() else { return true };
             if let Some(member) = room.pop() {
+                wipe_spare_stack();
                 self.owed = Some(Told::Member(room.id(), member));
                 self.closing = Some(room);
             } else {
@@ -440,6 +497,19 @@ impl Shard {
 }
 
 impl Outlet {
+    /// Passes on what is not the shard's business.
+    fn aside(&mut self, leg: LegId, from: SocketAddr, bytes: &[u8]) {
+        let mut aside = Aside { leg, from, len: bytes.len(), ..Aside::EMPTY };
+        let place = aside.bytes.get_mut(..bytes.len());
+        let fits = place.map(|place| place.copy_from_slice(bytes)).is_some();
+        let passed = fits && self.asides.push(aside).is_ok();
+        // Somebody waits for its answer.
+        (self.fresh, self.urgent) = (self.fresh | passed, self.urgent | passed);
+        if !passed {
+            self.counters.lost_asides.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// One wake-up a tick for keys, and one in three for all else; the loop comes by again before the next tick is over, or has nothing to do.
     fn wake_reader(&mut self, now: u64, idle: bool) {
         let rest = if self.urgent { TICK } else { 3 * TICK };
@@ -461,26 +531,36 @@ fn drain(
 ) -> u64 {
     let Member { leg, socket, .. } = member;
     let mut count = 0;
-    let mut lock = None;
     let known = leg.target();
+    if socket.connected && leg.may_move(now) {
+        socket.connected = !io::connect(&socket.socket, None);
+    }
+    let has_asides = leg.has_asides();
     receiver.drain(&socket.socket, socket.connected, now, |from, bytes, arrival| {
         count += 1;
         let Some(bytes) = bytes else {
             leg.oversized();
             return true;
         };
-        match leg.receive(from.unwrap_or(known), bytes, arrival, now) {
-            Received::Locked(source) => lock = Some(source),
+        let from = from.unwrap_or(known);
+        if has_asides && rtp::Kind::of(bytes) != rtp::Kind::Rtp {
+            out.aside(leg.id(), from, bytes);
+            return true;
+        }
+        match leg.receive(from, bytes, arrival, now) {
             Received::Digit(digit) => {
                 out.notice(room, leg.id(), Notice::Digit(digit));
             }
             // What is this fresh was the last: looking for more would cost as much again.
             Received::Audio => return !leg.supplied(now.since(arrival)),
-            Received::Event | Received::Dropped => {}
+            Received::Event | Received::Dropped | Received::Locked(_) => {}
         }
         true
     });
-    if let Some(source) = lock {
+    if count > 0
+        && !socket.connected
+        && let Some(source) = leg.only_source(now)
+    {
         // From here on the kernel drops everybody else's packets. What it queued before has just been read.
         socket.connected = io::connect(&socket.socket, Some(source));
     }

@@ -62,6 +62,26 @@ fn the_key_stream_is_that_of_rfc_3711_b_2() {
 }
 
 #[test]
+fn gcm_control_packets_are_those_of_rfc_7714_17_1() {
+    let head = hex("81c8000d 4d617273");
+    let text = hex(
+        "4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef deadbeef deadbeef",
+    );
+    let mut salt = [0; 14];
+    salt[..12].copy_from_slice(&hex("51756964 2070726f 2071756f"));
+    let key = hex("000102030405060708090a0b0c0d0e0f");
+    let session = Session::of(Suite::Gcm128, Kind::Control, &key, &[0; 20], salt).unwrap();
+    let (mut body, mut tag) = (text.clone(), [0; 16]);
+    let word = 0x8000_05d4u32.to_be_bytes();
+    session.seal(0x4d61_7273, 0x5d4, &head, &mut body, &word, &mut tag);
+    let sealed =
+        "63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b
+        c84aa458 96cf4d2f c5abf872 45d9eade";
+    assert_eq!([body.clone(), tag.to_vec()].concat(), hex(sealed));
+    assert!(session.open(0x4d61_7273, 0x5d4, &head, &mut body, &word, &tag) && body == text);
+}
+
+#[test]
 fn gcm_packets_are_those_of_rfc_7714_16() {
     let head = hex("8040f17b 8041f8d3 5501a0b2");
     let text = hex("47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573");

@@ -5,11 +5,14 @@
 
 mod answer;
 mod parse;
+mod path;
 
 pub use answer::{
-    Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, Srtp, accept_answer, answer, offer,
+    Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, OFFERED_SUITES, Srtp, accept_answer, answer,
+    offer,
 };
 pub use parse::{MOST_LINES, SdpFault, parse, parse_sealing, rejected_line};
+pub use path::{Dtls, Ice, LocalPath, Mid, Path, Profile, Setup};
 
 use std::net::{IpAddr, SocketAddr};
 use vault::MasterKey;
@@ -31,8 +34,8 @@ vault::leaves! {
     pub struct Audio {
         /// Its place among the m-lines, from 0.
         pub index: usize,
-        /// SRTP (`RTP/SAVP`): its packets are encrypted.
-        pub secure: bool,
+        /// How its packets travel.
+        pub path: Path,
         /// Keys that are offered or answered with (RFC 4568), in the order of preference.
         pub crypto: Vec<Crypto>,
         /// Where its sender wants packets; `None` for a host name.

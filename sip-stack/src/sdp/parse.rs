@@ -1,6 +1,6 @@
 //! Reading a description: lenient in what does not matter, strict where a number would be wrong.
 
-use super::{Audio, Crypto, Direction, Encoding, Format, OpusWish, Session, Suite};
+use super::{Audio, Crypto, Direction, Encoding, Format, LocalPath, OpusWish, Path, Profile, Session, Suite};
 use crate::message::lexer::{decimal, trim};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -54,6 +54,7 @@ pub fn parse_sealing(text: &[u8], seal: &mut Seal<'_>) -> Result<Session, SdpFau
     let mut session = Session { lines: 0, audio: None };
     let mut address = None;
     let mut direction = Direction::SendRecv;
+    let (mut path, mut groups) = (Path::default(), Vec::new());
     // Whether attributes now belong to the audio line, to another line, or to the session.
     let mut place = Place::Session;
     for line in lines {
@@ -66,7 +67,7 @@ pub fn parse_sealing(text: &[u8], seal: &mut Seal<'_>) -> Result<Session, SdpFau
                 if session.lines == MOST_LINES {
                     return Err(SdpFault);
                 }
-                let audio = audio_line(value, session.lines, address, direction)?;
+                let audio = audio_line(value, session.lines, address, direction, &path)?;
                 place = Place::Elsewhere;
                 if session.audio.is_none() && audio.is_some() {
                     session.audio = audio;
@@ -81,7 +82,13 @@ pub fn parse_sealing(text: &[u8], seal: &mut Seal<'_>) -> Result<Session, SdpFau
                     audio.address = here;
                 }
             }
-            (b'a', Place::Session) => direction = direction_of(value).unwrap_or(direction),
+            (b'a', Place::Session) => {
+                direction = direction_of(value).unwrap_or(direction);
+                path.attribute(value);
+                if let Some(group) = value.strip_prefix(b"group:") {
+                    groups.push(group);
+                }
+            }
             (b'a', Place::Audio) => {
                 if let Some(audio) = &mut session.audio {
                     attribute(audio, value, seal)?;
@@ -93,6 +100,9 @@ pub fn parse_sealing(text: &[u8], seal: &mut Seal<'_>) -> Result<Session, SdpFau
     if session.lines == 0 {
         return Err(SdpFault);
     }
+    if let Some(audio) = &mut session.audio {
+        audio.path.bundled = groups.iter().any(|group| LocalPath::bundle_of(group, audio.path.mid));
+    }
     Ok(session)
 }
 
@@ -103,12 +113,13 @@ enum Place {
     Elsewhere,
 }
 
-/// An m-line: audio over plain RTP with a port, or `None` for one that is to be rejected.
+/// An m-line: audio over RTP with a port, or `None` for one that is to be rejected.
 fn audio_line(
     value: &[u8],
     index: usize,
     address: Option<IpAddr>,
     direction: Direction,
+    path: &Path,
 ) -> Result<Option<Audio>, SdpFault> {
     let mut words = value.split(|b| *b == b' ').filter(|w| !w.is_empty());
     let (media, port, proto) = match (words.next(), words.next(), words.next()) {
@@ -118,10 +129,9 @@ fn audio_line(
     // `port/count` is for layered codings.
     let port = port.split(|b| *b == b'/').next().and_then(decimal).ok_or(SdpFault)?;
     let port = u16::try_from(port).map_err(|_| SdpFault)?;
-    let secure = proto == b"RTP/SAVP";
-    if media != b"audio" || !(secure || proto == b"RTP/AVP") || port == 0 {
+    let Some(profile) = Profile::from_name(proto).filter(|_| media == b"audio" && port != 0) else {
         return Ok(None);
-    }
+    };
     let mut formats = Vec::new();
     for word in words.take(MOST_FORMATS) {
         let payload_type = decimal(word).filter(|p| *p < 128).ok_or(SdpFault)? as u8;
@@ -134,7 +144,7 @@ fn audio_line(
     let crypto = Vec::new();
     Ok(Some(Audio {
         index,
-        secure,
+        path: Path::begin(path, profile),
         crypto,
         address,
         port,
@@ -171,7 +181,7 @@ fn attribute(audio: &mut Audio, value: &[u8], seal: &mut Seal<'_>) -> Result<(),
     } else if let Some(map) = value.strip_prefix(b"rtpmap:") {
         rtpmap(audio, map)?;
     } else if let Some(line) = value.strip_prefix(b"crypto:") {
-        if audio.secure && audio.crypto.len() < MOST_KEYS {
+        if audio.path.profile.is_secure() && audio.crypto.len() < MOST_KEYS {
             // What we cannot use is passed over (RFC 4568 §5.1.2).
             audio.crypto.extend(crypto(line, seal));
         }
@@ -184,6 +194,8 @@ fn attribute(audio: &mut Audio, value: &[u8], seal: &mut Seal<'_>) -> Result<(),
     } else if let Some(rtcp) = value.strip_prefix(b"rtcp:") {
         let port = rtcp.split(|b| *b == b' ').next().and_then(decimal).ok_or(SdpFault)?;
         audio.rtcp_port = Some(u16::try_from(port).map_err(|_| SdpFault)?);
+    } else {
+        audio.path.attribute(value);
     }
     Ok(())
 }
