@@ -1,19 +1,11 @@
 //! A softphone that others wrote: baresip, headless, with a file for a microphone.
 
-use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, samples, speech, until};
+use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, heard, own_address, samples, speech, until};
 use crate::tls::Authority;
 use media::Rate;
-use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// This machine's address: baresip will not name the loopback's in its SDP. No packet is sent.
-fn own_address() -> IpAddr {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
-    routed.map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip())
-}
 
 fn modules() -> PathBuf {
     let found = [
@@ -71,6 +63,17 @@ fn baresip_is_heard_and_hears_the_mix_without_itself_in_opus_and_encrypted() {
     );
 }
 
+#[test]
+fn baresip_is_heard_and_hears_the_mix_without_itself_with_dtls_for_rtp_and_rtcp_each() {
+    baresip_is_heard_and_hears_the_mix_without_itself("udp", "PCMU", Rate::Narrow, ";mediaenc=dtls_srtp");
+}
+
+#[test]
+fn baresip_is_heard_and_hears_the_mix_without_itself_with_dtls_and_one_port() {
+    let more = ";mediaenc=dtls_srtp;rtcp_mux=yes";
+    baresip_is_heard_and_hears_the_mix_without_itself("tcp", "opus/48000/1", Rate::Full, more);
+}
+
 fn baresip_is_heard_and_hears_the_mix_without_itself(transport: &str, codec: &str, rate: Rate, more: &str) {
     let address = own_address();
     let listen = address.to_string();
@@ -94,9 +97,10 @@ fn baresip_is_heard_and_hears_the_mix_without_itself(transport: &str, codec: &st
         "config",
         format!(
             "module_path {}\naudio_source aufile,{}\naudio_player aubridge,x\naudio_channels 1\nmodule aufile.so\nmodule aubridge.so\n\
-             module g711.so\nmodule g722.so\nmodule opus.so\nopus_stereo no\nopus_sprop_stereo no\nmodule srtp.so\nmodule sndfile.so\nsnd_path {}\nmodule_app account.so\nmodule_app menu.so\nsip_cafile {}\n",
+             module g711.so\nmodule g722.so\nmodule opus.so\nopus_stereo no\nopus_sprop_stereo no\nmodule srtp.so\nmodule dtls_srtp.so\nrtcp_mux {}\nmodule sndfile.so\nsnd_path {}\nmodule_app account.so\nmodule_app menu.so\nsip_cafile {}\n",
             modules().display(),
             voice.display(),
+            if more.contains("rtcp_mux") { "yes" } else { "no" },
             folder.0.display(),
             authority.ca()
         ),

@@ -52,6 +52,11 @@ fn rtp() {
 }
 
 #[test]
+fn stun() {
+    run("stun", targets::stun);
+}
+
+#[test]
 fn rtcp() {
     run("rtcp", targets::rtcp);
 }

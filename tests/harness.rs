@@ -2,7 +2,7 @@
 
 use media::Rate;
 use serde_json::Value;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -429,6 +429,13 @@ pub fn heard(voice: &[f32], recording: &[f32]) -> f32 {
         }
     }
     best
+}
+
+/// This machine's address: softphones and browsers will not name the loopback's in their descriptions. No packet is sent.
+pub fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    routed.map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip())
 }
 
 /// What a process said, for a failure's message.

@@ -26,4 +26,5 @@ mod proxy;
 mod sipp;
 mod tls;
 mod web;
+mod webrtc;
 mod wire;

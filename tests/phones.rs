@@ -82,6 +82,7 @@ fn encrypted_calls_in_every_suite_and_codec_hear_each_other() {
         ("AES_256_CM_HMAC_SHA1_32", "pcma"),
         ("AEAD_AES_128_GCM", "opus"),
         ("AEAD_AES_256_GCM", "l16"),
+        ("dtls", "g722"),
     ];
     let voice = clip(&bridge.folder, 1, 2.0);
     let mut talker = bridge.caller("confsrtp", 7.0, &["--wav", &voice.display().to_string()]);
@@ -94,7 +95,7 @@ fn encrypted_calls_in_every_suite_and_codec_hear_each_other() {
             bridge.caller("confsrtp", 6.5, &["--srtp", suite, "--codec", codec, "--record", &record])
         })
         .collect();
-    bridge.await_live("confsrtp", 7);
+    bridge.await_live("confsrtp", 8);
     assert!(talker.wait() == 0 && callers.iter_mut().all(|c| c.wait() == 0));
     for (n, (suite, codec)) in suites.iter().enumerate() {
         let found = heard(&samples(&voice), &samples(&file(n)));

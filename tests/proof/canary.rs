@@ -102,6 +102,23 @@ pub fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
+/// A key in every form that is looked for.
+pub fn key_forms(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let hex = |upper: bool| {
+        let digits = bytes.iter().map(|b| if upper { format!("{b:02X}") } else { format!("{b:02x}") });
+        digits.collect::<String>().into_bytes()
+    };
+    let reversed = bytes.iter().rev().copied().collect();
+    let base64 = STANDARD_NO_PAD.encode(bytes).into_bytes();
+    vec![
+        ("bytes", bytes.to_vec()),
+        ("bytes, reversed", reversed),
+        ("hex", hex(false)),
+        ("hex, upper case", hex(true)),
+        ("base64", base64[..bytes.len() / 3 * 4].to_vec()),
+    ]
+}
+
 /// Where a fragment comes from.
 #[derive(Clone, Copy)]
 pub struct Source {
@@ -136,6 +153,15 @@ impl Needles {
             }
         }
         needles
+    }
+
+    /// Adds keys: what each is, and its bytes.
+    pub fn keys(&mut self, keys: &[(&'static str, Vec<u8>)]) {
+        for (identity, (value, bytes)) in keys.iter().enumerate() {
+            for (form, bytes) in key_forms(bytes) {
+                self.add(&bytes, Source { value, form, identity });
+            }
+        }
     }
 
     fn add(&mut self, bytes: &[u8], source: Source) {

@@ -239,10 +239,17 @@ fn registers(thread: i32, kind: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// AES-256 key schedules in an image: offsets where 240 bytes are the expansion (FIPS 197 §5.2) of their first 32.
+/// AES key schedules in an image: offsets where 240 bytes are the expansion (FIPS 197 §5.2) of their first 32, or 176 of their first 16.
 pub fn aes_schedules(image: &[u8]) -> usize {
     let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("four bytes"));
     let mut found = 0;
+    for at in (0..image.len().saturating_sub(175)).step_by(4) {
+        let w = |i: usize| word(at + 4 * i);
+        let plain = (5..8).all(|i| w(i) == w(i - 4) ^ w(i - 1));
+        if plain && w(4) != 0 && (4..44).all(|i| w(i) == w(i - 4) ^ turned_short(w(i - 1), i)) {
+            found += 1;
+        }
+    }
     for at in (0..image.len().saturating_sub(239)).step_by(4) {
         let w = |i: usize| word(at + 4 * i);
         // Three of the words that are a plain XOR tell almost everything else apart.
@@ -254,8 +261,17 @@ pub fn aes_schedules(image: &[u8]) -> usize {
     found
 }
 
+fn substituted(word: u32) -> u32 {
+    u32::from_le_bytes(word.to_le_bytes().map(s_box))
+}
+
+/// The same for keys of 128 bits.
+fn turned_short(word: u32, i: usize) -> u32 {
+    const ROUNDS: [u32; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 0x1b, 0x36];
+    if i.is_multiple_of(4) { substituted(word.rotate_right(8)) ^ ROUNDS[i / 4 - 1] } else { word }
+}
+
 fn turned(word: u32, i: usize) -> u32 {
-    let substituted = |w: u32| u32::from_le_bytes(w.to_le_bytes().map(s_box));
     match i % 8 {
         0 => substituted(word.rotate_right(8)) ^ (1 << (i / 8 - 1)),
         4 => substituted(word),
@@ -310,6 +326,23 @@ mod tests {
         let bytes = &image.pieces[0].bytes;
         let pages: Vec<_> = bytes.chunks(PAGE).map(|p| p[PAGE - 1]).collect();
         assert_eq!((pages, image.unread.len(), image.unread[0].2), (vec![0x11, 0, 0x11], 1, PAGE));
+    }
+
+    #[test]
+    fn a_short_schedule_of_fips_197_is_found() {
+        // FIPS 197, appendix A.1.
+        let key: [u32; 4] = [0x2b7e_1516, 0x28ae_d2a6, 0xabf7_1588, 0x09cf_4f3c];
+        let mut words: Vec<u32> = key.iter().map(|w| w.swap_bytes()).collect();
+        for i in 4..44 {
+            words.push(words[i - 4] ^ turned_short(words[i - 1], i));
+        }
+        assert_eq!(words[43].swap_bytes(), 0xb663_0ca6, "the last word of A.1");
+        let mut image = vec![0xa5; 64];
+        words.iter().for_each(|w| image.extend_from_slice(&w.to_le_bytes()));
+        image.extend([0; 4096]);
+        assert_eq!(aes_schedules(&image), 1);
+        image[100] ^= 1;
+        assert_eq!(aes_schedules(&image), 0);
     }
 
     #[test]

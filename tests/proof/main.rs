@@ -20,12 +20,14 @@ mod canary;
 #[path = "../harness.rs"]
 mod harness;
 mod image;
+mod keyed;
 mod surfaces;
 
 use callers::{Caller, Ways, host};
-use canary::{FRAGMENT, Identity, Needles, forms};
+use canary::{FRAGMENT, Identity, Needles, forms, key_forms};
 use harness::{Bridge, Process, Setup, curl_with, status_of};
 use image::{Image, aes_schedules};
+use keyed::Keyed;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -62,7 +64,7 @@ fn scan(pid: u32, needles: &Needles) -> Found {
 }
 
 /// Every form of every identity is found in a process that holds them: else a zero would prove nothing.
-fn control(identities: &[&Identity], needles: &Needles) {
+fn control(identities: &[&Identity], keys: &[(&'static str, Vec<u8>)], needles: &Needles) {
     let script = "import sys,time\nheld=sys.stdin.buffer.read()\nprint(len(held),flush=True)\ntime.sleep(60)";
     let mut child = Command::new("python3")
         .args(["-c", script])
@@ -81,6 +83,13 @@ fn control(identities: &[&Identity], needles: &Needles) {
             }
         }
     }
+    for (value, bytes) in keys {
+        for (form, bytes) in key_forms(bytes) {
+            input.write_all(&bytes).unwrap();
+            input.write_all(b"\xff\xfe").unwrap();
+            expected.insert((value, form));
+        }
+    }
     drop(input);
     let mut said = [0; 1];
     std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut said).unwrap();
@@ -94,16 +103,25 @@ fn control(identities: &[&Identity], needles: &Needles) {
     }
     for what in &expected {
         let found = seen.get(what);
-        let missed = (0..identities.len()).filter(|n| found.is_none_or(|f| !f.contains(n))).count();
+        let all = if keys.iter().any(|(value, _)| *value == what.0) { 0 } else { identities.len() };
+        assert!(found.is_some(), "the scanner finds {what:?}");
+        let missed = (0..all).filter(|n| found.is_none_or(|f| !f.contains(n))).count();
         assert_eq!(missed, 0, "the scanner finds {what:?}");
     }
-    println!("positive control: {} identities found in each of {} forms", identities.len(), expected.len());
+    println!(
+        "positive control: {} identities and {} media keys found, {} values and forms",
+        identities.len(),
+        keys.len(),
+        expected.len()
+    );
 }
 
 struct Report {
     name: &'static str,
     scans: usize,
     hits: usize,
+    /// Of them, media keys.
+    keys: usize,
     /// Of a thread that was stopped while it computed with a message: told, and not counted with the others.
     inside: usize,
     /// By mapping, value and form.
@@ -118,6 +136,7 @@ fn moment(name: &'static str, pid: u32, scans: usize, needles: &Needles) -> Repo
         name,
         scans,
         hits: 0,
+        keys: 0,
         inside: 0,
         places: BTreeMap::new(),
         schedules: 0,
@@ -131,6 +150,7 @@ fn moment(name: &'static str, pid: u32, scans: usize, needles: &Needles) -> Repo
                 true => report.inside += hits,
                 false => report.hits += hits,
             }
+            report.keys += if place.contains(": SRT") { hits } else { 0 };
             *report.places.entry(place).or_default() += hits;
         }
         report.schedules = report.schedules.max(found.schedules);
@@ -144,7 +164,7 @@ fn moment(name: &'static str, pid: u32, scans: usize, needles: &Needles) -> Repo
 impl Report {
     fn print(&self) {
         println!(
-            "{:<44} {:>3} scans of {:>4} MiB   hits {:>4}   AES-256 key schedules {}",
+            "{:<44} {:>3} scans of {:>4} MiB   hits {:>4}   AES key schedules {}",
             self.name, self.scans, self.megabytes, self.hits, self.schedules
         );
         if self.inside > 0 {
@@ -181,6 +201,9 @@ fn join(bridge: &Bridge, ways: &Ways, calls: usize) -> Vec<Caller> {
     callers.iter_mut().step_by(20).take(90).for_each(Caller::subscribe);
     callers
 }
+
+/// Moments at which no call is left.
+const OVER: [&str; 2] = ["after the last hang-up", "later, when all timers have ended"];
 
 /// How the bridge that is looked at is protected.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,8 +251,11 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     // As many again as a tenth are dialled in.
     let dialled = calls.div_ceil(10);
     (0..dialled).for_each(|_| dialling.dial(&ways.carrier.reaches()));
-    bridge.await_metric("sotto_calls", (calls + dialled) as u64);
-    bridge.await_live("confproof", calls + dialled);
+    // And some whose sound is encrypted, by all ways: their keys are looked for as well.
+    let secured = (calls / 20).clamp(7, 70);
+    let keyed = Keyed::join(&bridge, secured);
+    bridge.await_metric("sotto_calls", (calls + dialled + secured) as u64);
+    bridge.await_live("confproof", calls + dialled + secured);
     assert!(bridge.metric("sotto_sip_subscriptions") > 0);
     // Every tenth withholds only now, by a code.
     for caller in callers.iter_mut().step_by(10) {
@@ -258,8 +284,9 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     assert_eq!(called.len(), dialled);
     let identities: Vec<&Identity> =
         callers.iter().chain(&late).map(|c| &c.identity).chain(&called).collect();
-    let needles = Needles::new(identities.iter().copied());
-    control(&identities[..calls.min(100)], &needles);
+    let mut needles = Needles::new(identities.iter().copied());
+    needles.keys(&keyed.keys);
+    control(&identities[..calls.min(100)], &keyed.keys, &needles);
     let mut reports = vec![moment("during the calls, hosts watching", pid, 1, &needles)];
     drop(identities);
 
@@ -298,6 +325,11 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
         caller.await_answer();
     }
     reports.push(moment("while answers are repeated for want of an ACK", pid, 2, &needles));
+    let before = keyed.heard.load(std::sync::atomic::Ordering::Relaxed);
+    harness::until("encrypted sound that flows still", || {
+        (keyed.heard.load(std::sync::atomic::Ordering::Relaxed) > before + 10).then_some(())
+    });
+    drop(keyed);
     for caller in late.iter_mut().chain(&mut callers) {
         caller.ack();
         caller.bye();
@@ -323,7 +355,9 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
         let scans: usize = reports.iter().map(|r| r.scans).sum();
         let hits: usize = reports.iter().map(|r| r.hits + r.inside).sum();
         let schedules: usize = reports.iter().map(|r| r.schedules).sum();
-        println!("as the bridge runs: {hits} identities and {schedules} key schedules in {scans} scans");
+        println!(
+            "as the bridge runs: {hits} identities or media keys and {schedules} key schedules in {scans} scans"
+        );
     }
     println!("not readable, also for root:");
     for (what, bytes) in &reports[0].unread {
@@ -334,8 +368,12 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
         assert_eq!(refused, guardian, "{}: registers are refused where there is a guardian", report.name);
         // On ordinary pages a message that is just being read is readable, as the vault's keys are: that is why the first rung exists.
         let idle = report.name != "under INVITE load, threads stopped";
+        // So are the keys of media that flow; not those of calls that are over.
+        let flows = weaker && !OVER.contains(&report.name);
         if !weaker || idle {
-            assert_eq!(report.hits, 0, "{}", report.name);
+            let keys = if flows { report.keys } else { 0 };
+            assert_eq!(report.hits, keys, "{}", report.name);
+            assert_eq!(flows, keys > 0, "the control for media keys, {}", report.name);
         }
         if weaker {
             assert!(
