@@ -36,32 +36,34 @@ fn calls_over_tcp_work_as_over_udp() {
     assert!(output.status.success() && told(&output).contains("lost=0"), "{}", told(&output));
 }
 
-#[test]
-fn a_load_finds_every_mix_right() {
-    let bridge = Bridge::start();
-    let server = bridge.sip.to_string();
-    let output = sotto()
-        .args([
-            "load",
-            "--server",
-            &server,
-            "--conferences",
-            "3",
-            "--per-conf",
-            "5",
-            "--talkers",
-            "2",
-            "--seconds",
-            "3",
-            "--json",
-        ])
-        .output()
-        .unwrap();
+/// What a load of three seconds finds.
+fn load(bridge: &Bridge, conferences: usize, per_conf: usize, talkers: usize) -> Value {
+    let numbers = [("--conferences", conferences), ("--per-conf", per_conf), ("--talkers", talkers)];
+    let mut command = sotto();
+    command.args(["load", "--server", &bridge.sip.to_string(), "--seconds", "3", "--json"]);
+    for (name, n) in numbers {
+        command.args([name, &n.to_string()]);
+    }
+    let output = command.output().unwrap();
     let outcome: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
     assert_eq!((&outcome["calls_failed"], &outcome["echoes"]), (&0.into(), &0.into()), "{outcome}");
     assert_eq!(outcome["pairs_heard"], outcome["pairs"], "{outcome}");
-    assert_eq!(outcome["pairs"], 3 * (2 * 4), "{outcome}");
+    assert_eq!(outcome["pairs"], conferences * talkers * (per_conf - 1), "{outcome}");
+    outcome
+}
+
+#[test]
+fn a_load_finds_every_mix_right() {
+    load(&Bridge::start(), 3, 5, 2);
+}
+
+#[test]
+fn conferences_over_several_threads_are_mixed_as_one() {
+    let media = "shards = 3\nspread_above = 10";
+    let bridge = Bridge::with(&Setup { media, ..Setup::default() });
+    load(&bridge, 2, 20, 4);
+    assert_eq!(bridge.metric("sotto_missed_ticks_total"), 0);
 }
 
 #[test]

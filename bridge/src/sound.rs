@@ -114,6 +114,7 @@ pub fn setup(
         security: security(audio)?,
         ice: audio.path.ice.map(|ice| Credentials { ufrag: ice.ufrag, pwd: ice.pwd }),
         mux: audio.path.mux,
+        levels: audio.path.levels,
         xr: audio.path.xr,
         direction,
         remote,

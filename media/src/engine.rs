@@ -5,16 +5,17 @@ use crate::leg::{Coders, Leg, LegError, LegSetup, Protection};
 use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
-use crate::room::{Manner, Notice};
+use crate::room::{Manner, Notice, spread};
 use crate::shard::{
-    Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Shard, Socket, Told, enable_timestamps,
-    wall_clock,
+    Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Priority, Shard, Socket, Told,
+    enable_timestamps, prepare_thread, wall_clock,
 };
 use crate::transport::{Lines, Parcel, Sockets, Transport};
 use crate::units::{LegId, RoomId};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tokio::io::unix::AsyncFd;
@@ -53,6 +54,9 @@ pub enum EngineError {
     /// A shard does not take commands: it is overloaded or has ended.
     #[error("the media shard takes no commands")]
     Busy,
+    /// A shard has so much to do that another leg could make its ticks late.
+    #[error("the media shards have too much to do")]
+    Overloaded,
     /// No such room.
     #[error("no such media room")]
     NoRoom,
@@ -80,7 +84,12 @@ pub struct Settings {
     pub keys: Option<MediaKeys>,
     /// Legs may agree on keys by DTLS; only with `keys`.
     pub dtls: bool,
+    /// Conferences for more legs than this are spread over all shards; 0: none.
+    pub spread_above: usize,
 }
+
+/// A shard that works for more of its time than this takes no more legs, thousandths: what is left is for what comes all at once.
+const MOST_BUSY: u64 = 800;
 
 /// All shards. Dropping it stops them.
 #[derive(Debug)]
@@ -97,6 +106,7 @@ struct Core {
     keys: Option<MediaKeys>,
     dtls: Option<Dtls>,
     rooms: Mutex<HashMap<RoomId, Place>>,
+    spread_above: usize,
     tasks: Arc<Tasks>,
     told: mpsc::UnboundedSender<Event>,
 }
@@ -104,22 +114,39 @@ struct Core {
 /// Who gets what comes to a leg's RTP port beside RTP.
 type Tasks = Mutex<HashMap<LegId, mpsc::Sender<Parcel>>>;
 
-/// Where a room is, and what its mix can do.
-#[derive(Debug, Clone, Copy)]
+/// Where a room is, and what its mixes can do.
+#[derive(Debug)]
 struct Place {
+    /// Its parts: one, but for a conference that is spread over shards.
+    parts: Vec<Part>,
+    /// In which part each leg is.
+    legs: HashMap<LegId, usize>,
+    has: (Rates, Rates),
+}
+
+#[derive(Debug)]
+struct Part {
     shard: usize,
     legs: usize,
-    speak: Rates,
-    hear: Rates,
 }
 
 impl Place {
-    /// What its mix lacks for such a leg; and the place once it has it.
-    fn with(mut self, setup: &LegSetup) -> (Kit, Self) {
-        let has = (self.speak, self.hear);
-        setup.speaks_at().for_each(|rate| self.speak.add(rate));
-        self.hear.add(setup.hears_at());
-        (Kit::new(self.speak, self.hear, has), self)
+    /// The rates that its mixes need once there is such a leg.
+    fn with(&self, setup: &LegSetup) -> (Rates, Rates) {
+        let (mut speak, mut hear) = self.has;
+        setup.speaks_at().for_each(|rate| speak.add(rate));
+        hear.add(setup.hears_at());
+        (speak, hear)
+    }
+
+    /// What each of its mixes lacks for those.
+    fn lacks(&self, needs: (Rates, Rates)) -> Kit {
+        Kit::new(needs.0, needs.1, self.has)
+    }
+
+    /// The shard that has a leg.
+    fn shard_of(&self, leg: LegId) -> Option<usize> {
+        self.legs.get(&leg).map(|part| self.parts[*part].shard)
     }
 }
 
@@ -261,7 +288,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Io`], [`EngineError::Protection`], [`EngineError::Dtls`].
     pub fn start(ports: Ports, settings: Settings) -> Result<(Self, Vec<Events>), EngineError> {
-        let Settings { shards, manner, keys, dtls } = settings;
+        let Settings { shards, manner, keys, dtls, spread_above } = settings;
         let dtls = keys.clone().filter(|_| dtls).map(Dtls::start).transpose()?;
         let tasks = Arc::new(Tasks::default());
         let (told_by_tasks, others) = mpsc::unbounded_channel();
@@ -287,6 +314,14 @@ impl Engine {
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 // However the shard ends, its reader must notice that the ring is abandoned.
                 let _last = RingOnDrop(reader);
+                match prepare_thread() {
+                    Priority::RealTime => tracing::info!(shard = index, "real-time priority"),
+                    Priority::Raised => tracing::warn!(shard = index, "no real-time priority, a raised one: see CAP_SYS_NICE"),
+                    Priority::Usual => tracing::warn!(
+                        shard = index,
+                        "no real-time priority: ticks are as punctual as the machine is idle; see CAP_SYS_NICE"
+                    ),
+                }
                 match stack {
                     // What encrypting leaves on the stack nobody can read. A panic was printed by the hook.
                     Some(stack) => drop(stack.run(|| shard.run())),
@@ -299,7 +334,8 @@ impl Engine {
             handles.push(Handle { commands, bell, counters, thread: Some(thread) });
         }
         let rooms = Mutex::default();
-        let core = Core { ports, shards: handles, manner, keys, dtls, rooms, tasks, told: told_by_tasks };
+        let told = told_by_tasks;
+        let core = Core { ports, shards: handles, manner, keys, dtls, rooms, spread_above, tasks, told };
         Ok((Self { core: Arc::new(core) }, events))
     }
 
@@ -313,24 +349,38 @@ impl Engine {
         Ok(pair)
     }
 
-    /// Opens a conference for `capacity` legs on the shard with the fewest.
+    /// Opens a conference for `capacity` legs: on the shard with the fewest, or a large one in parts on all of them.
     ///
     /// # Errors
     /// [`EngineError::Busy`].
     pub fn open(&self, room: RoomId, capacity: usize) -> Result<(), EngineError> {
+        let Core { shards, manner, spread_above, .. } = &*self.core;
         let mut rooms = self.core.rooms();
-        let load = |shard| rooms.values().filter(|p| p.shard == shard).map(|p| p.legs + 1).sum::<usize>();
-        let shards = &self.core.shards;
-        let shard = (0..shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
-        shards[shard].tell(Command::Open(Box::new(LiveRoom::new(room, capacity, self.core.manner))))?;
-        rooms.insert(room, Place { shard, legs: 0, speak: Rates::default(), hear: Rates::default() });
+        let whole = shards.len() == 1 || *spread_above == 0 || capacity <= *spread_above;
+        let load = |shard| {
+            let parts = rooms.values().flat_map(|place| &place.parts);
+            parts.filter(|p| p.shard == shard).map(|p| p.legs + 1).sum::<usize>()
+        };
+        let least = (0..shards.len()).min_by_key(|s| load(*s)).unwrap_or(0);
+        let mut sides = if whole { Vec::new() } else { spread::parts(shards.len()) };
+        let count = sides.len().max(1);
+        let at: Vec<usize> = if whole { vec![least] } else { (0..count).collect() };
+        for (opened, shard) in at.iter().enumerate() {
+            let part = LiveRoom::new(room, capacity, *manner).in_parts(sides.pop());
+            if let Err(e) = shards[*shard].tell(Command::Open(Box::new(part))) {
+                at[..opened].iter().for_each(|shard| shards[*shard].insist(Command::Close(room)));
+                return Err(e);
+            }
+        }
+        let parts = at.into_iter().map(|shard| Part { shard, legs: 0 }).collect();
+        rooms.insert(room, Place { parts, legs: HashMap::new(), has: Default::default() });
         Ok(())
     }
 
     /// Closes a conference, if there is such a one, and frees its legs.
     pub fn close(&self, room: RoomId) {
-        if let Some(place) = self.core.rooms().remove(&room) {
-            self.core.shards[place.shard].insist(Command::Close(room));
+        for part in self.core.rooms().remove(&room).iter().flat_map(|place| &place.parts) {
+            self.core.shards[part.shard].insist(Command::Close(room));
         }
     }
 
@@ -352,10 +402,19 @@ impl Engine {
         let member = Box::new(LiveMember::new(leg, Socket::new(pair.rtp)));
         let mut rooms = self.core.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        let (kit, with) = place.with(&setup);
-        let kit = (!kit.is_empty()).then(|| Box::new(kit));
-        self.core.shards[place.shard].tell(Command::Add(room, member, kit))?;
-        *place = Place { legs: place.legs + 1, ..with };
+        let emptiest = (0..place.parts.len()).min_by_key(|part| place.parts[*part].legs);
+        let emptiest = emptiest.ok_or(EngineError::NoRoom)?;
+        let needs = place.with(&setup);
+        self.core.equip(room, place, needs, emptiest)?;
+        let shard = &self.core.shards[place.parts[emptiest].shard];
+        if shard.counters.busy.load(Ordering::Relaxed) > MOST_BUSY {
+            return Err(EngineError::Overloaded);
+        }
+        let kit = Some(place.lacks(needs)).filter(|kit| !kit.is_empty()).map(Box::new);
+        shard.tell(Command::Add(room, member, kit))?;
+        place.has = needs;
+        place.parts[emptiest].legs += 1;
+        place.legs.insert(setup.id, emptiest);
         drop(rooms);
         // Its task may have something to tell of the leg at once.
         let core = Arc::downgrade(&self.core);
@@ -369,9 +428,12 @@ impl Engine {
 
     /// Takes a leg that was added out of its conference.
     pub fn remove(&self, room: RoomId, leg: LegId) {
-        if let Some(place) = self.core.rooms().get_mut(&room) {
-            self.core.shards[place.shard].insist(Command::Remove(room, leg));
-            place.legs = place.legs.saturating_sub(1);
+        if let Some(place) = self.core.rooms().get_mut(&room)
+            && let Some(part) = place.legs.remove(&leg)
+        {
+            let part = &mut place.parts[part];
+            part.legs = part.legs.saturating_sub(1);
+            self.core.shards[part.shard].insist(Command::Remove(room, leg));
         }
     }
 
@@ -392,9 +454,13 @@ impl Engine {
         let coders = Box::new(Coders::new(&setup, self.core.keys.as_ref())?);
         let mut rooms = self.core.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        let (kit, with) = place.with(&setup);
-        self.core.shards[place.shard].tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
-        *place = with;
+        let part = *place.legs.get(&setup.id).ok_or(EngineError::NoRoom)?;
+        let needs = place.with(&setup);
+        self.core.equip(room, place, needs, part)?;
+        let kit = place.lacks(needs);
+        let shard = &self.core.shards[place.parts[part].shard];
+        shard.tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
+        place.has = needs;
         Ok(())
     }
 
@@ -408,7 +474,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn set_gain(&self, room: RoomId, leg: LegId, db: f32) -> Result<(), EngineError> {
-        self.tell(room, Command::Gain(room, leg, db))
+        self.tell(room, leg, Command::Gain(room, leg, db))
     }
 
     /// Mutes or unmutes what a leg says.
@@ -416,7 +482,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn mute(&self, room: RoomId, leg: LegId, muted: bool) -> Result<(), EngineError> {
-        self.tell(room, Command::Mute(room, leg, muted))
+        self.tell(room, leg, Command::Mute(room, leg, muted))
     }
 
     /// Says something to a leg alone.
@@ -424,7 +490,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn say(&self, room: RoomId, leg: LegId, prompt: Prompt) -> Result<(), EngineError> {
-        self.tell(room, Command::Say(room, leg, prompt))
+        self.tell(room, leg, Command::Say(room, leg, prompt))
     }
 
     /// Says whether somebody watches a conference: only then talkers' levels are told.
@@ -432,7 +498,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn watch(&self, room: RoomId, watched: bool) -> Result<(), EngineError> {
-        self.tell(room, Command::Watch(room, watched))
+        let rooms = self.core.rooms();
+        let place = rooms.get(&room).ok_or(EngineError::NoRoom)?;
+        place.parts.iter().try_for_each(|p| self.core.shards[p.shard].tell(Command::Watch(room, watched)))
     }
 
     /// Each shard's counters.
@@ -440,13 +508,34 @@ impl Engine {
         self.core.shards.iter().map(|s| &*s.counters)
     }
 
-    fn tell(&self, room: RoomId, command: Command) -> Result<(), EngineError> {
-        let place = *self.core.rooms().get(&room).ok_or(EngineError::NoRoom)?;
-        self.core.shards[place.shard].tell(command)
+    fn tell(&self, room: RoomId, leg: LegId, command: Command) -> Result<(), EngineError> {
+        self.core.shard_of(room, leg).ok_or(EngineError::NoRoom)?.tell(command)
     }
 }
 
 impl Core {
+    fn shard_of(&self, room: RoomId, leg: LegId) -> Option<&Handle> {
+        let shard = self.rooms().get(&room)?.shard_of(leg)?;
+        Some(&self.shards[shard])
+    }
+
+    /// Gives all parts of a conference but one what their mixes need for voices of the others. That one gets it with its leg.
+    fn equip(
+        &self,
+        room: RoomId,
+        place: &Place,
+        needs: (Rates, Rates),
+        but: usize,
+    ) -> Result<(), EngineError> {
+        for (_, part) in place.parts.iter().enumerate().filter(|(n, _)| *n != but) {
+            let kit = place.lacks(needs);
+            if !kit.is_empty() {
+                self.shards[part.shard].tell(Command::Adopt(room, Box::new(kit)))?;
+            }
+        }
+        Ok(())
+    }
+
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Place>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -454,14 +543,14 @@ impl Core {
 
 impl Lines for Core {
     fn keys(&self, room: RoomId, leg: LegId, keys: Box<Option<Protection>>) {
-        if let Some(place) = self.rooms().get(&room) {
-            self.shards[place.shard].insist(Command::Keys(room, leg, keys));
+        if let Some(shard) = self.shard_of(room, leg) {
+            shard.insist(Command::Keys(room, leg, keys));
         }
     }
 
     fn nominate(&self, room: RoomId, leg: LegId, to: SocketAddr) {
-        if let Some(place) = self.rooms().get(&room) {
-            self.shards[place.shard].insist(Command::Nominate(room, leg, to));
+        if let Some(shard) = self.shard_of(room, leg) {
+            shard.insist(Command::Nominate(room, leg, to));
         }
     }
 

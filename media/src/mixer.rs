@@ -7,10 +7,8 @@
 use crate::level::Level;
 use crate::noise::Noise;
 use crate::resample::Resampler;
-use crate::units::Rate;
+use crate::units::{Rate, SPEAKERS};
 
-/// Talkers that are summed at the same time.
-pub const SPEAKERS: usize = 4;
 /// A newcomer must be this much louder than the quietest talker in a full mix to take their place, dB.
 const TAKEOVER: f32 = 6.0;
 /// A voice that joins the mix comes in over this, ms, and its gain changes over a tick.
@@ -237,11 +235,21 @@ impl Mix {
     /// quietest talker's when clearly louder.
     fn choose<'a>(&mut self, legs: usize, input: &impl Fn(usize) -> Input<'a>) {
         self.reindex(|i| (i < legs && input(i).present).then_some(i));
-        for index in 0..legs {
-            let new = input(index);
-            if !new.speaks || self.is_heard(index) {
-                continue;
+        // The loudest newcomer first, so that the order of legs matters only where they are as loud.
+        let mut last: Option<(usize, f32)> = None;
+        for _ in 0..SPEAKERS {
+            let mut loudest: Option<(usize, f32)> = None;
+            for index in 0..legs {
+                let Input { speaks, level: Level(level), .. } = input(index);
+                let comes_now = last.is_none_or(|(i, l)| level < l || (level == l && index > i));
+                let louder = loudest.is_none_or(|(_, best)| level > best);
+                if speaks && comes_now && louder && !self.is_heard(index) {
+                    loudest = Some((index, level));
+                }
             }
+            let Some((index, _)) = loudest else { break };
+            last = loudest;
+            let new = input(index);
             // A free place, else that of who only lingers, else the quietest's.
             let rank = |place: &usize| match self.places[*place] {
                 None => (0, Level::SILENCE),
@@ -251,11 +259,13 @@ impl Mix {
                 let (a, b) = (rank(a), rank(b));
                 a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0))
             };
-            let Some(place) = (0..SPEAKERS).min_by(lowest) else { continue };
+            let Some(place) = (0..SPEAKERS).min_by(lowest) else { break };
             let (kind, level) = rank(&place);
-            if kind < 2 || new.level.0 > level.0 + TAKEOVER {
-                (self.places[place], self.fresh[place]) = (Some(index), true);
+            if kind == 2 && new.level.0 <= level.0 + TAKEOVER {
+                // Those who are softer are not clearly louder either.
+                break;
             }
+            (self.places[place], self.fresh[place]) = (Some(index), true);
         }
     }
 }
@@ -355,7 +365,9 @@ mod tests {
         assert!(!out.is_heard(SPEAKERS), "5 dB louder is not enough");
         legs[SPEAKERS].1 = -26.0;
         mix(&mut out, &legs);
-        assert_eq!(speakers(&out), [0, 1, SPEAKERS, 3], "7 dB is");
+        let mut all = speakers(&out);
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 3, SPEAKERS], "7 dB is");
         legs[0].2 = false;
         mix(&mut out, &legs);
         assert!(out.is_heard(2) && !out.is_heard(0), "a free place is taken");

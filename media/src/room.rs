@@ -1,6 +1,8 @@
 //! One conference's legs and their tick. Packets come in by [`Room::members_mut`], time comes in by the tick, packets
 //! and notices go out to a [`Sink`]: no socket and no clock here.
 
+pub mod spread;
+
 use crate::codec::{Coding, LARGEST};
 use crate::dtls::DtlsFault;
 use crate::dtmf::Digit;
@@ -9,7 +11,9 @@ use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::prompt::{Prompt, Saying};
 use crate::rtp::HEADER;
+use crate::rtp::contributors::Contributors;
 use crate::units::{LONGEST_FRAME, LegId, Nanos, RoomId};
+use spread::Spread;
 use std::net::SocketAddr;
 
 /// Ticks between two level notices of a talker (100 ms).
@@ -146,6 +150,11 @@ pub struct Room<S> {
     hear: Rates,
     packet: Box<[u8; HEADER + LARGEST]>,
     frame: Box<[i16]>,
+    /// It is a part of a conference on several shards.
+    spread: Option<Box<Spread>>,
+    has_told: bool,
+    /// Somebody wants to know who is heard.
+    wants_levels: bool,
 }
 
 /// What all rooms of a site have in common.
@@ -171,7 +180,21 @@ impl<S> Room<S> {
             hear: Rates::default(),
             packet: Box::new([0; HEADER + LARGEST]),
             frame: vec![0; LONGEST_FRAME].into(),
+            spread: None,
+            has_told: false,
+            wants_levels: false,
         }
+    }
+
+    /// The same as a part of a conference on several shards.
+    #[must_use]
+    pub fn in_parts(self, spread: Option<Box<Spread>>) -> Self {
+        Self { spread, ..self }
+    }
+
+    /// Whether it is such a part.
+    pub fn is_part(&self) -> bool {
+        self.spread.is_some()
     }
 
     /// Takes what is needed for legs of further rates; what it has already stays in the kit.
@@ -216,6 +239,7 @@ impl<S> Room<S> {
         if self.members.len() == self.members.capacity() {
             return Err(member);
         }
+        self.wants_levels |= member.leg.wants_levels();
         self.members.push(member);
         Ok(())
     }
@@ -225,11 +249,13 @@ impl<S> Room<S> {
         let index = self.members.iter().position(|m| m.leg.id() == leg)?;
         self.pass_on_leadership(index);
         let last = self.members.len() - 1;
-        self.mix.reindex(|i| match i {
-            i if i == index => None,
-            i if i == last => Some(index),
-            i => Some(i),
-        });
+        if self.spread.is_none() {
+            self.mix.reindex(|i| match i {
+                i if i == index => None,
+                i if i == last => Some(index),
+                i => Some(i),
+            });
+        }
         Some(self.members.swap_remove(index))
     }
 
@@ -246,7 +272,8 @@ impl<S> Room<S> {
     /// By how many phases the tick may come earlier, so that talkers' packets are fresh when it comes: a bit for each number, 0 among them when
     /// it need not move. `None`: it is all the same.
     pub fn wish(&self) -> Option<u32> {
-        self.wish
+        // Parts' ticks lie at one moment.
+        self.wish.filter(|_| self.spread.is_none())
     }
 
     /// The tick has moved (or cannot).
@@ -304,6 +331,7 @@ impl<S> Room<S> {
             self.pass_on_leadership(index);
             self.members[index].hand = Hand::Own(0);
         }
+        self.wants_levels |= setup.levels.is_some();
         let member = &mut self.members[index];
         member.leg.change(setup, coders).then_some(&mut **member)
     }
@@ -324,6 +352,33 @@ impl<S> Room<S> {
         self.hear.add(leg.coding().rate);
     }
 
+    /// Tells the other parts who speaks here, once all frames were pulled. `tick` is the same for all.
+    pub fn tell_parts(&mut self, tick: u64) {
+        let Self { spread, members, mix, .. } = self;
+        if let Some(spread) = spread {
+            spread.tell(tick, members.iter().map(|m| &m.leg), |place| mix.is_heard(place));
+            self.has_told = true;
+        }
+    }
+
+    /// Whether the other parts were told, and the tick is not over.
+    pub fn has_told(&self) -> bool {
+        self.has_told
+    }
+
+    /// Takes what the other parts told. True: nothing more is to be waited for.
+    pub fn hear_parts(&mut self) -> bool {
+        self.spread.as_mut().is_none_or(|spread| spread.hear())
+    }
+
+    /// Where a member is among those of whom the mix chooses.
+    fn place(&self, index: usize) -> usize {
+        match &self.spread {
+            None => index,
+            Some(spread) => spread.place_of(self.members[index].leg.id()).unwrap_or(usize::MAX),
+        }
+    }
+
     /// The rest of a tick, once all frames were pulled: mix, encode, send, tell.
     pub fn tick(&mut self, now: Nanos, sink: &mut impl Sink<S>) {
         self.ticks += 1;
@@ -332,19 +387,28 @@ impl<S> Room<S> {
             self.wish = self.waits.good();
             self.waits = Waits::default();
         }
-        let members = &self.members;
-        self.mix.tick(members.len(), hear, |i| {
-            let leg = &members[i].leg;
-            Input {
-                frame: leg.frame(),
-                rate: leg.rate(),
-                hears: leg.coding().rate,
-                level: leg.level(),
-                speaks: leg.speaks(),
-                present: leg.is_present(),
-                gain: leg.loudness(),
+        let Self { members, mix, spread, .. } = self;
+        match spread {
+            None => mix.tick(members.len(), hear, |i| {
+                let leg = &members[i].leg;
+                Input {
+                    frame: leg.frame(),
+                    rate: leg.rate(),
+                    hears: leg.coding().rate,
+                    level: leg.level(),
+                    speaks: leg.speaks(),
+                    present: leg.is_present(),
+                    gain: leg.loudness(),
+                }
+            }),
+            Some(spread) => {
+                spread.seat();
+                mix.tick(spread.places(), hear, |place| spread.input(place));
             }
-        });
+        }
+        if self.wants_levels {
+            self.contribute();
+        }
         self.silent = if self.mix.speakers().next().is_none() { self.silent + 1 } else { 0 };
         self.hand_over();
         for index in 0..self.members.len() {
@@ -354,18 +418,41 @@ impl<S> Room<S> {
             self.send(index, sink);
             self.tell(index, now, sink);
         }
+        if let Some(spread) = &mut self.spread {
+            spread.end();
+        }
+        self.has_told = false;
+    }
+
+    /// Tells legs that want to know who is heard.
+    fn contribute(&mut self) {
+        let Self { members, mix, spread, .. } = self;
+        let mut all = Contributors::default();
+        for place in mix.speakers() {
+            let who = match spread {
+                None => members.get(place).map(|m| (m.leg.ssrc(), m.leg.level())),
+                Some(spread) => spread.source(place),
+            };
+            if let Some((source, level)) = who {
+                all.add(source, level);
+            }
+        }
+        for member in members.iter_mut().filter(|m| m.leg.wants_levels()) {
+            member.leg.set_contributors(&all);
+        }
     }
 
     /// Sends a leg what it hears in this tick.
     fn send(&mut self, index: usize, sink: &mut impl Sink<S>) {
+        let place = self.place(index);
         let Self { members, mix, classes, packet, frame, ticks, silent, .. } = self;
         let Member { leg, socket, saying, hand, .. } = &mut *members[index];
         if !leg.hears() {
             return leg.pause();
         }
         let coding = leg.coding();
-        let heard = mix.for_leg(index, coding.rate);
-        let speaks = mix.is_heard(index);
+        let heard = mix.for_leg(place, coding.rate);
+        let speaks = mix.is_heard(place);
         if let Some(words) = saying {
             let frame = &mut frame[..coding.rate.frame()];
             frame.copy_from_slice(heard);
@@ -416,8 +503,17 @@ impl<S> Room<S> {
     /// Before anything is encoded: who needs an encoder of their own goes on with the shared stream, whose leader must be one of those who
     /// go on sharing it.
     fn hand_over(&mut self) {
-        for index in self.mix.speakers() {
-            self.take_own(index);
+        for place in self.mix.speakers() {
+            let index = match &self.spread {
+                None => Some(place),
+                Some(spread) => {
+                    let leg = spread.leg_at(place);
+                    self.members.iter().position(|m| Some(m.leg.id()) == leg)
+                }
+            };
+            if let Some(index) = index {
+                self.take_own(index);
+            }
         }
         for index in 0..self.members.len() {
             if self.members[index].saying.is_some() {
@@ -440,9 +536,10 @@ impl<S> Room<S> {
                     None => continue,
                 }
             }
+            let seat = self.place(index);
             let Self { members, mix, classes, ticks, .. } = self;
             let class = &mut classes[place];
-            let heard = mix.for_leg(index, coding.rate);
+            let heard = mix.for_leg(seat, coding.rate);
             class.len = members[index].leg.encoder().encode(heard, &mut class.packet[HEADER..]);
             class.made = *ticks;
         }
@@ -515,6 +612,8 @@ impl<S> Room<S> {
     }
 }
 
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

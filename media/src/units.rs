@@ -73,6 +73,9 @@ impl Rate {
 /// Samples in a tick at the highest rate.
 pub const LONGEST_FRAME: usize = Rate::Full.frame();
 
+/// Talkers that are heard at the same time.
+pub const SPEAKERS: usize = 4;
+
 /// RTP synchronisation source (RFC 3550 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ssrc(pub u32);

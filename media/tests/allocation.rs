@@ -170,7 +170,9 @@ async fn the_shard_asks_nothing_of_the_allocator() {
     let keys = MediaKeys::new(&vault).unwrap();
     let ports = Ports::new(HERE, 46, 43_000..=43_400).unwrap();
     let manner = Manner { floor: Some(70) };
-    let settings = Settings { shards: 1, manner, keys: Some(keys.clone()), dtls: false };
+    // The first room is in two parts, the second one whole.
+    let keys_too = Some(keys.clone());
+    let settings = Settings { shards: 2, manner, keys: keys_too, spread_above: 40, ..Settings::default() };
     let (engine, mut events) = Engine::start(ports, settings).unwrap();
     let room = RoomId(1);
     engine.open(room, 50).unwrap();
@@ -182,6 +184,8 @@ async fn the_shard_asks_nothing_of_the_allocator() {
         })
         .collect();
     let mut told = events.remove(0);
+    let mut others = events.remove(0);
+    let other_reader = tokio::spawn(async move { while others.next().await.is_some() {} });
     // The thread runs, and has its name, when it tells of a key.
     peers[0].send(EVENTS.0, &[1, 0x8a, 3, 0x20]);
     told.next().await.unwrap();
@@ -250,4 +254,5 @@ async fn the_shard_asks_nothing_of_the_allocator() {
     assert_eq!(ASKED.load(Ordering::Relaxed), 0, "allocations and frees on the shard's thread");
     drop(engine);
     reader.await.unwrap();
+    other_reader.await.unwrap();
 }

@@ -241,8 +241,12 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let (engine, notices) = {
         let _inside = signalling.enter();
         let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
+        let spread_above = *config.media.spread_above.get_ref();
         let dtls = config.media.srtp != config::Srtp::Off;
-        Engine::start(ports, Settings { shards, manner: Manner { floor }, keys: Some(keys.clone()), dtls })?
+        Engine::start(
+            ports,
+            Settings { shards, manner: Manner { floor }, keys: Some(keys.clone()), dtls, spread_above },
+        )?
     };
     let can = config.media.capabilities(keys.clone());
     let abilities = Abilities::new(Capabilities { fingerprint: engine.fingerprint(), ..can });

@@ -152,6 +152,7 @@ impl Check<'_> {
         self.range("sip.dscp", &config.sip.dscp, 0..=63);
         self.range("media.dscp", &config.media.dscp, 0..=63);
         self.range("media.shards", &config.media.shards, 0..=64);
+        self.range("media.spread_above", &config.media.spread_above, 0..=10_000);
         self.sound(&config.media);
         self.range("conferences.capacity", &config.conferences.capacity, 1..=10_000);
         if let Err(e) = ports(config.media.ports.get_ref()) {
@@ -416,7 +417,7 @@ mod tests {
                 "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
-                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`, `timeout`, `srtp`",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `spread_above`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`, `timeout`, `srtp`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
                 "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",

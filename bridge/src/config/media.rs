@@ -24,6 +24,8 @@ pub struct Media {
     pub ports: Spanned<String>,
     /// Real-time threads, 0 to 64; 0: one less than cores, at least one.
     pub shards: Spanned<usize>,
+    /// Conferences for more participants than this are spread over all real-time threads; 0: none.
+    pub spread_above: Spanned<usize>,
     /// Codecs, in the order of preference for our own offers: `opus`, `g722`, `pcmu`, `pcma`, `l16`.
     pub codecs: Spanned<Vec<Spanned<String>>>,
     /// Bits in a second of the Opus that we send, at most: 6,000 to 128,000.
@@ -75,6 +77,7 @@ impl Default for Media {
             dscp: Spanned::new(0..0, 46),
             ports: Spanned::new(0..0, "20000-39999".into()),
             shards: Spanned::new(0..0, 0),
+            spread_above: Spanned::new(0..0, 2000),
             codecs: Spanned::new(
                 0..0,
                 ["opus", "g722", "pcmu", "pcma"].map(|c| Spanned::new(0..0, c.into())).into(),

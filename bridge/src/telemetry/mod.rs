@@ -189,6 +189,11 @@ impl Collector for Source {
             ("sotto_sip_streams", "SIP streams open now", load(&sip.streams) as i64),
             ("sotto_conferences", "Conferences now", self.registry.len() as i64),
             (
+                "sotto_shard_busy",
+                "Part of its time that the busiest real-time thread worked, thousandths",
+                self.house.engine.counters().map(|c| load(&c.busy)).max().unwrap_or(0) as i64,
+            ),
+            (
                 "sotto_vault_secret_memory",
                 "1 where protected memory is secret, 0 where it is only locked",
                 i64::from(status.protection == vault::Protection::SecretMem),

@@ -13,6 +13,7 @@ use crate::latch::{self, Latch, Verdict};
 use crate::level::{Agc, Level, SpeechDetector};
 use crate::prefetch::prefetch;
 use crate::reception::{Block, Reception};
+use crate::rtp::contributors::{self, Contributors};
 use crate::rtp::{HEADER, Packet, RtpFault, Stream};
 use crate::srtp::{GROWTH, Opener, Protector, SrtpFault};
 use crate::tones::ToneReceiver;
@@ -200,6 +201,8 @@ pub struct Leg {
     begun: Option<Nanos>,
     events: EventReceiver,
     tones: ToneReceiver,
+    /// Who is heard in this tick, for a leg that wants to know.
+    contributors: Contributors,
     /// Header and payload of a packet that takes more than one tick to fill.
     outgoing: Box<[u8]>,
     drops: Drops,
@@ -231,7 +234,8 @@ impl Leg {
             begun: None,
             lingers: 0,
             stream: Stream::new(setup.sends.1),
-            outgoing: vec![0; HEADER + LARGEST_PACKET + GROWTH].into(),
+            contributors: Contributors::default(),
+            outgoing: vec![0; HEADER + LARGEST_PACKET + contributors::GROWTH + GROWTH].into(),
             filled: 0,
             packets_sent: 0,
             octets_sent: 0,
@@ -537,19 +541,13 @@ impl Leg {
             self.packets_sent += 1;
             self.octets_sent += sound as u64;
             self.stream.write(encoded, codec.units_per_tick());
-            if self.coders.protection.is_none() {
+            if self.coders.protection.is_none() && self.setup.levels.is_none() {
                 // One packet, as it lies there.
                 return send(self.latch.target(), encoded);
             }
             let len = encoded.len().min(HEADER + LARGEST_PACKET);
             self.outgoing[..len].copy_from_slice(&encoded[..len]);
-            return ship(
-                &mut self.coders.protection,
-                &mut self.outgoing,
-                len,
-                self.latch.target(),
-                &mut send,
-            );
+            return self.send_off(len, &mut send);
         }
         let packet = packet.unwrap_or(sound);
         let mut rest = &encoded[HEADER..];
@@ -574,11 +572,27 @@ impl Leg {
 
     fn finish(&mut self, units: u32, send: &mut impl FnMut(SocketAddr, &[u8])) {
         self.stream.write(&mut self.outgoing, units);
-        let len = HEADER + self.filled;
-        ship(&mut self.coders.protection, &mut self.outgoing, len, self.latch.target(), send);
+        self.send_off(HEADER + self.filled, send);
         self.packets_sent += 1;
         self.octets_sent += self.filled as u64;
         self.filled = 0;
+    }
+
+    /// Sends the packet in the first `len` bytes of what is outgoing.
+    fn send_off(&mut self, len: usize, send: &mut impl FnMut(SocketAddr, &[u8])) {
+        let Self { outgoing, coders, .. } = self;
+        let len = self.setup.levels.map_or(len, |id| self.contributors.write(outgoing, len, id));
+        ship(&mut coders.protection, outgoing, len, self.latch.target(), send);
+    }
+
+    /// Whether it wants to know who is heard.
+    pub fn wants_levels(&self) -> bool {
+        self.setup.levels.is_some()
+    }
+
+    /// Who is heard in this tick.
+    pub fn set_contributors(&mut self, all: &Contributors) {
+        self.contributors = all.without(self.ssrc());
     }
 
     /// Sends a telephone-event packet in place of this tick's audio (RFC 4733 §2.5.1): all packets of one key have the timestamp of its

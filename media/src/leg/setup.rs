@@ -52,6 +52,8 @@ pub struct LegSetup {
     pub ice: Option<Credentials>,
     /// RTCP comes and goes by the same port (RFC 5761).
     pub mux: bool,
+    /// It wants to be told who is heard and how loud (RFC 6465), under this number of a header extension.
+    pub levels: Option<u8>,
     /// The peer wants to be told how it is heard (RFC 3611, VoIP metrics).
     pub xr: bool,
     /// Directions.
@@ -78,6 +80,7 @@ impl LegSetup {
             security: Security::None,
             ice: None,
             mux: false,
+            levels: None,
             xr: false,
             direction: Direction::BOTH,
             remote,

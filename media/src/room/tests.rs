@@ -250,3 +250,39 @@ fn the_tick_wishes_to_come_just_after_the_talkers_packets() {
     }
     assert_eq!(rig.room.wish(), None, "nobody speaks");
 }
+
+#[test]
+fn who_wants_to_know_is_told_who_is_heard_and_nobody_of_themselves() {
+    let mut rig = Rig::new(&[Codec::Pcmu; 4]);
+    for leg in [1, 3] {
+        let plain = LegSetup::plain(LegId(leg), Codec::Pcmu, PayloadType(0), address(leg as usize));
+        let setup = LegSetup { levels: Some(3), ..plain };
+        rig.room.change(setup, &mut Box::new(Coders::new(&setup, None).unwrap()));
+    }
+    let ssrc = |rig: &Rig, n: usize| rig.room.members[n].leg.ssrc().0;
+    let talkers = [ssrc(&rig, 0), ssrc(&rig, 1)];
+    for _ in 0..10 {
+        rig.tick(|n| [1000, 4000, 0, 0][n], 5_000_000);
+    }
+    // The sources named in the last packet to each.
+    let mut named: Vec<Vec<u32>> = vec![Vec::new(); 4];
+    struct Look<'a>(&'a mut Vec<Vec<u32>>);
+    impl Sink<usize> for Look<'_> {
+        fn packet(&mut self, socket: &mut usize, _: SocketAddr, packet: &[u8]) {
+            let count = usize::from(packet[0] & 15);
+            let list = packet[HEADER..HEADER + 4 * count].chunks_exact(4);
+            self.0[*socket] = list.map(|b| u32::from_be_bytes(b.try_into().unwrap())).collect();
+            self.0[*socket].sort_unstable();
+            assert_eq!(Packet::parse(packet).unwrap().payload.len(), FRAME);
+        }
+        fn notice(&mut self, _: RoomId, _: LegId, _: Notice) -> bool {
+            true
+        }
+    }
+    let now = Nanos(rig.now + TICK);
+    (0..rig.room.len()).for_each(|n| rig.room.pull(n, now));
+    rig.room.tick(now, &mut Look(&mut named));
+    let mut both = talkers.to_vec();
+    both.sort_unstable();
+    assert_eq!(named, [vec![], vec![talkers[0]], vec![], both]);
+}

@@ -1,5 +1,7 @@
 //! RTP packets (RFC 3550 §5.1): bounds first, then rtc-rtp's header.
 
+pub mod contributors;
+
 use crate::units::{PayloadType, RtpTime, SeqNo, Ssrc};
 use rtc_rtp::header::Header;
 use shared::marshal::{Marshal, Unmarshal};

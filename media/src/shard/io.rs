@@ -204,20 +204,36 @@ fn clock(id: libc::clockid_t) -> Nanos {
     nanos(&time)
 }
 
-/// Lets this thread's sleeps end on time instead of up to 50 µs later.
-pub(super) fn precise_sleep() {
-    // SAFETY: a plain system call.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+/// How the scheduler treats a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Before all that is not real-time (`SCHED_FIFO`).
+    RealTime,
+    /// Before most others (nice −11).
+    Raised,
+    /// As anybody.
+    Usual,
 }
 
-/// Puts this thread before others where the system allows it (root, or CAP_SYS_NICE); a busy machine then delays a report
-/// rather than a tick. False where it does not.
-pub(super) fn raise_priority() -> bool {
+/// Makes the calling thread one whose sleeps end on time, instead of up to 50 µs later, and puts it before others where the system allows it (root,
+/// CAP_SYS_NICE, or a limit on real-time priority): a busy machine then delays a report rather than a tick.
+pub fn prepare_thread() -> Priority {
+    const FIRST: libc::c_int = 10;
     const NICE: libc::c_int = -11;
     // SAFETY: plain system calls about the calling thread.
     unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0);
+        let wanted = libc::sched_param { sched_priority: FIRST };
+        // Threads that it might start would be usual ones.
+        if libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &wanted) == 0 {
+            return Priority::RealTime;
+        }
         let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, NICE) == 0
+        if libc::setpriority(libc::PRIO_PROCESS, thread, NICE) == 0 {
+            Priority::Raised
+        } else {
+            Priority::Usual
+        }
     }
 }
 

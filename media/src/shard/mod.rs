@@ -6,7 +6,7 @@
 
 mod io;
 
-pub use io::{Bell, Receiver, enable_timestamps, wall_clock};
+pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
 
 use crate::leg::{Coders, LegSetup, Protection, Received};
 use crate::mixer::Kit;
@@ -26,6 +26,10 @@ const PHASES: u64 = crate::room::PHASES as u64;
 const PHASE: u64 = TICK / PHASES;
 /// Legs of one phase that are not too many, however few there are in others: about 2 ms of work.
 const CROWD: usize = 500;
+/// A part of a conference waits for the others at most so many phases after it told them who speaks in it.
+const PATIENCE: u64 = 4;
+/// How often it is told how much there is to do, ns (1 s).
+const LOOK: u64 = 1_000_000_000;
 /// With nothing to do it sleeps until a command comes; this bounds the sleep.
 const IDLE: Nanos = Nanos::millis(10_000);
 /// After a longer stall the missed ticks are left out and counted instead of made up for.
@@ -59,6 +63,8 @@ pub enum Command {
     Close(RoomId),
     /// Takes a leg, and what the mix needs for its rates.
     Add(RoomId, Box<LiveMember>, Option<Box<Kit>>),
+    /// What a mix needs for rates of legs in other parts.
+    Adopt(RoomId, Box<Kit>),
     /// Gives a leg back.
     Remove(RoomId, LegId),
     /// Applies new signalling.
@@ -157,6 +163,8 @@ pub struct Counters {
     pub lost_notices: AtomicU64,
     /// RTCP, STUN and DTLS for which there was no room.
     pub lost_asides: AtomicU64,
+    /// Part of its time that the thread worked in the last second, thousandths.
+    pub busy: AtomicU64,
 }
 
 /// A shard, to be run on a thread of its own.
@@ -174,6 +182,10 @@ pub struct Shard {
     spare: Option<Box<Kit>>,
     /// A room being closed, legs first.
     closing: Option<Box<LiveRoom>>,
+    /// Parts of conferences that have told the others who speaks, and have not mixed yet.
+    unmixed: usize,
+    /// Since when, and how long of that it worked, ns.
+    worked: (u64, u64),
 }
 
 /// The way out: the rings to the rest of the house.
@@ -247,14 +259,13 @@ impl Shard {
             owed: None,
             spare: None,
             closing: None,
+            unmixed: 0,
+            worked: (0, 0),
         }
     }
 
     /// Runs until told to stop.
     pub fn run(mut self) {
-        io::precise_sleep();
-        // Where it is not allowed, ticks are as punctual as the machine is idle; late ones are counted.
-        io::raise_priority();
         let mut at = io::monotonic().0 / PHASE;
         loop {
             if !self.obey() {
@@ -286,7 +297,8 @@ impl Shard {
                     if now - due * PHASE > 5_000_000 {
                         self.out.counters.late_ticks.fetch_add(1, Ordering::Relaxed);
                     }
-                    self.pass((due % PHASES) as usize);
+                    self.pass(due);
+                    self.look(now);
                     at = due + 1;
                 }
             }
@@ -296,20 +308,38 @@ impl Shard {
     /// The first phase, from `at` on, in which there is work: a room with somebody in it.
     fn next_phase(&self, at: u64) -> Option<u64> {
         let busy = |p: &u64| self.phases[(p % PHASES) as usize].iter().any(|r| !r.is_empty());
-        (at..at + PHASES).find(busy)
+        if self.unmixed > 0 { Some(at) } else { (at..at + PHASES).find(busy) }
+    }
+
+    /// Tells now and then how much there is to do; a pass that began at `begun` is over.
+    fn look(&mut self, begun: u64) {
+        let now = io::monotonic().0;
+        let (since, worked) = (self.worked.0, self.worked.1 + (now - begun));
+        self.worked.1 = worked;
+        if now - since >= LOOK {
+            self.out.counters.busy.store(1000 * worked / (now - since).max(1), Ordering::Relaxed);
+            self.worked = (now, 0);
+        }
     }
 
     fn pending(&self) -> bool {
         self.owed.is_some() || self.spare.is_some() || self.closing.is_some()
     }
 
-    /// One pass over the rooms of a phase: drain, tick.
-    fn pass(&mut self, phase: usize) {
+    /// One pass over the rooms of a phase: drain, tick. What other parts have told since the phases before is mixed first.
+    fn pass(&mut self, due: u64) {
         let now = io::wall_clock();
+        let phase = (due % PHASES) as usize;
+        self.mix_parts(due, now);
         let (mut received, mut ticks) = (0, 0);
-        let Self { phases, receiver, out, .. } = self;
+        let Self { phases, receiver, out, unmixed, .. } = self;
         for room in phases[phase].iter_mut().filter(|r| !r.is_empty()) {
             ticks += 1;
+            if room.has_told() {
+                // A stall has kept it from its end.
+                room.tick(now, out);
+                *unmixed -= 1;
+            }
             let id = room.id();
             for index in 0..room.len() {
                 // While the kernel is busy with this leg's socket, the next ones' memory comes near.
@@ -317,7 +347,12 @@ impl Shard {
                 received += drain(receiver, &mut room.members_mut()[index], id, now, out);
                 room.pull(index, now);
             }
-            room.tick(now, out);
+            if room.is_part() {
+                room.tell_parts(due / PHASES);
+                *unmixed += 1;
+            } else {
+                room.tick(now, out);
+            }
         }
         let counters = &out.counters;
         // Counted before rooms move away.
@@ -326,6 +361,23 @@ impl Shard {
         counters.sent.fetch_add(std::mem::take(&mut out.sent), Ordering::Relaxed);
         counters.send_errors.fetch_add(std::mem::take(&mut out.send_errors), Ordering::Relaxed);
         self.grant_wishes(phase);
+    }
+
+    /// Mixes parts of conferences for which the others have told who speaks in them, or that have waited long enough.
+    fn mix_parts(&mut self, due: u64, now: Nanos) {
+        if self.unmixed == 0 {
+            return;
+        }
+        let Self { phases, out, unmixed, .. } = self;
+        for back in 1..=PATIENCE {
+            let phase = (due + PHASES - back) % PHASES;
+            for room in phases[phase as usize].iter_mut().filter(|r| r.has_told()) {
+                if room.hear_parts() || back == PATIENCE {
+                    room.tick(now, out);
+                    *unmixed -= 1;
+                }
+            }
+        }
     }
 
     /// Moves rooms whose talkers' packets would be fresher at an earlier phase, unless that one is crowded.
@@ -373,6 +425,12 @@ impl Shard {
                 Ok(Command::Open(room)) => self.open(room),
                 Ok(Command::Close(room)) => self.close(room),
                 Ok(Command::Add(room, member, kit)) => self.add(room, member, kit),
+                Ok(Command::Adopt(room, mut kit)) => {
+                    if let Some(room) = self.room(room) {
+                        room.adopt(&mut kit);
+                    }
+                    self.owed = Some(Told::Kit(kit));
+                }
                 Ok(Command::Remove(room, leg)) => {
                     let gone = self.room(room).and_then(|r| r.remove(leg));
                     // Its keys are over, and so is what working with them left here.
@@ -454,7 +512,9 @@ impl Shard {
     /// A new room goes where there are fewest, so that the load spreads over the tick.
     fn open(&mut self, room: Box<LiveRoom>) {
         let emptiest = (0..PHASES as usize).min_by_key(|p| self.phases[*p].len()).unwrap_or(0);
-        let rooms = &mut self.phases[emptiest];
+        // The parts of a conference tick at one moment.
+        let phase = if room.is_part() { (room.id().0 % PHASES) as usize } else { emptiest };
+        let rooms = &mut self.phases[phase];
         if rooms.len() == rooms.capacity() {
             self.closing = Some(room);
         } else {
@@ -465,7 +525,9 @@ impl Shard {
     fn close(&mut self, id: RoomId) {
         for rooms in &mut self.phases {
             if let Some(index) = rooms.iter().position(|r| r.id() == id) {
-                self.closing = Some(rooms.swap_remove(index));
+                let room = rooms.swap_remove(index);
+                self.unmixed -= usize::from(room.has_told());
+                self.closing = Some(room);
                 return;
             }
         }
