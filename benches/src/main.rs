@@ -1,6 +1,6 @@
 //! The capacity bench: W1 to W4 of the contract, each against a floor measured in the same run.
 //!
-//! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4), `capacity calls` its second (W3);
+//! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4; with `ONLY=W1,W2` some of it), `capacity calls` its second (W3);
 //! `capacity signalling` measures W3 at full rate over UDP and TLS, and calls under a flood;
 //! `capacity privacy` compares builds with and without protection (scripts/bench-privacy makes them).
 //! The bridge is a process of its own; so is the floor.
@@ -39,6 +39,17 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// A load, and what its cost is to be.
+struct Work {
+    name: &'static str,
+    conferences: usize,
+    per_conf: usize,
+    talkers: usize,
+    srtp: Option<Suite>,
+    opus: bool,
+    bar: &'static str,
+}
+
 /// Cores of the bridge (and the floor) and of the generator.
 const BRIDGE_CORE: &str = "0";
 const GENERATOR_CORE: &str = "1";
@@ -57,6 +68,7 @@ fn pinned(words: &str) -> anyhow::Result<()> {
 struct Bridge {
     child: Child,
     sip: SocketAddr,
+    admin: SocketAddr,
     tls: Option<SocketAddr>,
     data: PathBuf,
 }
@@ -81,7 +93,7 @@ impl Bridge {
         write!(
             file,
             "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:0\"{also}]\n{more}[media]\naddress = \"127.0.0.1\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             admin_listen = \"127.0.0.1:0\"\n[conferences]\nadhoc_prefix = \"conf\"\n[[trunk]]\nname = \"bench\"\n\
+             admin_listen = \"127.0.0.1:0\"\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n[[trunk]]\nname = \"bench\"\n\
              from = [\"127.0.0.1/32\"]\n",
             data.display()
         )?;
@@ -105,7 +117,8 @@ impl Bridge {
         let sip = line.split_once("sip=udp://").context("the bridge did not start")?.1;
         let sip = sip.split([' ', ',']).next().unwrap_or_default().parse()?;
         let tls = line.split_once("tls://").and_then(|(_, t)| t.split([' ', ',']).next()?.parse().ok());
-        Ok(Self { child, sip, tls, data })
+        let admin = line.trim().split_once("admin=http://").context("no admin address")?.1.parse()?;
+        Ok(Self { child, sip, admin, tls, data })
     }
 }
 
@@ -130,20 +143,88 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
     println!("|---|---|---|---|---|");
     let gcm = Some(Suite::Gcm128);
     let workloads = [
-        ("W1", 1, 200, 3, None),
-        ("W2", 60, 5, 1, None),
-        ("W1 SRTP GCM", 1, 200, 3, gcm),
-        ("W2 SRTP GCM", 60, 5, 1, gcm),
+        Work {
+            name: "W1",
+            conferences: 1,
+            per_conf: 200,
+            talkers: 3,
+            srtp: None,
+            opus: false,
+            bar: "≤ 1.30 ×",
+        },
+        Work {
+            name: "W2",
+            conferences: 60,
+            per_conf: 5,
+            talkers: 1,
+            srtp: None,
+            opus: false,
+            bar: "≤ 1.30 ×",
+        },
+        Work {
+            name: "W1 SRTP GCM",
+            conferences: 1,
+            per_conf: 200,
+            talkers: 3,
+            srtp: gcm,
+            opus: false,
+            bar: "≤ 1.60 ×",
+        },
+        Work {
+            name: "W2 SRTP GCM",
+            conferences: 60,
+            per_conf: 5,
+            talkers: 1,
+            srtp: gcm,
+            opus: false,
+            bar: "≤ 1.60 ×",
+        },
+        Work {
+            name: "W1 Opus",
+            conferences: 1,
+            per_conf: 200,
+            talkers: 3,
+            srtp: None,
+            opus: true,
+            bar: "≤ 1.80 ×",
+        },
+        Work {
+            name: "1 × 50",
+            conferences: 1,
+            per_conf: 50,
+            talkers: 3,
+            srtp: None,
+            opus: false,
+            bar: "told",
+        },
+        Work {
+            name: "1 × 2,000",
+            conferences: 1,
+            per_conf: 2000,
+            talkers: 3,
+            srtp: None,
+            opus: false,
+            bar: "1.05 × that of 1 × 50",
+        },
+        Work {
+            name: "400 × 5",
+            conferences: 400,
+            per_conf: 5,
+            talkers: 1,
+            srtp: None,
+            opus: false,
+            bar: "told",
+        },
     ];
-    for (name, conferences, per_conf, talkers, srtp) in workloads.into_iter().filter(|_| mixes) {
-        let (outcome, floor) = mix(&runtime, conferences, per_conf, talkers, srtp)?;
+    let wanted = std::env::var("ONLY").unwrap_or_default();
+    let wanted =
+        |work: &&Work| mixes && (wanted.is_empty() || wanted.split(',').any(|name| name == work.name));
+    for work in workloads.iter().filter(wanted) {
+        let Work { name, bar, opus, .. } = *work;
+        let (outcome, floor, late) = mix(&runtime, work)?;
         let cpu = outcome.cpu_ms_per_participant_second.unwrap_or(f64::NAN);
         let row = |what: &str, value: String, bar: &str| println!("| {name} {what} | {value} | {bar} |");
-        row(
-            "CPU, ms/participant-second",
-            format!("{cpu:.3} | {floor:.3} | {:.2}", cpu / floor),
-            if srtp.is_some() { "≤ 1.60 ×" } else { "≤ 1.30 ×" },
-        );
+        row("CPU, ms/participant-second", format!("{cpu:.3} | {floor:.3} | {:.2}", cpu / floor), bar);
         let (l, j) = (outcome.latency_ms, outcome.jitter_ms);
         row("bridge latency p50 / p99, ms", format!("{:.1} / {:.1} | 0 | –", l.p50, l.p99), "≤ 4 / 12");
         row("output jitter p99, ms", format!("{:.2} | – | –", j.p99), "≤ 1");
@@ -152,7 +233,12 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
         let mixes = (outcome.pairs_heard, outcome.pairs, outcome.echoes);
         row("mixes right / all, echoes", format!("{} / {}, {} | – | –", mixes.0, mixes.1, mixes.2), "all, 0");
         let memory = outcome.memory_kb_per_participant.unwrap_or(f64::NAN);
-        row("memory, kB/participant (W4)", format!("{memory:.1} | – | –"), "≤ 40");
+        row(
+            "memory, kB/participant (W4)",
+            format!("{memory:.1} | – | –"),
+            if opus { "≤ 120" } else { "≤ 40" },
+        );
+        row("late and missed ticks", format!("{late} | – | –"), "0");
         let own = outcome.own_lateness_ms;
         row(
             "generator's own lateness p50 / p99, ms",
@@ -167,27 +253,26 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
 const OWN_LATENESS_P99_MS: f64 = 1.0;
 const ATTEMPTS: usize = 6;
 
-fn mix(
-    runtime: &tokio::runtime::Runtime,
-    conferences: usize,
-    per_conf: usize,
-    talkers: usize,
-    srtp: Option<Suite>,
-) -> anyhow::Result<(Outcome, f64)> {
+fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcome, f64, u64)> {
+    let Work { conferences, per_conf, talkers, srtp, opus, .. } = *work;
     let once = || {
         let bridge = Bridge::of("sotto", Some(BRIDGE_CORE))?;
+        let admin = bridge.admin;
         // Both at the same time: the machine's own drift is the same for both.
         let (go, wait) = std::sync::mpsc::channel();
         let total = conferences * per_conf;
         let floor = std::thread::spawn(move || floor::measure(total, SECONDS, &wait));
-        let outcome = mix_once(runtime, bridge, conferences, per_conf, talkers, srtp, |up| {
+        let plan = plan_of(&bridge, conferences, per_conf, talkers, srtp, opus)?;
+        let outcome = runtime.block_on(sotto::loadtest::measure(&plan, |up| {
             if up == total {
                 // It ended if this fails, and says why.
                 let _ = go.send(());
             }
-        })?;
+        }))?;
+        let late = late_ticks(admin)?;
+        drop(bridge);
         let floor = floor.join().map_err(|_| anyhow::anyhow!("the floor panicked"))??;
-        anyhow::Ok((outcome, floor))
+        anyhow::Ok((outcome, floor, late))
     };
     let mut found = once()?;
     for attempt in 1..ATTEMPTS {
@@ -201,16 +286,23 @@ fn mix(
     Ok(found)
 }
 
-fn mix_once(
-    runtime: &tokio::runtime::Runtime,
-    bridge: Bridge,
+/// Ticks that were late or left out.
+fn late_ticks(admin: SocketAddr) -> anyhow::Result<u64> {
+    let output = Command::new("curl").args(["-s", &format!("http://{admin}/metrics")]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let of = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok());
+    of("sotto_late_ticks_total").zip(of("sotto_missed_ticks_total")).map(|(a, b)| a + b).context("metrics")
+}
+
+fn plan_of(
+    bridge: &Bridge,
     conferences: usize,
     per_conf: usize,
     talkers: usize,
     srtp: Option<Suite>,
-    progress: impl Fn(usize),
-) -> anyhow::Result<Outcome> {
-    let plan = Plan {
+    opus: bool,
+) -> anyhow::Result<Plan> {
+    Ok(Plan {
         server: bridge.sip,
         conferences,
         per_conf,
@@ -221,8 +313,8 @@ fn mix_once(
         rate: 200,
         local: "127.0.0.1".parse()?,
         srtp,
-    };
-    runtime.block_on(sotto::loadtest::measure(&plan, progress))
+        opus,
+    })
 }
 
 fn call_rates(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {

@@ -104,6 +104,7 @@ fn mix_of(bridge: &Bridge) -> anyhow::Result<f64> {
         rate: 200,
         local: std::net::Ipv4Addr::LOCALHOST.into(),
         srtp: None,
+        opus: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(loadtest::measure(&plan, |_| {}))?;

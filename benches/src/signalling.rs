@@ -303,6 +303,7 @@ fn flood(certificate: &Certificate) -> anyhow::Result<()> {
         rate: 100,
         local: Ipv4Addr::LOCALHOST.into(),
         srtp: None,
+        opus: false,
     };
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0))?;

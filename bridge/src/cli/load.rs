@@ -41,6 +41,9 @@ pub struct Options {
     /// Encrypt the sound, by this suite of SRTP.
     #[arg(long, value_parser = Suite::ALL.map(Suite::name).to_vec(), num_args = 0..=1, default_missing_value = "AES_CM_128_HMAC_SHA1_80")]
     srtp: Option<String>,
+    /// Talk Opus instead of G.711.
+    #[arg(long)]
+    opus: bool,
 }
 
 /// Runs the test. The exit code is 1 when anything was lost, not heard or heard wrongly.
@@ -62,6 +65,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         rate: options.rate,
         local: options.local,
         srtp: options.srtp.as_deref().and_then(Suite::from_name),
+        opus: options.opus,
     };
     let total = plan.conferences * plan.per_conf;
     let progress = |up: usize| {

@@ -2,11 +2,12 @@
 
 use super::tone;
 use crate::phone::Line;
-use media::codec::FRAME;
+use media::codec::{CodecError, Decoder, Encoder, FRAME, LARGEST};
 use media::rtp::{HEADER, Packet, Stream};
 use media::shard::{Receiver, wall_clock};
 use media::srtp::{GROWTH, Opener, Protector};
-use media::units::{Nanos, PayloadType, SeqNo};
+use media::units::{Nanos, PayloadType, Rate, SeqNo};
+use media::{Codec, Coding};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Leg {
     talker: Option<usize>,
     /// SRTP both ways.
     crypt: Option<(Protector, Opener)>,
+    /// Where it is not G.711.
+    opus: Option<Box<Opus>>,
     ticks: u64,
     last: Option<(SeqNo, Nanos)>,
     /// For each talker: frames in which it was heard, and whether it was in the last one.
@@ -34,7 +37,44 @@ pub struct Leg {
     hears: u8,
 }
 
+/// What a participant with Opus has.
+#[derive(Debug)]
+struct Opus {
+    encoder: Encoder,
+    /// What it says, sample by sample; a listener says the same packet all the time.
+    says: Option<Vec<i16>>,
+    silence: Vec<u8>,
+    /// Only some listen: decoding for all would be more work than the bridge has.
+    decoder: Option<Decoder>,
+}
+
+impl Opus {
+    fn new(talker: Option<usize>, listens: bool) -> Result<Self, CodecError> {
+        let mut encoder = Encoder::new(&Coding::of(Codec::Opus))?;
+        let mut bytes = [0; LARGEST];
+        let len = encoder.encode(&[0; Rate::Full.frame()], &mut bytes);
+        let decoder = listens.then(|| Decoder::new(Codec::Opus, Rate::Narrow)).transpose()?;
+        let says = talker.map(|talker| tone::linear(talker, Rate::Full));
+        Ok(Self { encoder, says, silence: bytes[..len].to_vec(), decoder })
+    }
+}
+
 impl Leg {
+    /// The same with Opus under a payload type, and whether it listens to what it gets.
+    ///
+    /// # Errors
+    /// The codec's.
+    pub fn with_opus(mut self, payload_type: PayloadType, listens: bool) -> Result<Self, CodecError> {
+        self.stream = Stream::new(payload_type);
+        self.opus = Some(Box::new(Opus::new(self.talker, listens)?));
+        Ok(self)
+    }
+
+    /// Whether it can tell whom it hears.
+    fn listens(&self) -> bool {
+        self.opus.as_ref().is_none_or(|opus| opus.decoder.is_some())
+    }
+
     /// A participant whose packets go to `remote`, encrypted with `crypt`; as `talker` it has that tone.
     ///
     /// # Errors
@@ -54,6 +94,7 @@ impl Leg {
             conference,
             talker,
             crypt,
+            opus: None,
             ticks: 0,
             last: None,
             heard: [0; 4],
@@ -155,13 +196,24 @@ impl Generator {
 
     fn send(&mut self, index: usize) {
         let leg = &mut self.legs[index];
-        let mut packet = [0xff; HEADER + FRAME + GROWTH];
-        leg.stream.write(&mut packet, FRAME as u32);
+        let mut packet = [0xff; HEADER + LARGEST + GROWTH];
+        let units = if leg.opus.is_some() { Codec::Opus } else { Codec::Pcmu }.units_per_tick();
+        leg.stream.write(&mut packet, units);
+        let mut len = HEADER + FRAME;
+        if let Some(opus) = &mut leg.opus {
+            len = HEADER + opus.silence.len();
+            packet[HEADER..len].copy_from_slice(&opus.silence);
+        }
         if let Some(talker) = leg.talker {
             // Talkers of a conference take turns and overlap.
             let at = (leg.ticks + 17 * talker as u64) % CYCLE;
             if at < BURST {
-                packet[HEADER..HEADER + FRAME].copy_from_slice(&self.tones[talker]);
+                match leg.opus.as_deref_mut() {
+                    Some(Opus { encoder, says: Some(says), .. }) => {
+                        len = HEADER + encoder.encode(says, &mut packet[HEADER..HEADER + LARGEST]);
+                    }
+                    _ => packet[HEADER..HEADER + FRAME].copy_from_slice(&self.tones[talker]),
+                }
                 let said = &mut self.said[leg.conference][talker];
                 said.frames += 1;
                 if at == 0 {
@@ -171,8 +223,8 @@ impl Generator {
         }
         leg.ticks += 1;
         let len = match &mut leg.crypt {
-            Some((protector, _)) => protector.protect(&mut packet, HEADER + FRAME).unwrap_or(0),
-            None => HEADER + FRAME,
+            Some((protector, _)) => protector.protect(&mut packet, len).unwrap_or(0),
+            None => len,
         };
         // What the kernel does not take is missed by the listeners, and so reported.
         let _ = leg.socket.send(&packet[..len]);
@@ -182,7 +234,7 @@ impl Generator {
         let Self { legs, receiver, said, latencies, jitters, received, lost, talkers, .. } = self;
         let leg = &mut legs[index];
         let now = wall_clock();
-        let Leg { socket, last, heard, hears, conference, crypt, .. } = leg;
+        let Leg { socket, last, heard, hears, conference, crypt, opus, .. } = leg;
         receiver.drain(socket, true, now, |_, bytes, arrival| {
             let Some(bytes) = bytes else { return true };
             let len = match crypt {
@@ -190,7 +242,7 @@ impl Generator {
                 None => bytes.len(),
             };
             let Ok(packet) = Packet::parse(&bytes[..len]) else { return true };
-            if packet.payload.len() != FRAME {
+            if opus.is_none() && packet.payload.len() != FRAME {
                 return true;
             }
             if let Some((seq, before)) = last.replace((packet.seq, arrival))
@@ -203,7 +255,15 @@ impl Generator {
                     jitters.push((arrival.since(before) - 20_000_000).unsigned_abs());
                 }
             }
-            let bits = tone::heard(packet.payload, *talkers);
+            let mut samples = [0; FRAME];
+            match opus {
+                None => Codec::Pcmu.decode_plain(packet.payload, &mut samples),
+                Some(opus) => match &mut opus.decoder {
+                    Some(decoder) => drop(decoder.decode(packet.payload, &mut samples)),
+                    None => return true,
+                },
+            }
+            let bits = tone::heard(&samples, *talkers);
             for talker in 0..*talkers {
                 let bit = 1 << talker;
                 if bits & bit == 0 {
@@ -223,7 +283,7 @@ impl Generator {
     /// What was found.
     pub fn measured(self) -> Measured {
         let (mut pairs, mut pairs_heard, mut echoes) = (0, 0, 0);
-        for leg in &self.legs {
+        for leg in self.legs.iter().filter(|leg| leg.listens()) {
             for talker in 0..self.talkers {
                 let said = self.said[leg.conference][talker].frames;
                 let heard = leg.heard[talker];

@@ -40,7 +40,12 @@ pub struct Plan {
     pub local: IpAddr,
     /// Calls are encrypted by this suite.
     pub srtp: Option<Suite>,
+    /// They talk Opus instead of G.711.
+    pub opus: bool,
 }
+
+/// So many participants with Opus listen to what they get.
+const OPUS_EARS: usize = 40;
 
 /// Time before a measurement in which jitter buffers find their delay.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -110,7 +115,8 @@ impl Outcome {
 /// No connection, no call answered, or no such process.
 pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result<Outcome> {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker)?;
-    let agent = UserAgent::start(&vault, options.local, vec![Encoding::Pcmu])?
+    let codec = if options.opus { Encoding::Opus } else { Encoding::Pcmu };
+    let agent = UserAgent::start(&vault, options.local, vec![codec])?
         .encrypted(options.srtp.map(Encryption::Keys))?;
     let empty = options.pid.map(process).transpose()?;
     let total = options.conferences * options.per_conf;
@@ -137,7 +143,13 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
                     )),
                     _ => None,
                 };
-                legs.push(Leg::new(line, setup.remote, conference, talker, crypt)?);
+                let leg = Leg::new(line, setup.remote, conference, talker, crypt)?;
+                legs.push(match options.opus {
+                    true => {
+                        leg.with_opus(setup.sends.1, talker.is_some() || n % total.div_ceil(OPUS_EARS) == 0)?
+                    }
+                    false => leg,
+                });
                 calls.push(call);
             }
             Err(_) => failed += 1,

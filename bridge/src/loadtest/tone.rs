@@ -1,7 +1,7 @@
 //! A talker's tone, and who is heard in a frame.
 
-use media::Codec;
 use media::codec::FRAME;
+use media::{Codec, Rate};
 
 /// One frequency for each talker of a conference, Hz: multiples of 50, so that 20 ms hold whole periods.
 pub(super) const FREQUENCIES: [f32; 4] = [500.0, 800.0, 1250.0, 1700.0];
@@ -18,15 +18,19 @@ pub(super) fn frame(talker: usize) -> [u8; FRAME] {
     encoded
 }
 
-/// Which of the first `talkers` tones are in a frame (Goertzel), one bit each.
-pub(super) fn heard(payload: &[u8], talkers: usize) -> u8 {
-    let mut samples = [0i16; FRAME];
-    Codec::Pcmu.decode_plain(payload, &mut samples);
+/// The same as linear samples at a rate.
+pub(super) fn linear(talker: usize, rate: Rate) -> Vec<i16> {
+    let turn = std::f32::consts::TAU * FREQUENCIES[talker] / rate.hz() as f32;
+    (0..rate.frame()).map(|n| (AMPLITUDE * (turn * n as f32).sin()) as i16).collect()
+}
+
+/// Which of the first `talkers` tones are in a frame of 8 kHz (Goertzel), one bit each.
+pub(super) fn heard(samples: &[i16; FRAME], talkers: usize) -> u8 {
     let mut bits = 0;
     for (talker, frequency) in FREQUENCIES.iter().take(talkers).enumerate() {
         let coefficient = 2.0 * (std::f32::consts::TAU * frequency / 8000.0).cos();
         let (mut s1, mut s2) = (0.0f32, 0.0f32);
-        for sample in &samples {
+        for sample in samples {
             let s = f32::from(*sample) + coefficient * s1 - s2;
             (s2, s1) = (s1, s);
         }
@@ -45,8 +49,11 @@ mod tests {
     #[test]
     fn each_tone_is_heard_as_itself_alone() {
         for talker in 0..4 {
-            assert_eq!(heard(&frame(talker), 4), 1 << talker);
+            let mut samples = [0; FRAME];
+            Codec::Pcmu.decode_plain(&frame(talker), &mut samples);
+            assert_eq!(heard(&samples, 4), 1 << talker);
+            assert_eq!(heard(&linear(talker, Rate::Narrow)[..].try_into().unwrap(), 4), 1 << talker);
         }
-        assert_eq!(heard(&[0xff; FRAME], 4), 0);
+        assert_eq!(heard(&[0; FRAME], 4), 0);
     }
 }
