@@ -606,6 +606,24 @@ mod tests {
         (Handle { commands, bell, counters: Arc::default(), thread: None }, taken)
     }
 
+    #[tokio::test]
+    async fn a_thread_that_works_for_most_of_its_time_takes_no_more_legs() {
+        let here = std::net::IpAddr::from([127, 0, 0, 1]);
+        let ports = Ports::new(here, 46, 43_500..=43_599).unwrap();
+        let (engine, _events) = Engine::start(ports, Settings { shards: 1, ..Settings::default() }).unwrap();
+        engine.open(RoomId(1), 5).unwrap();
+        let come = |leg| {
+            let peer = SocketAddr::new(here, 9);
+            let setup = LegSetup::plain(LegId(leg), crate::Codec::Pcmu, crate::PayloadType(0), peer);
+            engine.add(RoomId(1), setup, engine.reserve(false).unwrap(), peer, Runtime::current())
+        };
+        let busy = &engine.counters().next().unwrap().busy;
+        busy.store(MOST_BUSY + 1, Ordering::Relaxed);
+        assert!(matches!(come(1), Err(EngineError::Overloaded)));
+        busy.store(MOST_BUSY, Ordering::Relaxed);
+        assert!(come(2).is_ok());
+    }
+
     #[test]
     fn an_ending_waits_for_room_in_the_ring_and_nothing_overtakes_it() {
         let (handle, mut taken) = handle(2);

@@ -2,11 +2,11 @@
 //! command. Nothing here allocates after it is made.
 #![allow(unsafe_code)]
 
+use super::doze::Doze;
 use crate::units::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::io::unix::AsyncFd;
 
 /// The largest datagram read whole, bytes.
@@ -241,8 +241,7 @@ pub fn prepare_thread() -> Priority {
 #[derive(Debug)]
 pub struct Bell {
     fd: OwnedFd,
-    /// The sleeper comes by too late on its own, so [`Bell::call`] must ring.
-    asleep: AtomicBool,
+    doze: Doze,
 }
 
 impl Bell {
@@ -254,26 +253,23 @@ impl Bell {
             if fd < 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            Ok(Self { fd: OwnedFd::from_raw_fd(fd), asleep: AtomicBool::new(false) })
+            Ok(Self { fd: OwnedFd::from_raw_fd(fd), doze: Doze::new() })
         }
     }
 
     /// Wakes a sleeper that sleeps for long; one that comes by soon is left alone. To be called after the ring was written.
     pub fn call(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if self.doze.must_wake() {
             self.ring();
         }
     }
 
     /// Sleeps until called or for `at_most`, unless `has_work` says that something came since it was last looked for.
     pub(super) fn sleep(&self, at_most: Nanos, has_work: impl FnOnce() -> bool) {
-        self.asleep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if !has_work() {
+        if self.doze.may_sleep(has_work) {
             self.wait(at_most);
         }
-        self.asleep.store(false, Ordering::SeqCst);
+        self.doze.awake();
     }
 
     /// Wakes the sleeper.

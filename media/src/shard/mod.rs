@@ -4,7 +4,13 @@
 //! wake-up of the reader when a pass left notices. What it is given it was given whole, and what it is done with
 //! it gives back whole, so that others allocate and free.
 
+mod doze;
 mod io;
+
+/// What the hand-over is made of; its test puts another in its place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
 
 pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
 
