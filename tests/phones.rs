@@ -1,7 +1,8 @@
 //! Our own phone and load generator, and what is heard.
 
-use crate::harness::{Bridge, Setup, clip, heard, samples, sotto, told};
+use crate::harness::{Bridge, Setup, clip, heard, samples, sotto, speech, told, until};
 use serde_json::Value;
+use std::path::Path;
 
 #[test]
 fn each_hears_the_others_and_nobody_hears_themselves() {
@@ -118,4 +119,24 @@ fn a_bridge_that_wants_encryption_refuses_calls_without_and_one_that_does_not_th
             assert_eq!(output.status.success(), expected, "{wish} {more:?}: {}", told(&output));
         }
     }
+}
+
+#[test]
+fn who_waits_alone_hears_the_music_and_who_comes_does_not() {
+    let media = format!("music = {:?}", speech(1));
+    let bridge = Bridge::with(&Setup { media: &media, ..Setup::default() });
+    let file = |name: &str| bridge.folder.0.join(name);
+    let call = |file: &Path, seconds| {
+        bridge.caller("confwaits", seconds, &["--record", &file.display().to_string()])
+    };
+    let (first, second) = (file("first.wav"), file("second.wav"));
+    let mut waits = call(&first, 10.0);
+    // Four seconds of 8 kHz: it has played for two.
+    until("the music plays", || std::fs::metadata(&first).ok().filter(|f| f.len() > 64_000));
+    let mut comes = call(&second, 2.0);
+    assert_eq!((comes.wait(), waits.wait()), (0, 0));
+    let (music, first, second) = (samples(&speech(1)), samples(&first), samples(&second));
+    assert!(heard(&music[..12_000], &first) > 0.9, "who waits hears it");
+    let loudest = second.iter().fold(0.0f32, |most, s| most.max(s.abs()));
+    assert!(second.len() > 8000 && loudest < 100.0, "who comes hears {loudest}");
 }

@@ -24,6 +24,7 @@
 //! | [`level`] | loudness and speech |
 //! | [`tones`] | keys that come as tones |
 //! | [`prompt`] | what is said to one leg alone |
+//! | [`music`] | what a conference's only participant hears |
 //! | [`mixer`] | one tick's mix, a pure function |
 //! | [`latch`] | symmetric RTP: the lock on a source |
 //! | [`leg`] | one leg's media: everything above for one call |
@@ -48,6 +49,7 @@ pub mod latch;
 pub mod leg;
 pub mod level;
 pub mod mixer;
+pub mod music;
 pub mod noise;
 pub mod ports;
 mod prefetch;

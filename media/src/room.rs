@@ -9,6 +9,7 @@ use crate::dtmf::Digit;
 use crate::leg::{Coders, Leg, LegSetup, Protection, Report};
 use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
+use crate::music::{Music, Player};
 use crate::prompt::{Prompt, Saying};
 use crate::rtp::HEADER;
 use crate::rtp::contributors::Contributors;
@@ -144,6 +145,7 @@ pub struct Room<S> {
     /// Ticks since somebody spoke.
     silent: u64,
     watched: bool,
+    music: Player,
     waits: Waits,
     wish: Option<u32>,
     /// The rates at which somebody hears in this tick.
@@ -162,6 +164,8 @@ pub struct Room<S> {
 pub struct Manner {
     /// −dBov of the noise that is heard where nobody speaks; `None`: silence.
     pub floor: Option<u8>,
+    /// What is played to who is alone in a conference that is not spread over shards.
+    pub music: Option<&'static Music>,
 }
 
 impl<S> Room<S> {
@@ -175,6 +179,7 @@ impl<S> Room<S> {
             ticks: 0,
             silent: 0,
             watched: false,
+            music: Player::new(manner.music),
             waits: Waits::default(),
             wish: None,
             hear: Rates::default(),
@@ -409,6 +414,7 @@ impl<S> Room<S> {
         if self.wants_levels {
             self.contribute();
         }
+        self.music.tick(self.members.len() == 1 && self.spread.is_none());
         self.silent = if self.mix.speakers().next().is_none() { self.silent + 1 } else { 0 };
         self.hand_over();
         for index in 0..self.members.len() {
@@ -445,7 +451,7 @@ impl<S> Room<S> {
     /// Sends a leg what it hears in this tick.
     fn send(&mut self, index: usize, sink: &mut impl Sink<S>) {
         let place = self.place(index);
-        let Self { members, mix, classes, packet, frame, ticks, silent, .. } = self;
+        let Self { members, mix, classes, packet, frame, ticks, silent, music, .. } = self;
         let Member { leg, socket, saying, hand, .. } = &mut *members[index];
         if !leg.hears() {
             return leg.pause();
@@ -453,14 +459,22 @@ impl<S> Room<S> {
         let coding = leg.coding();
         let heard = mix.for_leg(place, coding.rate);
         let speaks = mix.is_heard(place);
-        if let Some(words) = saying {
+        // Who was alone when the music began is the first in the list.
+        let plays = index == 0 && music.plays();
+        if plays || saying.is_some() {
             let frame = &mut frame[..coding.rate.frame()];
             frame.copy_from_slice(heard);
-            if words.lay_over(frame, coding.rate) {
+            if plays {
+                music.lay_over(frame, coding.rate);
+            }
+            let said = saying.as_mut().is_some_and(|words| words.lay_over(frame, coding.rate));
+            if !said {
+                *saying = None;
+            }
+            if plays || said {
                 let n = leg.encoder().encode(frame, &mut packet[HEADER..]);
                 return leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));
             }
-            *saying = None;
         }
         if !speaks && leg.takes_comfort() && *silent > COMFORT_AFTER {
             return match (*silent - COMFORT_AFTER - 1).is_multiple_of(COMFORT_EVERY) {
@@ -516,7 +530,7 @@ impl<S> Room<S> {
             }
         }
         for index in 0..self.members.len() {
-            if self.members[index].saying.is_some() {
+            if self.members[index].saying.is_some() || (index == 0 && self.music.plays()) {
                 self.take_own(index);
             }
         }

@@ -5,11 +5,12 @@
 use media::codec::{Encoder, LARGEST};
 use media::engine::Settings;
 use media::leg::{LegSetup, Secure, Security};
+use media::music::Music;
 use media::ports::Ports;
 use media::prompt::Recordings;
 use media::room::{Manner, Notice};
 use media::srtp::{GROWTH, Protector, Suite};
-use media::{Codec, Engine, LegId, PayloadType, Prompt, RoomId};
+use media::{Codec, Engine, LegId, PayloadType, Prompt, Rate, RoomId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -169,7 +170,10 @@ async fn the_shard_asks_nothing_of_the_allocator() {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker).unwrap();
     let keys = MediaKeys::new(&vault).unwrap();
     let ports = Ports::new(HERE, 46, 43_000..=43_400).unwrap();
-    let manner = Manner { floor: Some(70) };
+    let manner = Manner {
+        floor: Some(70),
+        music: Music::new(&[500; 9000], Rate::Narrow).map(|m| &*Box::leak(Box::new(m))),
+    };
     // The first room is in two parts, the second one whole.
     let keys_too = Some(keys.clone());
     let settings = Settings { shards: 2, manner, keys: keys_too, spread_above: 40, ..Settings::default() };
@@ -236,7 +240,8 @@ async fn the_shard_asks_nothing_of_the_allocator() {
                 engine.open(RoomId(2), 5).unwrap();
                 Peer::new(&engine, &keys, RoomId(2), 20, Codec::Pcma, 20);
             }
-            70 => engine.close(RoomId(2)),
+            // Music plays by now.
+            190 => engine.close(RoomId(2)),
             80 | 95 => engine.say(room, LegId(4), Prompt::new(recordings, [0, 1, 0])).unwrap(),
             85 => engine.say(room, LegId(5), Prompt::new(recordings, [0, 1, 0])).unwrap(),
             _ => {}

@@ -95,7 +95,7 @@ pub(crate) fn bridged(chain: Chain, voice: &[i16], fates: &[Fate]) -> (Vec<i16>,
         let id = u16::from(coding != from || chain.from == chain.to);
         (coding, id)
     });
-    let mut room = Room::new(RoomId(1), 2, Manner { floor: Some(70) });
+    let mut room = Room::new(RoomId(1), 2, Manner { floor: Some(70), music: None });
     let (mut speak, mut hear) = (Rates::default(), Rates::default());
     for (n, (coding, _)) in setups.iter().enumerate() {
         let plain = LegSetup::plain(LegId(n as u64), coding.codec, PayloadType(100), address(n as u16));

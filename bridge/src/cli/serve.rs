@@ -241,11 +241,20 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
     let (engine, notices) = {
         let _inside = signalling.enter();
         let floor = Some(*config.media.comfort_level.get_ref() as u8).filter(|level| *level > 0);
+        let music = config.media.music.as_ref().map(|file| config::music(file.get_ref()));
+        // For as long as the process lasts: a real-time thread frees nothing.
+        let music = music.transpose().context("media.music")?.map(|music| &*Box::leak(Box::new(music)));
         let spread_above = *config.media.spread_above.get_ref();
         let dtls = config.media.srtp != config::Srtp::Off;
         Engine::start(
             ports,
-            Settings { shards, manner: Manner { floor }, keys: Some(keys.clone()), dtls, spread_above },
+            Settings {
+                shards,
+                manner: Manner { floor, music },
+                keys: Some(keys.clone()),
+                dtls,
+                spread_above,
+            },
         )?
     };
     let can = config.media.capabilities(keys.clone());

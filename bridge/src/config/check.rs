@@ -275,6 +275,12 @@ impl Check<'_> {
         if *media.comfort_level.get_ref() != 0 {
             self.range("media.comfort_level", &media.comfort_level, 30..=90);
         }
+        if let Some(file) = &media.music
+            && let Err(e) = super::music(file.get_ref())
+        {
+            let what = format!("`media.music`: {} cannot be played: {e}", file.get_ref().display());
+            self.wrong(file.span(), what);
+        }
     }
 
     fn codes(&mut self, codes: &super::Codes) {
@@ -393,6 +399,8 @@ pub(crate) fn digits(number: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phone::Recorder;
+    use media::Rate;
 
     pub(super) fn faults(text: &str) -> Vec<String> {
         parse("f.toml", text).unwrap_err().to_string().lines().map(str::to_owned).collect()
@@ -417,7 +425,7 @@ mod tests {
                 "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
-                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `spread_above`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `agc`, `timeout`, `srtp`",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `spread_above`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `music`, `agc`, `timeout`, `srtp`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
                 "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",
@@ -458,7 +466,28 @@ mod tests {
         ] {
             assert_eq!(with(line).unwrap_err().to_string().trim_end(), expected, "{line}");
         }
+        let dir = std::env::temp_dir().join(format!("sotto-config-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).unwrap();
+        let file = |name: &str, seconds: usize| {
+            let path = dir.join(name);
+            let mut recorder = Recorder::create(&path, Rate::Wide).unwrap();
+            recorder.write(&vec![0; seconds * 16_000]).unwrap();
+            recorder.finish().unwrap();
+            path
+        };
+        let (short, long) = (file("short.wav", 0), file("long.wav", 601));
+        for (path, why) in [
+            (&short, "its length is not 1 to 600 s"),
+            (&long, "its length is not 1 to 600 s"),
+            (&dir.join("none.wav"), "No such file or directory (os error 2)"),
+        ] {
+            let told = with(&format!("music = {path:?}")).unwrap_err().to_string();
+            let expected = format!("f.toml:4: `media.music`: {} cannot be played: {why}", path.display());
+            assert_eq!(told.trim_end(), expected);
+        }
+        let music = format!("music = {:?}", file("right.wav", 2));
         for right in [
+            music.as_str(),
             "codecs = [\"l16\", \"pcma\"]",
             "comfort_level = 0",
             "timeout = 0",
@@ -467,6 +496,7 @@ mod tests {
         ] {
             assert!(with(right).is_ok(), "{right}");
         }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `[media]`: RTP, codecs and what calls sound like.
 
+use crate::phone::{WavError, read_wav};
 use crate::sound::Taste;
+use media::music::Music;
 use serde::Deserialize;
 use sip_stack::sdp::{self, Capabilities, Encoding, OpusWish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 use vault::MediaKeys;
@@ -36,6 +39,8 @@ pub struct Media {
     pub comfort_noise: bool,
     /// Noise where nobody speaks, −dBov, 30 to 90; 0: none.
     pub comfort_level: Spanned<usize>,
+    /// What is played to who is alone in a conference: a WAV file of 16 bits, one channel, 8, 16 or 48 kHz, 1 to 600 s; absent: nothing.
+    pub music: Option<Spanned<PathBuf>>,
     /// Every caller is brought to the same loudness.
     pub agc: bool,
     /// Seconds without sound or reports after which a call ends: 10 to 86,400, or 0: it does not.
@@ -86,11 +91,32 @@ impl Default for Media {
             opus_rate: Spanned::new(0..0, 48_000),
             comfort_noise: false,
             comfort_level: Spanned::new(0..0, 70),
+            music: None,
             agc: false,
             timeout: Spanned::new(0..0, 300),
             srtp: Srtp::default(),
         }
     }
+}
+
+/// Why a file cannot be music.
+#[derive(Debug, thiserror::Error)]
+pub enum MusicError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Wav(#[from] WavError),
+    /// It is too short or too long.
+    #[error("its length is not {} to {} s", Music::LONG.start(), Music::LONG.end())]
+    Length,
+}
+
+/// Reads what is played to who is alone.
+///
+/// # Errors
+/// [`MusicError`].
+pub fn music(file: &Path) -> Result<Music, MusicError> {
+    let clip = read_wav(file)?;
+    Music::new(clip.samples(), clip.rate()).ok_or(MusicError::Length)
 }
 
 /// A codec by its name in the file.

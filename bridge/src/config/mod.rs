@@ -6,7 +6,7 @@ mod trunk;
 
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
-pub use media::{Media, Srtp, encoding};
+pub use media::{Media, MusicError, Srtp, encoding, music};
 pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};

@@ -33,6 +33,16 @@ pub struct Clip {
 }
 
 impl Clip {
+    /// Its samples.
+    pub fn samples(&self) -> &[i16] {
+        &self.samples
+    }
+
+    /// Their rate.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Its samples at another rate.
     pub fn at(&self, rate: Rate) -> Vec<i16> {
         resample::whole(&self.samples, self.rate, rate)

@@ -50,7 +50,11 @@ fn address(n: usize) -> SocketAddr {
 
 impl Rig {
     fn new(codecs: &[Codec]) -> Self {
-        let mut room = Room::new(RoomId(1), codecs.len(), Manner::default());
+        Self::with(codecs, Manner::default())
+    }
+
+    fn with(codecs: &[Codec], manner: Manner) -> Self {
+        let mut room = Room::new(RoomId(1), codecs.len(), manner);
         let mut narrow = Rates::default();
         narrow.add(Rate::Narrow);
         room.adopt(&mut Kit::new(narrow, narrow, Default::default()));
@@ -285,4 +289,40 @@ fn who_wants_to_know_is_told_who_is_heard_and_nobody_of_themselves() {
     let mut both = talkers.to_vec();
     both.sort_unstable();
     assert_eq!(named, [vec![], vec![talkers[0]], vec![], both]);
+}
+
+#[test]
+fn who_is_alone_hears_music_until_somebody_comes_and_prompts_over_it() {
+    let music = Music::new(&[4000; 50 * FRAME], Rate::Narrow).unwrap();
+    let recordings = Box::leak(Box::new(Recordings::new(&[&[8000; 10 * FRAME]])));
+    let mut rig =
+        Rig::with(&[Codec::Pcmu; 2], Manner { floor: None, music: Some(Box::leak(Box::new(music))) });
+    let other = rig.room.remove(LegId(1)).unwrap();
+    let near = |rig: &Rig, expected: i16| {
+        let got = rig.last(0);
+        assert!((got - expected).abs() <= expected / 32, "{got}, not {expected}");
+    };
+    (0..100).for_each(|_| rig.tick(|_| 0, 5_000_000));
+    near(&rig, 0);
+    // Nobody hears themselves, but who talks has music too.
+    (0..3).for_each(|_| rig.tick(|_| 3000, 5_000_000));
+    near(&rig, 4000);
+    rig.room.say(LegId(0), Prompt::new(recordings, [0]));
+    (0..10).for_each(|_| {
+        rig.tick(|_| 0, 5_000_000);
+        near(&rig, 9000);
+    });
+    (0..200).for_each(|_| {
+        rig.tick(|_| 0, 5_000_000);
+        near(&rig, 4000);
+    });
+    rig.room.add(other).unwrap();
+    rig.tick(|_| 0, 5_000_000);
+    near(&rig, 4000);
+    assert!(rig.far[0].heard.last().unwrap()[FRAME - 1] < 100, "it fades");
+    (0..300).for_each(|_| {
+        rig.tick(|_| 0, 5_000_000);
+        near(&rig, 0);
+    });
+    assert!(rig.far[1].heard.iter().flatten().all(|s| s.abs() < 10), "the other never hears it");
 }
