@@ -11,6 +11,7 @@ use crate::rtp::Kind;
 use crate::srtp::{ControlOpener, ControlProtector, GROWTH};
 use crate::units::{LegId, Nanos, RoomId, Ssrc};
 use rand::RngExt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The first one comes after half of that, so that round-trip time is known early.
 const FIRST: Duration = Duration::from_millis(2500);
 const SOON: Duration = Duration::from_millis(300);
+/// Datagrams that are taken at once from the RTCP port.
+const BURST: usize = 8;
 /// Parcels that wait for a leg's task at most.
 const PARCELS: usize = 64;
 
@@ -154,7 +157,7 @@ impl Transport {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
         let _inside = self.runtime.enter();
         let task = Task::new(*waiting, self.reports.subscribe(), self.heard.clone())?;
-        self.runtime.spawn(task.run());
+        self.runtime.spawn(Box::new(task).run());
         Ok(())
     }
 
@@ -208,7 +211,8 @@ struct Task {
     rtp: Option<Arc<std::net::UdpSocket>>,
     own: Option<Arc<std::net::UdpSocket>>,
     parcels: Option<mpsc::Receiver<Parcel>>,
-    handshakes: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
+    /// What becomes of handshakes, once one was begun: a channel takes kilobytes.
+    handshakes: Option<(mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>)>,
     /// Whose handshakes were begun.
     lines_open: [Option<Line>; 2],
     ice: Option<Lite>,
@@ -251,7 +255,7 @@ impl Task {
             rtp: sockets.rtp.map(Arc::new),
             own,
             parcels,
-            handshakes: mpsc::unbounded_channel(),
+            handshakes: None,
             lines_open: [None; 2],
             ice: setup.ice.as_ref().map(Lite::new),
             control: None,
@@ -269,14 +273,20 @@ impl Task {
         Ok(task)
     }
 
-    async fn run(mut self) {
+    /// Boxed: it would lie in its future twice.
+    async fn run(mut self: Box<Self>) {
         let mut next = on_grid(Instant::now() + FIRST);
-        let mut buffer = [0u8; LARGEST + 1];
         loop {
-            let Self { news, parcels, handshakes, rtcp, .. } = &mut self;
+            let Self { news, parcels, handshakes, rtcp, .. } = &mut *self;
             let parcel = async {
                 match parcels {
                     Some(parcels) => parcels.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let done = async {
+                match handshakes {
+                    Some((_, done)) => done.recv().await,
                     None => std::future::pending().await,
                 }
             };
@@ -300,21 +310,14 @@ impl Task {
                     next = on_grid(Instant::now() + wait);
                     self.send_report(false).await;
                 }
-                received = rtcp.recv_from(&mut buffer) => {
-                    let Ok((len, from)) = received else { continue };
-                    let datagram = &mut buffer[..len];
-                    match Kind::of(datagram) {
-                        Kind::Dtls => self.to_dtls(Line::Rtcp(self.setup.id), from, datagram),
-                        _ => self.take_rtcp(from, datagram),
-                    }
-                }
+                _ = rtcp.readable() => self.receive(),
                 Some(Parcel { from, mut bytes }) = parcel => match Kind::of(&bytes) {
                     Kind::Stun => self.check(from, &bytes),
                     Kind::Dtls => self.to_dtls(Line::Rtp(self.setup.id), from, &bytes),
                     Kind::Rtcp if self.setup.mux => self.take_rtcp(from, &mut bytes),
                     _ => {}
                 },
-                Some(done) = handshakes.1.recv() => self.agreed(done),
+                Some(done) = done => self.agreed(done),
             }
         }
         self.send_report(true).await;
@@ -348,12 +351,13 @@ impl Task {
         let (Some(dtls), Some(rtp)) = (lines.dtls(), &self.rtp) else {
             return lines.unprotected(self.room, self.setup.id, DtlsFault::NoMemory);
         };
+        let (tell, _) = self.handshakes.get_or_insert_with(mpsc::unbounded_channel);
         let opening = |socket: &Arc<std::net::UdpSocket>, to| Opening {
             role,
             theirs,
             socket: socket.clone(),
             to,
-            done: self.handshakes.0.clone(),
+            done: tell.clone(),
         };
         let nominated = self.ice.as_ref().and_then(Lite::nominated);
         let id = self.setup.id;
@@ -384,6 +388,24 @@ impl Task {
                 self.close(&*lines);
             }
             self.secure();
+        }
+    }
+
+    /// Takes what came to the RTCP port. Its buffer lies on the stack: each leg's would stay.
+    fn receive(&mut self) {
+        let mut buffer = [0u8; LARGEST + 1];
+        for _ in 0..BURST {
+            // An error of an earlier datagram (ICMP) is none of ours.
+            let (len, from) = match self.rtcp.try_recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => continue,
+            };
+            let datagram = &mut buffer[..len];
+            match Kind::of(datagram) {
+                Kind::Dtls => self.to_dtls(Line::Rtcp(self.setup.id), from, datagram),
+                _ => self.take_rtcp(from, datagram),
+            }
         }
     }
 
