@@ -1,6 +1,6 @@
 //! A browser's SIP library as a caller: SIP.js in Chromium, over WebSocket and TLS.
 
-use crate::harness::{Bridge, Folder, Setup, TOKEN, here, told};
+use crate::harness::{Bridge, Folder, Setup, TOKEN, page, told};
 use crate::tls::Authority;
 use serde_json::Value;
 use std::process::Command;
@@ -20,15 +20,11 @@ fn a_browsers_sip_library_calls_holds_and_is_hung_up_over_wss() {
          curl -s -X POST -H 'Authorization: Bearer {TOKEN}' {api}/participants/$id/remove"
     );
     let remove = serde_json::json!(["sh", ["-c", script]]).to_string();
-    let peers = here().join("../target/peers/jose");
-    // Modules are looked for from where the script lies.
-    let at = peers.join("sip.mjs");
-    std::fs::copy(here().join("page/sip.mjs"), &at).unwrap();
     let wss = format!("wss://{}", bridge.also.unwrap());
     let output = Command::new("timeout")
         .arg("60")
         .arg("node")
-        .arg(at)
+        .arg(page("sip.mjs"))
         .args([&wss, &remove])
         .current_dir(&folder.0)
         .output();

@@ -392,6 +392,18 @@ pub fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
 }
 
+/// A script of `page`, and what all of them import, beside the modules that they need: node looks for those from where a script lies.
+pub fn page(name: &str) -> PathBuf {
+    let modules = here().join("../target/peers/jose");
+    for file in [name, "browser.mjs"] {
+        // Another test may read it just now.
+        let new = modules.join(format!("{file}.{:016x}", rand::random::<u64>()));
+        std::fs::copy(here().join("page").join(file), &new).unwrap();
+        std::fs::rename(&new, modules.join(file)).unwrap();
+    }
+    modules.join(name)
+}
+
 /// A demo caller's speech: 1 to 6.
 pub fn speech(n: usize) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("assets/speech/{n}.wav"))

@@ -342,10 +342,7 @@ fn the_page_does_in_a_browser_what_it_says() {
     let bridge = Bridge::with(&Setup { http, more: LINKS.1, ..Setup::default() });
     let ada = caller(&bridge, None);
     bridge.await_live("confproof", 1);
-    // Modules are found beside the script.
-    let modules = crate::harness::here().join("../target/peers/jose");
-    let script = modules.join("me.mjs");
-    std::fs::copy(crate::harness::here().join("page/me.mjs"), &script).unwrap();
+    let script = crate::harness::page("me.mjs");
     let token = bridge.folder.0.join("token");
     let server = format!("http://{}", bridge.http);
     let arguments = ["roster", "confproof", "--seconds", "1", "--server", &server, "--token-file"];

@@ -1,6 +1,8 @@
 //! WebRTC with others' libraries: a browser, and aiortc. Each is heard and hears others, and not itself, over ICE and DTLS.
 
-use crate::harness::{Bridge, Folder, PATIENCE, Setup, heard, here, own_address, samples, speech, told};
+use crate::harness::{
+    Bridge, Folder, PATIENCE, Setup, heard, here, own_address, page, samples, speech, told,
+};
 use crate::tls::Authority;
 use media::Rate;
 use serde_json::Value;
@@ -74,13 +76,10 @@ fn talk(bridge: &Bridge, mut peer: Child, theirs: &Path, own: usize, other: usiz
 fn a_browser_is_heard_and_hears_the_mix_without_itself_over_ice_and_dtls() {
     let (bridge, _authority) = bridge();
     let folder = Folder::new();
-    let peers = here().join("../target/peers/jose");
-    let at = peers.join("webrtc.mjs");
-    std::fs::copy(here().join("page/webrtc.mjs"), &at).unwrap();
     let raw = folder.0.join("heard.raw");
     let browser = Command::new("timeout")
         .args(["60", "node"])
-        .arg(at)
+        .arg(page("webrtc.mjs"))
         .args([&format!("wss://{}", bridge.also.unwrap()), "confweb"])
         .args([&voice(&folder, 6), &raw])
         .arg("8")

@@ -1,39 +1,12 @@
 // A browser's SIP library (SIP.js) calls over WSS, holds, presses a key, hangs up; and is hung up. Arguments: the bridge's WSS address, the
 // host's command that removes the caller (JSON). Says what happened as JSON. Its media are made up: this is about signalling.
-import { chromium } from "playwright-core";
-import { createServer } from "node:http";
-import { readFile } from "node:fs/promises";
+import { open } from "./browser.mjs";
 import { execFile } from "node:child_process";
-import { dirname, join, normalize } from "node:path";
-import { fileURLToPath } from "node:url";
 
 const [wss, remove] = process.argv.slice(2);
-const lib = dirname(fileURLToPath(import.meta.resolve("sip.js")));
-const server = createServer(async (request, response) => {
-  if (request.url === "/") {
-    response.setHeader("content-type", "text/html");
-    return response.end("<!doctype html><title>SIP</title>");
-  }
-  try {
-    const file = await readFile(join(lib, normalize(request.url).replace(/^\/lib/, "")));
-    response.setHeader("content-type", "text/javascript");
-    response.end(file);
-  } catch {
-    response.statusCode = 404;
-    response.end();
-  }
+const { page, errors, close } = await open([], {
+  removeCaller: () => new Promise((done) => execFile(...JSON.parse(remove), () => done())),
 });
-await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--ignore-certificate-errors"],
-});
-const page = await browser.newPage();
-const errors = [];
-page.on("pageerror", (error) => errors.push(String(error)));
-await page.exposeFunction("removeCaller", () => new Promise((done) => execFile(...JSON.parse(remove), () => done())));
-await page.goto(`http://127.0.0.1:${server.address().port}/`);
 const steps = await page.evaluate(async (wss) => {
   const { UserAgent, Inviter, SessionState } = await import("/lib/api/index.js");
   const steps = [];
@@ -100,6 +73,5 @@ const steps = await page.evaluate(async (wss) => {
   await agent.stop();
   return steps;
 }, wss);
-await browser.close();
-server.close();
+await close();
 console.log(JSON.stringify({ steps, errors }));

@@ -1,37 +1,11 @@
 // A browser calls with sound: SIP.js and WebRTC in Chromium, with a file for a microphone. Arguments: the bridge's WSS address, the conference, the file to
 // say (WAV, 48 kHz), the file to write what is heard into (raw 16 bits, 48 kHz), and for how many seconds. Says what happened as JSON.
-import { chromium } from "playwright-core";
-import { createServer } from "node:http";
-import { readFile, writeFile } from "node:fs/promises";
-import { dirname, join, normalize } from "node:path";
-import { fileURLToPath } from "node:url";
+import { open } from "./browser.mjs";
+import { writeFile } from "node:fs/promises";
 
 const [wss, conference, say, write, seconds] = process.argv.slice(2);
-const lib = dirname(fileURLToPath(import.meta.resolve("sip.js")));
-const server = createServer(async (request, response) => {
-  if (request.url === "/") {
-    response.setHeader("content-type", "text/html");
-    return response.end("<!doctype html><title>Call</title>");
-  }
-  try {
-    const file = await readFile(join(lib, normalize(request.url).replace(/^\/lib/, "")));
-    response.setHeader("content-type", "text/javascript");
-    response.end(file);
-  } catch {
-    response.statusCode = 404;
-    response.end();
-  }
-});
-await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--ignore-certificate-errors", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", `--use-file-for-fake-audio-capture=${say}`, "--autoplay-policy=no-user-gesture-required"],
-});
-const page = await browser.newPage();
-const errors = [];
-page.on("pageerror", (error) => errors.push(String(error)));
-await page.goto(`http://127.0.0.1:${server.address().port}/`);
+const MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", `--use-file-for-fake-audio-capture=${say}`, "--autoplay-policy=no-user-gesture-required"];
+const { page, errors, close } = await open(MICROPHONE);
 const found = await page.evaluate(
   async ([wss, conference, seconds]) => {
     const { UserAgent, Inviter, SessionState } = await import("/lib/api/index.js");
@@ -100,7 +74,6 @@ const found = await page.evaluate(
   },
   [wss, conference, Number(seconds)],
 );
-await browser.close();
-server.close();
+await close();
 await writeFile(write, Buffer.from(found.heard, "base64"));
 console.log(JSON.stringify({ ...found, heard: undefined, errors }));
