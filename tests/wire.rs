@@ -1,8 +1,16 @@
 //! What is on the wire, as Wireshark's dissectors see it.
 
-use crate::harness::{Bridge, Folder, Process, Setup, speech, told, until};
+use crate::harness::{Bridge, Folder, PATIENCE, Process, Setup, speech, told, until};
+use media::PayloadType;
+use media::codec::FRAME;
+use media::rtp::{HEADER, Stream};
+use sip_stack::sdp::Encoding;
+use sotto::phone::{Caller, Destination, UserAgent};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use vault::{Policy, Vault};
 
 /// tshark, with the right to capture.
 fn tshark() -> Command {
@@ -153,4 +161,97 @@ fn dissectors_see_no_error_in_a_call() {
     assert!(rows.len() >= 4, "two calls, two ways: {streams}");
     assert!(rows.iter().all(|row| row.contains("0 (0.0%)")), "packets are missing: {streams}");
     assert!(streams.contains("g711U") && streams.contains("g711A"), "{streams}");
+}
+
+/// A port for RTP and the next one for RTCP, at `host`.
+fn ports(host: IpAddr) -> (UdpSocket, UdpSocket) {
+    until("two ports", || {
+        let rtp = UdpSocket::bind((host, 0)).unwrap();
+        let next = rtp.local_addr().unwrap().port().checked_add(1)?;
+        Some((rtp, UdpSocket::bind((host, next)).ok()?))
+    })
+}
+
+/// What a report says of the stream that we sent: losses, the highest sequence number, jitter in clock units (RFC 3550 §6.4).
+fn block(report: &[u8]) -> Option<(u32, u32, u32)> {
+    let at = match report.get(1)? {
+        200 => 28,
+        201 => 8,
+        _ => return None,
+    };
+    let word =
+        |n: usize| Some(u32::from_be_bytes(report.get(at + 4 * n..at + 4 * n + 4)?.try_into().unwrap()));
+    (report[0] & 0x1f == 1).then_some(())?;
+    Some((word(1)? & 0xff_ffff, word(2)?, word(3)?))
+}
+
+/// A stream of six seconds: each second packet comes 8 ms late, each seventeenth not at all, some change places. Then the bridge's
+/// report on all of it is awaited.
+async fn uneven(agent: &UserAgent, sip: SocketAddr, (rtp, rtcp): &(UdpSocket, UdpSocket)) -> (u32, u32, u32) {
+    let to = Destination::resolve(&format!("sip:confuneven@{sip}")).await.unwrap();
+    let who = Caller { name: None, number: "+12025550143".into(), privacy_id: false };
+    let mut call = agent.dial(&who, &to, rtp.local_addr().unwrap()).unwrap();
+    let remote = call.answered().await.unwrap().remote;
+    let mut stream = Stream::new(PayloadType(0));
+    let mut packets: Vec<[u8; HEADER + FRAME]> = (0..300)
+        .map(|_| {
+            let mut packet = [0xff; HEADER + FRAME];
+            stream.write(&mut packet, FRAME as u32);
+            packet
+        })
+        .collect();
+    for n in [50, 120, 190] {
+        packets.swap(n, n + 1);
+    }
+    let begun = Instant::now();
+    for (n, packet) in (0..).zip(&packets) {
+        let at = Duration::from_millis(20 * n + if n % 2 == 1 { 8 } else { 0 });
+        tokio::time::sleep(at.saturating_sub(begun.elapsed())).await;
+        if n % 17 != 16 {
+            rtp.send_to(packet, remote).unwrap();
+        }
+    }
+    let last = u32::from(u16::from_be_bytes([packets[299][2], packets[299][3]]));
+    rtcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 1500];
+    let said = loop {
+        let len = rtcp.recv(&mut buffer).expect("the bridge reports");
+        match block(&buffer[..len]) {
+            Some(said) if said.1 & 0xffff == last => break said,
+            _ => {}
+        }
+    };
+    call.hang_up();
+    call.ended().await;
+    said
+}
+
+#[test]
+fn the_bridges_reports_say_what_stream_analysis_says() {
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
+    let bridge = Bridge::start();
+    let folder = Folder::new();
+    let ports = ports(HERE);
+    let mut said = None;
+    let file = captured(&folder, || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let vault = Vault::open(Policy::AllowWeaker).unwrap();
+        said = Some(runtime.block_on(async {
+            let agent = UserAgent::start(&vault, HERE, vec![Encoding::Pcmu]).unwrap();
+            uneven(&agent, bridge.sip, &ports).await
+        }));
+    });
+    let (lost, _, jitter) = said.unwrap();
+    let port = ports.0.local_addr().unwrap().port();
+    let streams = text(&read(&file, bridge.sip.port(), &["-q", "-z", "rtp,streams"]));
+    // Its columns: start, end, source, port, destination, port, SSRC, payload, packets, lost, %, deltas and jitters (least, mean, most), ms.
+    let rows = streams.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
+    let row = rows.into_iter().find(|r| r.get(3) == Some(&port.to_string().as_str())).expect(&streams);
+    assert_eq!((row[8], row[9]), ("283", "17"), "{streams}");
+    assert_eq!(lost, 17, "{streams}");
+    let [mean, most] = [row[15], row[16]].map(|field| field.parse::<f32>().unwrap());
+    let jitter = jitter as f32 / 8.0;
+    // Ours is that at the end.
+    assert!(mean > 5.0 && (mean / 2.0..=most + 1.0).contains(&jitter), "{jitter} ms: {streams}");
 }
