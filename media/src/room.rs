@@ -2,6 +2,9 @@
 //! and notices go out to a [`Sink`]: no socket and no clock here.
 
 pub mod spread;
+mod waits;
+
+pub use waits::PHASES;
 
 use crate::codec::{Coding, LARGEST};
 use crate::dtls::DtlsFault;
@@ -16,6 +19,7 @@ use crate::rtp::contributors::Contributors;
 use crate::units::{LONGEST_FRAME, LegId, Nanos, RoomId};
 use spread::Spread;
 use std::net::SocketAddr;
+use waits::Waits;
 
 /// Ticks between two level notices of a talker (100 ms).
 const LEVEL_EVERY: u64 = 5;
@@ -29,47 +33,8 @@ const HAND_BACK: u8 = 15;
 const COMFORT_AFTER: u64 = 10;
 const COMFORT_EVERY: u64 = 100;
 
-/// Moments in a tick at which a room's tick can lie: each millisecond.
-pub const PHASES: usize = 20;
-/// From one to the next, ns.
-const PHASE: i64 = 20_000_000 / PHASES as i64;
-/// A talker's packet should come this long before the tick beside what its jitter buffer needs, ns.
-const MARGIN: i64 = 500_000;
 /// Ticks over which talkers' waits are looked at before the tick may move (2 s).
 const LOOK: u64 = 100;
-/// Moments that differ by no more than this for each packet are as good, ns.
-const WORTH: i64 = 1_000_000;
-
-/// How long talkers' packets wait for the tick, and would wait if it came earlier.
-#[derive(Debug, Default)]
-struct Waits {
-    /// For each number of phases earlier: the sum.
-    sums: [i64; PHASES],
-    packets: i64,
-}
-
-impl Waits {
-    fn note(&mut self, waited: i64, need: i64) {
-        let need = need + MARGIN;
-        if !(0..20_000_000).contains(&waited) || need > 10_000_000 {
-            // Where packets come so irregularly, no moment is better than another.
-            return;
-        }
-        for (earlier, sum) in self.sums.iter_mut().enumerate() {
-            // A packet that would come too late for the earlier tick waits for the one after it.
-            *sum += (waited - earlier as i64 * PHASE - need).rem_euclid(20_000_000) + need;
-        }
-        self.packets += 1;
-    }
-
-    /// How many phases earlier the tick may come: a bit for each, for what is at most [`WORTH`] worse than the best.
-    fn good(&self) -> Option<u32> {
-        let best = *self.sums.iter().min()?;
-        let near = |sum: &i64| *sum <= best + WORTH * self.packets;
-        let bits = self.sums.iter().enumerate().filter(|(_, sum)| near(sum)).map(|(earlier, _)| 1 << earlier);
-        (self.packets >= 10).then(|| bits.sum())
-    }
-}
 
 /// What a tick tells the rest of the house.
 #[derive(Debug, Clone, Copy)]
