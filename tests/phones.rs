@@ -38,13 +38,14 @@ fn calls_over_tcp_work_as_over_udp() {
 }
 
 /// What a load of three seconds finds.
-fn load(bridge: &Bridge, conferences: usize, per_conf: usize, talkers: usize) -> Value {
+fn load(bridge: &Bridge, conferences: usize, per_conf: usize, talkers: usize, more: &[&str]) -> Value {
     let numbers = [("--conferences", conferences), ("--per-conf", per_conf), ("--talkers", talkers)];
     let mut command = sotto();
     command.args(["load", "--server", &bridge.sip.to_string(), "--seconds", "3", "--json"]);
     for (name, n) in numbers {
         command.args([name, &n.to_string()]);
     }
+    command.args(more);
     let output = command.output().unwrap();
     let outcome: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
@@ -56,14 +57,19 @@ fn load(bridge: &Bridge, conferences: usize, per_conf: usize, talkers: usize) ->
 
 #[test]
 fn a_load_finds_every_mix_right() {
-    load(&Bridge::start(), 3, 5, 2);
+    load(&Bridge::start(), 3, 5, 2, &[]);
+}
+
+#[test]
+fn they_are_right_too_where_packets_are_lost_and_clocks_run_apart() {
+    load(&Bridge::start(), 3, 5, 2, &["--loss", "2", "--drift", "500"]);
 }
 
 #[test]
 fn conferences_over_several_threads_are_mixed_as_one() {
     let media = "shards = 3\nspread_above = 10";
     let bridge = Bridge::with(&Setup { media, ..Setup::default() });
-    load(&bridge, 2, 20, 4);
+    load(&bridge, 2, 20, 4, &[]);
     assert_eq!(bridge.metric("sotto_missed_ticks_total"), 0);
 }
 

@@ -4,7 +4,7 @@
 use crate::BRIDGE_CORE;
 use anyhow::Context;
 use media::shard::wall_clock;
-use sotto::loadtest::{Generator, Leg, SETTLE, process};
+use sotto::loadtest::{Generator, Leg, Network, SETTLE, process};
 use sotto::phone::Line;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -69,7 +69,7 @@ pub(crate) fn measure(participants: usize, seconds: u64, go: &Receiver<()>) -> a
         }
         writeln!(input, "{peers}")?;
         go.recv().context("the bridge was not measured")?;
-        let mut generator = Generator::new(legs);
+        let mut generator = Generator::new(legs, Network::default());
         generator.run(SETTLE, false);
         let (before, begun) = (process(child.id())?, Instant::now());
         generator.run(Duration::from_secs(seconds), true);

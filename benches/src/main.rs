@@ -2,6 +2,7 @@
 //!
 //! `capacity` prints the table of docs/PERFORMANCE.md; `capacity mix` its first half (W1, W2, W4; with `ONLY=W1,W2` some of it), `capacity calls` its second (W3);
 //! `capacity signalling` measures W3 at full rate over UDP and TLS, and calls under a flood;
+//! `capacity soak` has calls under loss, drift and churn for three quarters of an hour;
 //! `capacity privacy` compares builds with and without protection (scripts/bench-privacy makes them).
 //! The bridge is a process of its own; so is the floor.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -10,10 +11,11 @@ mod calls;
 mod floor;
 mod privacy;
 mod signalling;
+mod soak;
 
 use anyhow::Context;
 use sip_stack::sdp::Suite;
-use sotto::loadtest::{Outcome, Plan, process};
+use sotto::loadtest::{Network, Outcome, Plan, process};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,9 +35,14 @@ fn main() -> anyhow::Result<()> {
         ["calls"] => run(false, true),
         ["signalling"] => signalling::pinned(),
         ["signalling-here"] => signalling::run(),
+        ["soak"] => pinned("soak-here 45 300"),
+        ["soak", minutes, conferences] => pinned(&format!("soak-here {minutes} {conferences}")),
+        ["soak-here", minutes, conferences] => soak::run(minutes.parse()?, conferences.parse()?),
         ["privacy"] => privacy::run(12, 6),
         ["privacy", blocks, mixes] => privacy::run(blocks.parse()?, mixes.parse()?),
-        _ => anyhow::bail!("usage: capacity [mix|calls|signalling|privacy [BLOCKS MIXES]]"),
+        _ => anyhow::bail!(
+            "usage: capacity [mix|calls|signalling|soak [MINUTES CONFERENCES]|privacy [BLOCKS MIXES]]"
+        ),
     }
 }
 
@@ -59,7 +66,8 @@ const SECONDS: u64 = 20;
 /// The same command again on the generator's core alone.
 fn pinned(words: &str) -> anyhow::Result<()> {
     let mut command = Command::new("taskset");
-    let status = command.args(["-c", GENERATOR_CORE]).arg(std::env::current_exe()?).arg(words).status()?;
+    let status =
+        command.args(["-c", GENERATOR_CORE]).arg(std::env::current_exe()?).args(words.split(' ')).status()?;
     anyhow::ensure!(status.success(), "the bench failed");
     Ok(())
 }
@@ -286,10 +294,15 @@ fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcom
     Ok(found)
 }
 
+/// The bridge's metrics.
+fn metrics(admin: SocketAddr) -> anyhow::Result<String> {
+    let output = Command::new("curl").args(["-s", &format!("http://{admin}/metrics")]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Ticks that were late or left out.
 fn late_ticks(admin: SocketAddr) -> anyhow::Result<u64> {
-    let output = Command::new("curl").args(["-s", &format!("http://{admin}/metrics")]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = metrics(admin)?;
     let of = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok());
     of("sotto_late_ticks_total").zip(of("sotto_missed_ticks_total")).map(|(a, b)| a + b).context("metrics")
 }
@@ -314,6 +327,7 @@ fn plan_of(
         local: "127.0.0.1".parse()?,
         srtp,
         opus,
+        network: Network::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 //! core, so that whatever else the machine does meets all three. The generator has the other core (`taskset`), as a process that wanders
 //! between cores costs now more, now less.
 
-use super::{Bridge, calls};
+use super::{Bridge, calls, plan_of};
 use anyhow::Context;
 use sotto::loadtest::{self, Plan, process};
 use std::thread;
@@ -93,19 +93,7 @@ fn mix() -> anyhow::Result<[f64; 3]> {
 
 /// CPU per participant and second.
 fn mix_of(bridge: &Bridge) -> anyhow::Result<f64> {
-    let plan = Plan {
-        server: bridge.sip,
-        conferences: 1,
-        per_conf: 66,
-        talkers: 3,
-        seconds: 40,
-        prefix: "confload".into(),
-        pid: Some(bridge.child.id()),
-        rate: 200,
-        local: std::net::Ipv4Addr::LOCALHOST.into(),
-        srtp: None,
-        opus: false,
-    };
+    let plan = Plan { seconds: 40, ..plan_of(bridge, 1, 66, 3, None, false)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(loadtest::measure(&plan, |_| {}))?;
     outcome.cpu_ms_per_participant_second.context("no process to measure")

@@ -1,7 +1,7 @@
 //! W3 at full rate, over UDP and TLS, by a generator that writes and reads text alone, so that it is not what is measured; and calls in progress
 //! under a flood of strangers. The bridge has one core, the generator the other.
 
-use crate::{Bridge, floor};
+use crate::{Bridge, floor, plan_of};
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -292,19 +292,7 @@ fn generate(link: &mut Link, bridge: &Bridge, rate: u64, calls: usize) -> anyhow
 fn flood(certificate: &Certificate) -> anyhow::Result<()> {
     let bridge = certificate.bridge()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let plan = Plan {
-        server: bridge.sip,
-        conferences: 2,
-        per_conf: 5,
-        talkers: 1,
-        seconds: 10,
-        prefix: "confflood".into(),
-        pid: Some(bridge.child.id()),
-        rate: 100,
-        local: Ipv4Addr::LOCALHOST.into(),
-        srtp: None,
-        opus: false,
-    };
+    let plan = Plan { seconds: 10, rate: 100, ..plan_of(&bridge, 2, 5, 1, None, false)? };
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0))?;
     let to = bridge.sip;

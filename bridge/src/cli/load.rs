@@ -1,6 +1,6 @@
 //! `sotto load`: a capacity test of a running bridge.
 
-use crate::loadtest::{Outcome, Plan, Quantiles, measure};
+use crate::loadtest::{Network, Outcome, Plan, Quantiles, measure};
 use sip_stack::sdp::Suite;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -44,6 +44,12 @@ pub struct Options {
     /// Talk Opus instead of G.711.
     #[arg(long)]
     opus: bool,
+    /// Packets lost on their way to the bridge, %: 0 to 50.
+    #[arg(long, default_value_t = 0.0)]
+    loss: f32,
+    /// How fast and slow participants' clocks are by turns, millionths: 0 to 1,000.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    drift: u32,
 }
 
 /// Runs the test. The exit code is 1 when anything was lost, not heard or heard wrongly.
@@ -54,6 +60,7 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     anyhow::ensure!((1..=4).contains(&options.talkers), "--talkers takes 1 to 4");
     anyhow::ensure!(options.talkers < options.per_conf, "--per-conf must be more than --talkers");
+    anyhow::ensure!((0.0..=50.0).contains(&options.loss), "--loss takes 0 to 50");
     let plan = Plan {
         server: options.server,
         conferences: options.conferences,
@@ -66,6 +73,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         local: options.local,
         srtp: options.srtp.as_deref().and_then(Suite::from_name),
         opus: options.opus,
+        network: Network { loss: options.loss, drift: options.drift },
     };
     let total = plan.conferences * plan.per_conf;
     let progress = |up: usize| {

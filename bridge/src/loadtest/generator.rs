@@ -1,6 +1,6 @@
 //! The generator: one thread that sends every participant's packets on time and reads what comes back.
 
-use super::tone;
+use super::{Network, tone};
 use crate::phone::Line;
 use media::codec::{CodecError, Decoder, Encoder, FRAME, LARGEST};
 use media::rtp::{HEADER, Packet, Stream};
@@ -8,11 +8,15 @@ use media::shard::{Receiver, wall_clock};
 use media::srtp::{GROWTH, Opener, Protector};
 use media::units::{Nanos, PayloadType, Rate, SeqNo};
 use media::{Codec, Coding};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Participants' packets are spread over so many moments of a tick, one each millisecond.
-const PHASES: usize = 20;
+const PHASES: u64 = 20;
+/// Between two packets of one, ns of its own clock.
+const PACE: u64 = 20_000_000;
 /// A talker's cycle, ticks: 600 ms tone, 700 ms silence. It is longer than the bridge's speech hangover, so that each
 /// burst is an onset.
 const CYCLE: u64 = 65;
@@ -126,6 +130,10 @@ pub struct Generator {
     lost: u64,
     slot: u64,
     begun: Instant,
+    network: Network,
+    dice: StdRng,
+    /// When each participant's next packet is due, ns since the beginning.
+    due: Vec<u64>,
 }
 
 /// What was found.
@@ -151,10 +159,14 @@ pub struct Measured {
 
 impl Generator {
     /// A generator for these participants.
-    pub fn new(legs: Vec<Leg>) -> Self {
+    pub fn new(legs: Vec<Leg>, network: Network) -> Self {
         let conferences = legs.iter().map(|l| l.conference + 1).max().unwrap_or(0);
         let talkers = legs.iter().filter_map(|l| l.talker).max().map_or(0, |t| t + 1);
+        let due = (0..legs.len() as u64).map(|n| n % PHASES * 1_000_000).collect();
         Self {
+            network,
+            dice: StdRng::seed_from_u64(5),
+            due,
             legs,
             talkers,
             said: vec![[Said::default(); 4]; conferences],
@@ -185,13 +197,21 @@ impl Generator {
             if measuring {
                 self.lateness.push(due.elapsed().as_nanos() as u64);
             }
-            let phase = (self.slot % PHASES as u64) as usize;
-            for index in (phase..self.legs.len()).step_by(PHASES) {
-                self.send(index);
-                self.receive(index, measuring);
+            for index in 0..self.legs.len() {
+                if self.due[index] <= self.slot * 1_000_000 {
+                    self.due[index] += self.pace(index);
+                    self.send(index);
+                    self.receive(index, measuring);
+                }
             }
             self.slot += 1;
         }
+    }
+
+    /// From one packet of a participant's to the next, ns.
+    fn pace(&self, index: usize) -> u64 {
+        let drift = u64::from(self.network.drift) * PACE / 1_000_000;
+        if index.is_multiple_of(2) { PACE - drift } else { PACE + drift }
     }
 
     fn send(&mut self, index: usize) {
@@ -226,6 +246,9 @@ impl Generator {
             Some((protector, _)) => protector.protect(&mut packet, len).unwrap_or(0),
             None => len,
         };
+        if self.dice.random_range(0.0..100.0) < self.network.loss {
+            return;
+        }
         // What the kernel does not take is missed by the listeners, and so reported.
         let _ = leg.socket.send(&packet[..len]);
     }
@@ -293,7 +316,9 @@ impl Generator {
                 }
                 pairs += 1;
                 // What was on its way at the two ends of the measurement may differ.
-                let close = heard.abs_diff(said) <= 3 + said / 50;
+                // What is lost is made up for, but for the first of a burst; what a clock is ahead, the bridge leaves out.
+                let allowed = 3 + said / 50 + (said as f32 * self.network.loss / 100.0) as u64;
+                let close = heard.abs_diff(said) <= allowed;
                 pairs_heard += usize::from(close && heard > 0);
             }
         }

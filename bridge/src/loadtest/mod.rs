@@ -42,6 +42,17 @@ pub struct Plan {
     pub srtp: Option<Suite>,
     /// They talk Opus instead of G.711.
     pub opus: bool,
+    /// What their packets meet on their way to the bridge.
+    pub network: Network,
+}
+
+/// What a network, and clocks that are not the bridge's, do to participants' packets; by the same dice in every run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Network {
+    /// Packets that are lost, %: 0 to 50.
+    pub loss: f32,
+    /// Participants' clocks are fast and slow by turns by so much, millionths: 0 to 1,000.
+    pub drift: u32,
 }
 
 /// So many participants with Opus listen to what they get.
@@ -159,9 +170,9 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
     anyhow::ensure!(!legs.is_empty(), "no call was answered by {}", options.server);
     let participants = legs.len();
     let seconds = options.seconds;
-    let pid = options.pid;
+    let (pid, network) = (options.pid, options.network);
     let run = tokio::task::spawn_blocking(move || {
-        let mut generator = generator::Generator::new(legs);
+        let mut generator = generator::Generator::new(legs, network);
         generator.run(SETTLE, false);
         let before = pid.map(process).transpose()?;
         let begun = Instant::now();

@@ -1,0 +1,115 @@
+//! Calls for a long time, with all that goes wrong in a long time: packets are lost, clocks run apart, other calls come and go. What is to
+//! be seen: no late tick, no growth, and at its end everybody still hears whom they should.
+
+use crate::{BRIDGE_CORE, Bridge, late_ticks, metrics, plan_of};
+use anyhow::Context;
+use sotto::loadtest::{Network, Outcome, Plan, measure, process};
+use std::time::{Duration, Instant};
+
+/// What the calls that stay meet.
+const NETWORK: Network = Network { loss: 2.0, drift: 300 };
+/// In each.
+const PER_CONF: usize = 5;
+/// The conferences of those who come and go: so many, of so many, for so many seconds.
+const CHURN: (usize, usize, u64) = (4, 10, 5);
+/// The first rows are of a process that still takes what it needs.
+const SETTLED: Duration = Duration::from_secs(300);
+
+/// What is looked at once in a while.
+struct Look {
+    minute: f64,
+    late: u64,
+    resident_kb: f64,
+    /// Thousandths.
+    busy: f64,
+}
+
+/// Calls for so many minutes, in so many conferences.
+pub(crate) fn run(minutes: u64, conferences: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let bridge = Bridge::of("sotto", Some(BRIDGE_CORE))?;
+    let calls = plan_of(&bridge, conferences, PER_CONF, 1, None, false)?;
+    let stay = Plan { seconds: 60 * minutes, network: NETWORK, pid: None, ..calls.clone() };
+    let (conferences, per_conf, seconds) = CHURN;
+    let churn =
+        Plan { conferences, per_conf, seconds, prefix: "confchurn".into(), pid: None, rate: 20, ..calls };
+    let (stayed, came, looks) = runtime.block_on(all(&bridge, &stay, &churn))?;
+    tell(&stayed, &came, &looks);
+    Ok(())
+}
+
+async fn all(
+    bridge: &Bridge,
+    stay: &Plan,
+    churn: &Plan,
+) -> anyhow::Result<(Outcome, Vec<Outcome>, Vec<Look>)> {
+    let (mut came, mut looks) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    let stayed = {
+        let measured = measure(stay, |_| {});
+        let comings = async {
+            loop {
+                match measure(churn, |_| {}).await {
+                    Ok(outcome) => came.push(outcome),
+                    Err(e) => return e,
+                }
+            }
+        };
+        tokio::pin!(measured, comings);
+        loop {
+            tokio::select! {
+                outcome = &mut measured => break outcome?,
+                e = &mut comings => return Err(e),
+                _ = minute.tick() => looks.push(look(bridge, begun)?),
+            }
+        }
+    };
+    looks.push(look(bridge, begun)?);
+    Ok((stayed, came, looks))
+}
+
+fn look(bridge: &Bridge, begun: Instant) -> anyhow::Result<Look> {
+    let text = metrics(bridge.admin)?;
+    let busy = text.lines().find_map(|l| l.strip_prefix("sotto_shard_busy ")?.trim().parse().ok());
+    Ok(Look {
+        minute: begun.elapsed().as_secs_f64() / 60.0,
+        late: late_ticks(bridge.admin).context("ticks")?,
+        resident_kb: process(bridge.child.id())?.resident_kb,
+        busy: busy.context("the shard's load")?,
+    })
+}
+
+fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
+    println!("| minute | shard's load | late and missed ticks | resident memory, MB |");
+    println!("|---|---|---|---|");
+    let last = looks.len().saturating_sub(1);
+    for (n, Look { minute, late, resident_kb, busy }) in looks.iter().enumerate() {
+        if n % 5 == 1 || n == last {
+            println!("| {minute:.0} | {:.0} % | {late} | {:.1} |", busy / 10.0, resident_kb / 1e3);
+        }
+    }
+    println!("\n| what | | bar |\n|---|---|---|");
+    let row = |what: &str, value: String, bar: &str| println!("| {what} | {value} | {bar} |");
+    row("participants who stay", stayed.participants.to_string(), "told");
+    row("mixes right / all, echoes", of_mixes(std::slice::from_ref(stayed)), "all, 0");
+    row("packets lost / received", format!("{} / {}", stayed.packets_lost, stayed.packets_received), "0");
+    let latency = stayed.latency_ms;
+    row("latency p50 / p99, ms", format!("{:.1} / {:.1}", latency.p50, latency.p99), "told");
+    let calls: usize = came.iter().map(|o| o.participants).sum();
+    let failed: usize = came.iter().map(|o| o.calls_failed).sum();
+    row("calls that came and went, failed", format!("{calls}, {failed}"), "0");
+    row("their mixes right / all, echoes", of_mixes(came), "all, 0");
+    let settled = looks.iter().find(|l| l.minute * 60.0 >= SETTLED.as_secs_f64());
+    if let Some((first, last)) = settled.zip(looks.last()) {
+        let grown = (last.resident_kb - first.resident_kb) / 1e3;
+        row("memory grown since the fifth minute, MB", format!("{grown:.1}"), "≤ 1");
+    }
+    let own = stayed.own_lateness_ms;
+    row("generator's own lateness p50 / p99, ms", format!("{:.2} / {:.2}", own.p50, own.p99), "told");
+}
+
+fn of_mixes(outcomes: &[Outcome]) -> String {
+    let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
+    format!("{} / {}, {}", sum(|o| o.pairs_heard), sum(|o| o.pairs), sum(|o| o.echoes))
+}
