@@ -12,17 +12,27 @@ use prometheus_client::registry::Registry as Metrics;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts the log on stderr: `RUST_LOG` chooses levels, `info` otherwise.
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A second start (in tests) keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let discreet = filter_fn(|about| may_tell(about.target(), *about.level()));
+    let _ = tracing_subscriber::registry().with(lines).with(filter).with(discreet).try_init();
+}
+
+/// Whatever `RUST_LOG` says, libraries of others tell of no more than warnings: some show what they read and write, and that may be identity.
+fn may_tell(target: &str, level: Level) -> bool {
+    let of = target.split("::").next().unwrap_or_default();
+    level <= Level::WARN || ["sotto", "sip_stack", "media", "vault"].contains(&of)
 }
 
 /// `/readyz`: whether calls are taken, and how well memory is protected.
@@ -234,4 +244,23 @@ fn process() -> (f64, i64) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: i64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
     (nanos as f64 / 1e9, pages * 4096)
+}
+
+#[cfg(test)]
+mod discreet {
+    use super::*;
+
+    #[test]
+    fn libraries_of_others_only_warn() {
+        for (target, level, expected) in [
+            ("tungstenite::protocol", Level::TRACE, false),
+            ("hyper", Level::INFO, false),
+            ("rtc_dtls::conn", Level::WARN, true),
+            ("media::shard", Level::TRACE, true),
+            ("sotto", Level::DEBUG, true),
+            ("sottovoce", Level::DEBUG, false),
+        ] {
+            assert_eq!(may_tell(target, level), expected, "{target} {level}");
+        }
+    }
 }
