@@ -29,7 +29,8 @@ pub fn log() {
     let _ = tracing_subscriber::registry().with(lines).with(filter).with(discreet).try_init();
 }
 
-/// Whatever `RUST_LOG` says, libraries of others tell of no more than warnings: some show what they read and write, and that may be identity.
+/// Whatever `RUST_LOG` says, libraries of others tell of no more than warnings: some show what they read and write, and that may be identity
+/// (tungstenite shows whole frames of SIP over WebSocket).
 fn may_tell(target: &str, level: Level) -> bool {
     let of = target.split("::").next().unwrap_or_default();
     level <= Level::WARN || ["sotto", "sip_stack", "media", "vault"].contains(&of)

@@ -1,5 +1,5 @@
 //! When a sleeper must be woken: it says that it sleeps before it looks for work a last time, and who brings work looks whether it sleeps after
-//! having brought it. So one of the two sees the other, in every order (`media/tests/handover.rs` tries all).
+//! having brought it. So one of the two sees the other, in every order (`media/loom` tries all).
 
 use super::atomic::{AtomicBool, Ordering, fence};
 

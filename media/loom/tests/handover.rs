@@ -1,7 +1,7 @@
 //! How work is handed to a thread that sleeps, in every order that a processor may see it (loom).
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code)]
 
-#[path = "../src/shard/doze.rs"]
+#[path = "../../src/shard/doze.rs"]
 mod doze;
 
 mod atomic {
