@@ -1,6 +1,7 @@
 use super::*;
 use crate::codec::FRAME;
 use crate::srtp::Suite;
+use crate::units::PayloadType;
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
 const OTHER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 4000);

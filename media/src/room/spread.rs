@@ -31,6 +31,20 @@ struct Voice {
     frame: [i16; LONGEST_FRAME],
 }
 
+impl Voice {
+    const SILENT: Self = Self {
+        leg: LegId(0),
+        ssrc: Ssrc(0),
+        rate: Rate::Narrow,
+        hears: Rate::Narrow,
+        level: Level::SILENCE,
+        speaks: false,
+        present: false,
+        gain: 1.0,
+        frame: [0; LONGEST_FRAME],
+    };
+}
+
 /// What a part tells the others in one tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Voices {
@@ -40,21 +54,7 @@ pub struct Voices {
 }
 
 impl Voices {
-    const SILENT: Self = Self {
-        tick: 0,
-        count: 0,
-        voices: [Voice {
-            leg: LegId(0),
-            ssrc: Ssrc(0),
-            rate: Rate::Narrow,
-            hears: Rate::Narrow,
-            level: Level::SILENCE,
-            speaks: false,
-            present: false,
-            gain: 1.0,
-            frame: [0; LONGEST_FRAME],
-        }; SPEAKERS],
-    };
+    const SILENT: Self = Self { tick: 0, count: 0, voices: [Voice::SILENT; SPEAKERS] };
 
     fn all(&self) -> &[Voice] {
         &self.voices[..self.count]
@@ -208,25 +208,15 @@ impl Spread {
 
     /// What is said at a place.
     pub fn input(&self, place: usize) -> Input<'_> {
-        match self.voice(place) {
-            Some(voice) => Input {
-                frame: &voice.frame[..voice.rate.frame()],
-                rate: voice.rate,
-                hears: voice.hears,
-                level: voice.level,
-                speaks: voice.speaks,
-                present: voice.present,
-                gain: voice.gain,
-            },
-            None => Input {
-                frame: &crate::codec::SILENCE[..Rate::Narrow.frame()],
-                rate: Rate::Narrow,
-                hears: Rate::Narrow,
-                level: Level::SILENCE,
-                speaks: false,
-                present: false,
-                gain: 1.0,
-            },
+        let voice = self.voice(place).unwrap_or(&Voice::SILENT);
+        Input {
+            frame: &voice.frame[..voice.rate.frame()],
+            rate: voice.rate,
+            hears: voice.hears,
+            level: voice.level,
+            speaks: voice.speaks,
+            present: voice.present,
+            gain: voice.gain,
         }
     }
 

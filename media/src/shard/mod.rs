@@ -6,6 +6,7 @@
 
 mod doze;
 mod io;
+mod messages;
 
 /// What the hand-over is made of; its test puts another in its place.
 mod atomic {
@@ -13,10 +14,10 @@ mod atomic {
 }
 
 pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
+pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Told};
 
-use crate::leg::{Coders, LegSetup, Protection, Received};
+use crate::leg::Received;
 use crate::mixer::Kit;
-use crate::prompt::Prompt;
 use crate::room::{Member, Notice, Room, Sink};
 use crate::rtp;
 use crate::units::{LegId, Nanos, RoomId};
@@ -59,96 +60,6 @@ impl Socket {
 pub type LiveMember = Member<Socket>;
 /// A room whose sockets are real ones.
 pub type LiveRoom = Room<Socket>;
-
-/// What a shard is told. Memory comes and goes whole.
-#[derive(Debug)]
-pub enum Command {
-    /// Takes a conference.
-    Open(Box<LiveRoom>),
-    /// Ends a conference; its legs come back first.
-    Close(RoomId),
-    /// Takes a leg, and what the mix needs for its rates.
-    Add(RoomId, Box<LiveMember>, Option<Box<Kit>>),
-    /// What a mix needs for rates of legs in other parts.
-    Adopt(RoomId, Box<Kit>),
-    /// Gives a leg back.
-    Remove(RoomId, LegId),
-    /// Applies new signalling.
-    Change(RoomId, Box<Change>),
-    /// Takes keys that were agreed on by DTLS.
-    Keys(RoomId, LegId, Box<Option<Protection>>),
-    /// Sends where ICE says.
-    Nominate(RoomId, LegId, SocketAddr),
-    /// Sets what a leg's sound is multiplied with, dB.
-    Gain(RoomId, LegId, f32),
-    /// Mutes or unmutes.
-    Mute(RoomId, LegId, bool),
-    /// Says something to a leg alone.
-    Say(RoomId, LegId, Prompt),
-    /// Whether somebody watches a conference.
-    Watch(RoomId, bool),
-    /// Ends the thread.
-    Stop,
-}
-
-/// New signalling for a leg, with what its codecs need; what it needs no more comes back in it.
-#[derive(Debug)]
-pub struct Change {
-    /// What was agreed on.
-    pub setup: LegSetup,
-    /// Its codecs.
-    pub coders: Box<Coders>,
-    /// What the mix needs for its rates.
-    pub kit: Kit,
-}
-
-/// What a shard tells.
-#[derive(Debug)]
-pub enum Told {
-    /// A notice of a tick.
-    Notice(RoomId, LegId, Notice),
-    /// A leg that was removed or could not be added, to be freed.
-    Member(RoomId, Box<LiveMember>),
-    /// What a change left over, to be freed.
-    Change(Box<Change>),
-    /// What a mix had already, to be freed.
-    Kit(Box<Kit>),
-    /// Keys that are needed no more, to be freed.
-    Keys(Box<Option<Protection>>),
-    /// A conference that was closed, to be freed.
-    Room(Box<LiveRoom>),
-    /// Nothing: fills a new ring.
-    Nothing,
-}
-
-/// The longest datagram beside RTP that is passed on, bytes.
-pub const LONGEST_ASIDE: usize = 1500;
-
-/// A datagram that came to a leg's RTP port and is no RTP: RTCP, STUN or DTLS.
-#[derive(Debug, Clone, Copy)]
-pub struct Aside {
-    /// Whose port.
-    pub leg: LegId,
-    /// From where.
-    pub from: SocketAddr,
-    len: usize,
-    bytes: [u8; LONGEST_ASIDE],
-}
-
-impl Aside {
-    /// One that says nothing.
-    pub const EMPTY: Self = Self {
-        leg: LegId(0),
-        from: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
-        len: 0,
-        bytes: [0; LONGEST_ASIDE],
-    };
-
-    /// The datagram.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
 
 /// Counters that anybody may read at any time.
 #[derive(Debug, Default)]
@@ -567,10 +478,7 @@ impl Shard {
 impl Outlet {
     /// Passes on what is not the shard's business.
     fn aside(&mut self, leg: LegId, from: SocketAddr, bytes: &[u8]) {
-        let mut aside = Aside { leg, from, len: bytes.len(), ..Aside::EMPTY };
-        let place = aside.bytes.get_mut(..bytes.len());
-        let fits = place.map(|place| place.copy_from_slice(bytes)).is_some();
-        let passed = fits && self.asides.push(aside).is_ok();
+        let passed = Aside::new(leg, from, bytes).is_some_and(|aside| self.asides.push(aside).is_ok());
         // Somebody waits for its answer.
         (self.fresh, self.urgent) = (self.fresh | passed, self.urgent | passed);
         if !passed {

@@ -1,5 +1,10 @@
 //! The rest's handle on the shards: rooms and legs go in by rings, notices come out by rings.
 
+mod events;
+mod handle;
+
+pub use events::{Event, Events};
+
 use crate::dtls::{Dtls, DtlsFault};
 use crate::leg::{Coders, Leg, LegError, LegSetup, Protection};
 use crate::mixer::{Kit, Rates};
@@ -12,13 +17,12 @@ use crate::shard::{
 };
 use crate::transport::{Lines, Parcel, Sockets, Transport};
 use crate::units::{LegId, RoomId};
-use rtrb::{Consumer, Producer, PushError, RingBuffer};
-use std::collections::{HashMap, VecDeque};
+use handle::Handle;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 use vault::{Fingerprint, MediaKeys, PlaceError};
@@ -60,17 +64,6 @@ pub enum EngineError {
     /// No such room.
     #[error("no such media room")]
     NoRoom,
-}
-
-/// What the shards tell, to be read by one task per shard.
-#[derive(Debug, Clone, Copy)]
-pub struct Event {
-    /// The conference.
-    pub room: RoomId,
-    /// The leg.
-    pub leg: LegId,
-    /// What happened.
-    pub notice: Notice,
 }
 
 /// How the engine is to be.
@@ -150,127 +143,11 @@ impl Place {
     }
 }
 
-#[derive(Debug)]
-struct Handle {
-    commands: Mutex<Commands>,
-    bell: Arc<Bell>,
-    counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// The way to a shard. What ends a leg or a room may not be lost, nor a leg's keys and where it is: if the ring is full it waits here, and nothing
-/// overtakes it. There are but a few such commands for each leg and room.
-#[derive(Debug)]
-struct Commands {
-    ring: Producer<Command>,
-    endings: VecDeque<Command>,
-}
-
-impl Commands {
-    /// Hands over what waits. False when the ring is full before all is.
-    fn settle(&mut self) -> bool {
-        while let Some(command) = self.endings.pop_front() {
-            if let Err(PushError::Full(command)) = self.ring.push(command) {
-                self.endings.push_front(command);
-                return false;
-            }
-        }
-        true
-    }
-}
-
-impl Handle {
-    fn tell(&self, command: Command) -> Result<(), EngineError> {
-        let mut commands = self.commands();
-        if !commands.settle() || commands.ring.push(command).is_err() {
-            return Err(EngineError::Busy);
-        }
-        self.bell.call();
-        Ok(())
-    }
-
-    /// Tells the shard what it must not miss: now, or when it takes commands again.
-    fn insist(&self, command: Command) {
-        let mut commands = self.commands();
-        commands.endings.push_back(command);
-        commands.settle();
-        self.bell.call();
-    }
-
-    fn commands(&self) -> MutexGuard<'_, Commands> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 struct RingOnDrop(Arc<Bell>);
 
 impl Drop for RingOnDrop {
     fn drop(&mut self) {
         self.0.ring();
-    }
-}
-
-/// One shard's notices.
-#[derive(Debug)]
-pub struct Events {
-    told: Consumer<Told>,
-    asides: Consumer<Aside>,
-    tasks: Arc<Tasks>,
-    /// What legs' tasks tell; the first shard's reader has it.
-    others: Option<mpsc::UnboundedReceiver<Event>>,
-    bell: AsyncFd<Arc<Bell>>,
-}
-
-impl Events {
-    /// The next notice; `None` once the shard has ended. Cancelling loses nothing.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            self.hand_out();
-            while let Ok(told) = self.told.pop() {
-                match told {
-                    Told::Notice(room, leg, notice) => return Some(Event { room, leg, notice }),
-                    // Freed here, where freeing is allowed.
-                    Told::Member(_, member) => drop(member),
-                    Told::Change(change) => drop(change),
-                    Told::Kit(kit) => drop(kit),
-                    Told::Keys(keys) => drop(keys),
-                    Told::Room(room) => drop(room),
-                    Told::Nothing => {}
-                }
-            }
-            if self.told.is_abandoned() {
-                return None;
-            }
-            let Self { bell, others, .. } = self;
-            let other = async {
-                match others {
-                    Some(others) => others.recv().await,
-                    None => None,
-                }
-            };
-            tokio::select! {
-                ready = bell.readable() => {
-                    let mut ready = ready.ok()?;
-                    ready.get_inner().clear();
-                    ready.clear_ready();
-                }
-                Some(event) = other => return Some(event),
-            }
-        }
-    }
-
-    /// Gives legs' tasks what came for them.
-    fn hand_out(&mut self) {
-        if self.asides.is_empty() {
-            return;
-        }
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok(aside) = self.asides.pop() {
-            if let Some(task) = tasks.get(&aside.leg) {
-                // A task that is behind loses datagrams, as a socket's buffer would.
-                let _ = task.try_send(Parcel { from: aside.from, bytes: aside.bytes().into() });
-            }
-        }
     }
 }
 
@@ -330,8 +207,7 @@ impl Engine {
             })?;
             let (tasks, others) = (tasks.clone(), others.take());
             events.push(Events { told, asides, tasks, others, bell: readers_bell });
-            let commands = Mutex::new(Commands { ring: commands, endings: VecDeque::new() });
-            handles.push(Handle { commands, bell, counters, thread: Some(thread) });
+            handles.push(Handle::new(commands, bell, counters, Some(thread)));
         }
         let rooms = Mutex::default();
         let told = told_by_tasks;
@@ -439,11 +315,7 @@ impl Engine {
 
     /// Hands over endings that shards could not take when they were told. To be called now and then.
     pub fn settle(&self) {
-        for shard in &self.core.shards {
-            if !shard.commands().settle() {
-                shard.bell.call();
-            }
-        }
+        self.core.shards.iter().for_each(Handle::settle);
     }
 
     /// Applies new signalling to a leg.
@@ -582,29 +454,13 @@ impl Drop for Core {
             // A full ring has nobody left to read it; the abandoned ring then ends the thread.
             let _ = shard.tell(Command::Stop);
         }
-        for shard in &mut self.shards {
-            let (abandoned, _) = RingBuffer::new(1);
-            shard.commands().ring = abandoned;
-            shard.bell.ring();
-            if let Some(thread) = shard.thread.take() {
-                // A panic of the shard was printed by the hook; there is nothing more to do about it here.
-                let _ = thread.join();
-            }
-        }
+        self.shards.iter_mut().for_each(Handle::end);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A handle whose shard does not run, and the shard's end of its ring.
-    fn handle(size: usize) -> (Handle, Consumer<Command>) {
-        let (ring, taken) = RingBuffer::new(size);
-        let commands = Mutex::new(Commands { ring, endings: VecDeque::new() });
-        let bell = Arc::new(Bell::new().unwrap());
-        (Handle { commands, bell, counters: Arc::default(), thread: None }, taken)
-    }
 
     #[tokio::test]
     async fn a_thread_that_works_for_most_of_its_time_takes_no_more_legs() {
@@ -622,24 +478,5 @@ mod tests {
         assert!(matches!(come(1), Err(EngineError::Overloaded)));
         busy.store(MOST_BUSY, Ordering::Relaxed);
         assert!(come(2).is_ok());
-    }
-
-    #[test]
-    fn an_ending_waits_for_room_in_the_ring_and_nothing_overtakes_it() {
-        let (handle, mut taken) = handle(2);
-        let mute = |leg| Command::Mute(RoomId(1), LegId(leg), true);
-        handle.tell(mute(1)).unwrap();
-        handle.tell(mute(2)).unwrap();
-        assert!(matches!(handle.tell(mute(3)), Err(EngineError::Busy)));
-        handle.insist(Command::Remove(RoomId(1), LegId(1)));
-        handle.insist(Command::Close(RoomId(1)));
-        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(1), _))));
-        assert!(matches!(handle.tell(mute(4)), Err(EngineError::Busy)), "two endings come first");
-        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(2), _))));
-        assert!(matches!(taken.pop(), Ok(Command::Remove(_, LegId(1)))));
-        handle.tell(mute(5)).unwrap();
-        assert!(matches!(taken.pop(), Ok(Command::Close(_))));
-        assert!(matches!(taken.pop(), Ok(Command::Mute(_, LegId(5), _))));
-        assert!(taken.pop().is_err());
     }
 }
