@@ -12,6 +12,7 @@ mod floor;
 mod privacy;
 mod signalling;
 mod soak;
+mod witness;
 
 use anyhow::Context;
 use sip_stack::sdp::Suite;
@@ -20,6 +21,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use witness::Witness;
 
 #[global_allocator]
 static ALLOCATOR: vault::Allocator = vault::Allocator;
@@ -29,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["echo", count] => floor::echo(count.parse()?),
+        ["witness"] => witness::watch(),
         ["mix-here"] => run(true, false),
         [] => pinned("mix-here").and_then(|()| run(false, true)).and_then(|()| signalling::pinned()),
         ["mix"] => pinned("mix-here"),
@@ -246,7 +249,11 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
             format!("{memory:.1} | – | –"),
             if opus { "≤ 120" } else { "≤ 40" },
         );
-        row("late and missed ticks", format!("{late} | – | –"), "0");
+        row(
+            "late and missed ticks (passes that the machine made late)",
+            format!("{} | {} | –", late.0, late.1),
+            "0",
+        );
         let own = outcome.own_lateness_ms;
         row(
             "generator's own lateness p50 / p99, ms",
@@ -261,11 +268,12 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
 const OWN_LATENESS_P99_MS: f64 = 1.0;
 const ATTEMPTS: usize = 6;
 
-fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcome, f64, u64)> {
+fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcome, f64, (u64, u64))> {
     let Work { conferences, per_conf, talkers, srtp, opus, .. } = *work;
     let once = || {
         let bridge = Bridge::of("sotto", Some(BRIDGE_CORE))?;
         let admin = bridge.admin;
+        let mut witness = Witness::start()?;
         // Both at the same time: the machine's own drift is the same for both.
         let (go, wait) = std::sync::mpsc::channel();
         let total = conferences * per_conf;
@@ -277,7 +285,7 @@ fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcom
                 let _ = go.send(());
             }
         }))?;
-        let late = late_ticks(admin)?;
+        let late = (late_ticks(admin)?, witness.late()?);
         drop(bridge);
         let floor = floor.join().map_err(|_| anyhow::anyhow!("the floor panicked"))??;
         anyhow::Ok((outcome, floor, late))

@@ -1,6 +1,7 @@
 //! Calls for a long time, with all that goes wrong in a long time: packets are lost, clocks run apart, other calls come and go. What is to
 //! be seen: no late tick, no growth, and at its end everybody still hears whom they should.
 
+use crate::witness::Witness;
 use crate::{BRIDGE_CORE, Bridge, late_ticks, metrics, plan_of};
 use anyhow::Context;
 use sotto::loadtest::{Network, Outcome, Plan, measure, process};
@@ -19,6 +20,8 @@ const SETTLED: Duration = Duration::from_secs(300);
 struct Look {
     minute: f64,
     late: u64,
+    /// What would have been late without us.
+    machine_late: u64,
     resident_kb: f64,
     /// Thousandths.
     busy: f64,
@@ -44,6 +47,7 @@ async fn all(
     churn: &Plan,
 ) -> anyhow::Result<(Outcome, Vec<Outcome>, Vec<Look>)> {
     let (mut came, mut looks) = (Vec::new(), Vec::new());
+    let mut witness = Witness::start()?;
     let begun = Instant::now();
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     let stayed = {
@@ -61,32 +65,39 @@ async fn all(
             tokio::select! {
                 outcome = &mut measured => break outcome?,
                 e = &mut comings => return Err(e),
-                _ = minute.tick() => looks.push(look(bridge, begun)?),
+                _ = minute.tick() => looks.push(look(bridge, &mut witness, begun)?),
             }
         }
     };
-    looks.push(look(bridge, begun)?);
+    looks.push(look(bridge, &mut witness, begun)?);
     Ok((stayed, came, looks))
 }
 
-fn look(bridge: &Bridge, begun: Instant) -> anyhow::Result<Look> {
+fn look(bridge: &Bridge, witness: &mut Witness, begun: Instant) -> anyhow::Result<Look> {
     let text = metrics(bridge.admin)?;
     let busy = text.lines().find_map(|l| l.strip_prefix("sotto_shard_busy ")?.trim().parse().ok());
     Ok(Look {
         minute: begun.elapsed().as_secs_f64() / 60.0,
         late: late_ticks(bridge.admin).context("ticks")?,
+        machine_late: witness.late()?,
         resident_kb: process(bridge.child.id())?.resident_kb,
         busy: busy.context("the shard's load")?,
     })
 }
 
 fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
-    println!("| minute | shard's load | late and missed ticks | resident memory, MB |");
-    println!("|---|---|---|---|");
+    println!(
+        "| minute | shard's load | late and missed ticks | passes each ms that the machine made late | resident memory, MB |"
+    );
+    println!("|---|---|---|---|---|");
     let last = looks.len().saturating_sub(1);
-    for (n, Look { minute, late, resident_kb, busy }) in looks.iter().enumerate() {
+    for (n, Look { minute, late, machine_late, resident_kb, busy }) in looks.iter().enumerate() {
         if n % 5 == 1 || n == last {
-            println!("| {minute:.0} | {:.0} % | {late} | {:.1} |", busy / 10.0, resident_kb / 1e3);
+            println!(
+                "| {minute:.0} | {:.0} % | {late} | {machine_late} | {:.1} |",
+                busy / 10.0,
+                resident_kb / 1e3
+            );
         }
     }
     println!("\n| what | | bar |\n|---|---|---|");
