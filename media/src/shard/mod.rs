@@ -7,6 +7,7 @@
 mod doze;
 mod io;
 mod messages;
+mod schedule;
 
 /// What the hand-over is made of; its test puts another in its place.
 mod atomic {
@@ -22,15 +23,12 @@ use crate::room::{Member, Notice, Room, Sink};
 use crate::rtp;
 use crate::units::{LegId, Nanos, RoomId};
 use rtrb::{Consumer, Producer};
+use schedule::{Next, PHASES, Schedule, TICK};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vault::media::wipe_spare_stack;
 
-/// The tick, ns (20 ms).
-const TICK: u64 = 20_000_000;
-const PHASES: u64 = crate::room::PHASES as u64;
-const PHASE: u64 = TICK / PHASES;
 /// Legs of one phase that are not too many, however few there are in others: about 2 ms of work.
 const CROWD: usize = 500;
 /// A part of a conference waits for the others at most so many phases after it told them who speaks in it.
@@ -39,9 +37,6 @@ const PATIENCE: u64 = 4;
 const LOOK: u64 = 1_000_000_000;
 /// With nothing to do it sleeps until a command comes; this bounds the sleep.
 const IDLE: Nanos = Nanos::millis(10_000);
-/// After a longer stall the missed ticks are left out and counted instead of made up for.
-const MOST_CATCH_UP: u64 = 5;
-
 /// A leg's socket, and whether the kernel filters its source.
 #[derive(Debug)]
 pub struct Socket {
@@ -183,16 +178,16 @@ impl Shard {
 
     /// Runs until told to stop.
     pub fn run(mut self) {
-        let mut at = io::monotonic().0 / PHASE;
+        let mut schedule = Schedule::new(io::monotonic().0);
         loop {
             if !self.obey() {
                 return;
             }
             let now = io::monotonic().0;
-            let next = self.next_phase(at);
-            self.out.wake_reader(now, next.is_none());
+            let next = schedule.next(now, |phase| self.is_busy(phase));
+            self.out.wake_reader(now, next == Next::Nothing);
             match next {
-                None => {
+                Next::Nothing => {
                     // Where calls come and go, looking once a tick is cheaper than being woken for each.
                     if self.pending() || self.phases.iter().any(|p| !p.is_empty()) {
                         self.bell.wait(Nanos(TICK));
@@ -200,32 +195,25 @@ impl Shard {
                         let Self { bell, commands, .. } = &self;
                         bell.sleep(IDLE, || !commands.is_empty() || commands.is_abandoned());
                     }
-                    at = io::monotonic().0 / PHASE;
+                    schedule.slept(io::monotonic().0);
                 }
-                Some(due) if due * PHASE > now => self.bell.wait(Nanos(due * PHASE - now)),
-                Some(due) => {
-                    let behind = (now - due * PHASE) / TICK;
-                    if behind > MOST_CATCH_UP {
-                        let rooms: usize = self.phases.iter().map(Vec::len).sum();
-                        self.out.counters.missed_ticks.fetch_add(behind * rooms as u64, Ordering::Relaxed);
-                        at = now / PHASE;
-                        continue;
-                    }
-                    if now - due * PHASE > 5_000_000 {
-                        self.out.counters.late_ticks.fetch_add(1, Ordering::Relaxed);
-                    }
+                Next::Wait(long) => self.bell.wait(long),
+                Next::Missed(ticks) => {
+                    let rooms: usize = self.phases.iter().map(Vec::len).sum();
+                    self.out.counters.missed_ticks.fetch_add(ticks * rooms as u64, Ordering::Relaxed);
+                }
+                Next::Pass { due, late } => {
+                    self.out.counters.late_ticks.fetch_add(u64::from(late), Ordering::Relaxed);
                     self.pass(due);
                     self.look(now);
-                    at = due + 1;
                 }
             }
         }
     }
 
-    /// The first phase, from `at` on, in which there is work: a room with somebody in it.
-    fn next_phase(&self, at: u64) -> Option<u64> {
-        let busy = |p: &u64| self.phases[(p % PHASES) as usize].iter().any(|r| !r.is_empty());
-        if self.unmixed > 0 { Some(at) } else { (at..at + PHASES).find(busy) }
+    /// Whether there is work in a phase: a room with somebody in it, or parts that have not mixed yet.
+    fn is_busy(&self, phase: u64) -> bool {
+        self.unmixed > 0 || self.phases[(phase % PHASES) as usize].iter().any(|r| !r.is_empty())
     }
 
     /// Tells now and then how much there is to do; a pass that began at `begun` is over.
