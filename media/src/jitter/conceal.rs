@@ -1,7 +1,8 @@
 //! Loss concealment in the manner of G.711 Appendix I, at any rate: the last pitch period goes on, fading to silence within 60 ms, and
 //! received sound fades back in. For codecs that have none of their own.
 
-use super::line::{Line, correlation};
+use super::alike::Sketch;
+use super::line::Line;
 use crate::units::Rate;
 
 /// Pitch periods, ms.
@@ -9,6 +10,8 @@ const SHORTEST_MS: usize = 5;
 const LONGEST_MS: usize = 15;
 /// What the pitch is searched in, ms.
 const SEARCH_MS: usize = 20;
+/// Where no sample is larger, any period will do.
+const QUIET: u16 = 50;
 /// Over which made and received sound overlap, ms.
 const OVERLAP_MS: usize = 4;
 /// The sound fades by a fifth of itself each 10 ms after the first 10.
@@ -98,31 +101,16 @@ impl Concealer {
     }
 }
 
-/// The lag at which the end of the line resembles itself most: first roughly, then to the sample.
+/// The lag at which the end of the line resembles itself most; of those that are about as good, the shortest, as multiples of the pitch score alike.
 fn find_pitch(line: &Line) -> usize {
     let rate = line.rate();
-    let (search, step) = (rate.ms(SEARCH_MS), rate.ms(1) / 8);
-    let sound = line.last(search + rate.ms(LONGEST_MS));
-    let tail = &sound[rate.ms(LONGEST_MS)..];
-    let alike = |lag: usize, by: usize| {
-        let start = rate.ms(LONGEST_MS) - lag;
-        correlation(tail, &sound[start..start + search], by)
-    };
-    let mut best = (f32::MIN, rate.ms(LONGEST_MS));
-    for lag in (rate.ms(SHORTEST_MS)..=rate.ms(LONGEST_MS)).step_by(step) {
-        let score = alike(lag, 2 * step);
-        // A longer lag must be clearly better: multiples of the pitch score alike.
-        if score > best.0 + 0.01 {
-            best = (score, lag);
-        }
-    }
-    if step == 1 {
-        return best.1;
-    }
-    let around =
-        best.1.saturating_sub(step).max(rate.ms(SHORTEST_MS))..=(best.1 + step).min(rate.ms(LONGEST_MS));
-    let finer = around.map(|lag| (alike(lag, step), lag));
-    finer.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(best.1, |(_, lag)| lag)
+    let ms = |ms| Rate::Narrow.ms(ms);
+    let found = Sketch::new(line.last(rate.ms(SEARCH_MS + LONGEST_MS)), rate, QUIET).and_then(|sketch| {
+        let starts = (0..=ms(LONGEST_MS - SHORTEST_MS)).rev();
+        let (at, _) = sketch.most_alike(ms(LONGEST_MS), ms(SEARCH_MS), starts, 0.01)?;
+        Some((ms(LONGEST_MS) - at) * sketch.step)
+    });
+    found.unwrap_or(rate.ms(LONGEST_MS))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl JitterBuffer {
                 // Nobody spoke, and now nothing comes: it is not sent (DTX).
                 (self.pause, self.uncertain) = (Some(u8::MAX), 0);
             }
-            return self.lay_nothing(stream, decoders, n);
+            return self.lay_nothing(stream, decoders, n, heard);
         };
         let rate = self.line.rate();
         let mut gap = entry.position - self.next;
@@ -42,7 +42,7 @@ impl JitterBuffer {
             if let Some(recovered) = self.recover(&entry, gap, decoders) {
                 return recovered;
             }
-            return self.lay_nothing(stream, decoders, most);
+            return self.lay_nothing(stream, decoders, most, heard);
         }
         self.lay_packet(&entry, decoders, heard, whole)
     }
@@ -147,12 +147,22 @@ impl JitterBuffer {
         Some(Playout::Audio)
     }
 
-    /// Nothing came for the next `n` samples.
-    fn lay_nothing(&mut self, stream: Stream, decoders: &mut [Option<Decoder>], n: usize) -> Playout {
+    /// Nothing came for the next `n` samples. What nobody listens to need not be made up.
+    fn lay_nothing(
+        &mut self,
+        stream: Stream,
+        decoders: &mut [Option<Decoder>],
+        n: usize,
+        heard: bool,
+    ) -> Playout {
         if self.pause.is_some() {
             return self.lay_pause(stream, decoders, n);
         }
         let n = match decoders[stream.codec as usize].as_mut() {
+            _ if !heard => {
+                self.line.room(n).fill(0);
+                n
+            }
             Some(Decoder::Opus(decoder)) => {
                 // It goes on in steps of 2.5 ms.
                 let step = self.line.rate().ms(5) / 2;

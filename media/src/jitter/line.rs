@@ -1,6 +1,7 @@
 //! The samples of one leg in the order in which they are heard: some that were, some that will be. What waits can be made shorter or longer
 //! by whole pitch periods, so that its pitch stays.
 
+use super::alike::Sketch;
 use crate::prefetch::prefetch;
 use crate::units::Rate;
 
@@ -14,7 +15,25 @@ const OVERLAP_MS: usize = 5;
 /// Two places are alike when their normalised correlation is at least this.
 const ALIKE: f32 = 0.75;
 /// No sample of a quiet piece is larger.
-const QUIET: u16 = 400;
+const QUIET: u16 = 399;
+
+/// How what waits is made shorter or longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// By whole pitch periods, or in silence.
+    Fine,
+    /// If it cannot be so, then as it comes.
+    Anyhow,
+    /// As it comes: nobody listens.
+    Unheard,
+}
+
+impl Cut {
+    /// What has no larger samples need not be searched.
+    fn quiet(self) -> u16 {
+        if self == Self::Unheard { u16::MAX } else { QUIET }
+    }
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -120,25 +139,26 @@ impl Line {
         &mut self.samples[self.head - self.rate.frame()..self.head]
     }
 
-    /// Makes what waits shorter by at most `most` samples; by how many it did. `force`: even where the places are not alike.
-    pub(super) fn shrink(&mut self, most: usize, force: bool) -> usize {
+    /// Makes what waits shorter by at most `most` samples; by how many it did.
+    pub(super) fn shrink(&mut self, most: usize, how: Cut) -> usize {
         let (shortest, overlap) = (self.rate.ms(1) * SHORTEST_US / 1000, self.rate.ms(OVERLAP_MS));
         let waiting = &self.samples[self.head..self.tail];
         let most = most.min(self.rate.ms(LONGEST_MS)).min(waiting.len().saturating_sub(overlap));
         if most == 0 {
             return 0;
         }
-        let quiet = waiting[..most + overlap].iter().all(|s| s.unsigned_abs() < QUIET);
-        let by = if quiet {
-            most
-        } else if most < shortest {
-            return 0;
-        } else {
-            let (by, alike) = best(waiting, overlap, shortest..=most, self.rate);
-            if alike < ALIKE && !force {
-                return 0;
+        let sketch = Sketch::new(&waiting[..most + overlap], self.rate, how.quiet());
+        let by = match sketch {
+            None => most,
+            Some(_) if most < shortest => return 0,
+            Some(sketch) => {
+                let step = sketch.step;
+                let found = sketch.most_alike(0, overlap / step, shortest / step..=most / step, 0.0);
+                let Some((by, _)) = found.filter(|(_, alike)| *alike >= ALIKE || how == Cut::Anyhow) else {
+                    return 0;
+                };
+                by * step
             }
-            by
         };
         let (head, n) = (self.head, overlap as i32);
         for i in 0..overlap {
@@ -152,9 +172,8 @@ impl Line {
         by
     }
 
-    /// Makes what waits longer by one pitch period of at most `most` samples, taken from what was heard before it; by how many it did. `force`: even
-    /// where the places are not alike.
-    pub(super) fn grow(&mut self, most: usize, force: bool) -> usize {
+    /// Makes what waits longer by one pitch period of at most `most` samples, taken from what was heard before it; by how many it did.
+    pub(super) fn grow(&mut self, most: usize, how: Cut) -> usize {
         let (shortest, overlap) = (self.rate.ms(1) * SHORTEST_US / 1000, self.rate.ms(OVERLAP_MS));
         let longest = self.rate.ms(LONGEST_MS);
         if self.ready() < overlap || most < shortest {
@@ -162,23 +181,21 @@ impl Line {
         }
         self.room(longest);
         let head = self.head;
-        let past = &self.samples[head - longest - overlap..head + overlap];
         // A period ends at the head: what comes behind the head resembles what came a period earlier.
-        let mut found = (longest.min(most), f32::MIN);
-        let now = &past[longest + overlap..];
-        let step = self.rate.ms(1) / 8;
-        for by in (shortest.max(overlap)..=longest.min(most)).step_by(step) {
-            let before = &past[longest + overlap - by..][..overlap];
-            let alike = correlation(now, before, step);
-            if alike > found.1 {
-                found = (by, alike);
+        let past = &self.samples[head - longest - overlap..head + overlap];
+        let by = match Sketch::new(past, self.rate, how.quiet()) {
+            None => longest.min(most),
+            Some(sketch) => {
+                let (step, now) = (sketch.step, (longest + overlap) / sketch.step);
+                let periods = shortest.max(overlap) / step..=longest.min(most) / step;
+                let found = sketch.most_alike(now, overlap / step, periods.map(|by| now - by), 0.0);
+                let Some((at, _)) = found.filter(|(_, alike)| *alike >= ALIKE || how == Cut::Anyhow) else {
+                    return 0;
+                };
+                (now - at) * step
             }
-        }
-        let quiet = past[longest..].iter().all(|s| s.unsigned_abs() < QUIET);
-        if found.1 < ALIKE && !quiet && !force {
-            return 0;
-        }
-        let by = found.0.max(overlap);
+        };
+        let by = by.max(overlap);
         self.samples.copy_within(head..self.tail, head + by);
         self.tail += by;
         for i in 0..by {
@@ -193,31 +210,6 @@ impl Line {
         }
         by
     }
-}
-
-/// At which distance within `range` the beginning of `sound` resembles itself most, and how much.
-fn best(sound: &[i16], overlap: usize, range: std::ops::RangeInclusive<usize>, rate: Rate) -> (usize, f32) {
-    let step = rate.ms(1) / 8;
-    let mut found = (*range.start(), f32::MIN);
-    for by in range.step_by(step) {
-        let alike = correlation(&sound[..overlap], &sound[by..by + overlap], step);
-        if alike > found.1 {
-            found = (by, alike);
-        }
-    }
-    found
-}
-
-/// Normalised correlation of two pieces of the same length, by every `step`th sample: −1 to 1.
-pub(super) fn correlation(a: &[i16], b: &[i16], step: usize) -> f32 {
-    let (mut cross, mut energy_a, mut energy_b) = (0f32, 1f32, 1f32);
-    for (x, y) in a.iter().zip(b).step_by(step) {
-        let (x, y) = (f32::from(*x), f32::from(*y));
-        cross += x * y;
-        energy_a += x * x;
-        energy_b += y * y;
-    }
-    cross / (energy_a * energy_b).sqrt()
 }
 
 #[cfg(test)]
@@ -254,12 +246,12 @@ mod tests {
             for hz in [100.0, 170.0, 230.0, 390.0] {
                 let mut line = filled(rate, hz);
                 let before = line.ready();
-                let by = line.shrink(rate.ms(14), false);
+                let by = line.shrink(rate.ms(14), Cut::Fine);
                 assert!(by >= rate.ms(2), "{rate:?} {hz} Hz");
                 assert_eq!(line.ready(), before - by);
                 is_the_tone(&mut line, hz);
                 let before = line.ready();
-                let by = line.grow(rate.ms(14), false);
+                let by = line.grow(rate.ms(14), Cut::Fine);
                 assert!(by >= rate.ms(5), "{rate:?} {hz} Hz");
                 assert_eq!(line.ready(), before + by);
                 is_the_tone(&mut line, hz);
@@ -276,13 +268,13 @@ mod tests {
             *s = (state >> 16) as i16 / 4;
         }
         line.extend(480);
-        assert_eq!(line.shrink(100, false), 0);
-        assert!(line.shrink(100, true) > 0);
+        assert_eq!(line.shrink(100, Cut::Fine), 0);
+        assert!(line.shrink(100, Cut::Anyhow) > 0);
         let mut line = Line::new(Rate::Narrow);
         line.room(480).fill(3);
         line.extend(480);
-        assert_eq!((line.shrink(77, false), line.ready()), (77, 403));
-        assert_eq!(line.shrink(0, true), 0);
+        assert_eq!((line.shrink(77, Cut::Fine), line.ready()), (77, 403));
+        assert_eq!(line.shrink(0, Cut::Anyhow), 0);
     }
 
     #[test]

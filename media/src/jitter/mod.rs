@@ -5,6 +5,7 @@
 //! delays spread ([`spread`]); what waits is made shorter or longer without changing its pitch until that is so. A sender that pauses is
 //! told apart from packets that are lost: a pause is filled with its own background noise, and what comes after it begins anew.
 
+mod alike;
 mod conceal;
 mod laying;
 mod line;

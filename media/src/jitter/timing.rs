@@ -1,5 +1,6 @@
 //! When packets are heard: where playout begins, how much should wait, and what is done where more or less does.
 
+use super::line::Cut;
 use super::{JitterBuffer, MARGIN, MOST_DELAY, ORIGIN, WORTH_WAITING};
 use crate::codec::Decoder;
 use crate::units::Nanos;
@@ -68,7 +69,7 @@ impl JitterBuffer {
                 self.lay(stream, decoders, heard, false);
             }
             let most = (too_much as usize).min(self.line.ready().saturating_sub(frame));
-            if self.line.shrink(most, rate.nanos(too_much) > FAR_TOO_MUCH) > 0 {
+            if self.line.shrink(most, cut(heard, rate.nanos(too_much) > FAR_TOO_MUCH)) > 0 {
                 self.counters.stretched += 1;
             }
         } else if too_much < 0 && self.excess(now, 0) < 0 {
@@ -83,7 +84,7 @@ impl JitterBuffer {
             }
             // While packets still come in time, a good moment can be waited for.
             let starves = self.excess(now, -MARGIN) < 0;
-            if self.line.grow(rate.ms(15), starves) > 0 {
+            if self.line.grow(rate.ms(15), cut(heard, starves)) > 0 {
                 self.counters.stretched += 1;
             }
         }
@@ -100,5 +101,14 @@ impl JitterBuffer {
         let first = self.store.first_from(self.due).map_or(until, |e| e.position);
         self.next = first.clamp(self.next, until);
         (self.undecoded, self.made_up) = (None, 0);
+    }
+}
+
+/// How much care a change takes.
+fn cut(heard: bool, must: bool) -> Cut {
+    match (heard, must) {
+        (false, _) => Cut::Unheard,
+        (true, true) => Cut::Anyhow,
+        (true, false) => Cut::Fine,
     }
 }

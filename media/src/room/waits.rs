@@ -2,8 +2,10 @@
 
 /// Moments in a tick at which a room's tick can lie: each millisecond.
 pub const PHASES: usize = 20;
+/// The tick, ns.
+const TICK: i64 = 20_000_000;
 /// From one to the next, ns.
-const PHASE: i64 = 20_000_000 / PHASES as i64;
+const PHASE: i64 = TICK / PHASES as i64;
 /// A talker's packet should come this long before the tick beside what its jitter buffer needs, ns.
 const MARGIN: i64 = 500_000;
 /// Moments that differ by no more than this for each packet are as good, ns.
@@ -21,13 +23,17 @@ impl Waits {
     /// A talker's packet had waited so long, and needed to, ns.
     pub(super) fn note(&mut self, waited: i64, need: i64) {
         let need = need + MARGIN;
-        if !(0..20_000_000).contains(&waited) || need > 10_000_000 {
+        if !(0..TICK).contains(&waited) || need > 10_000_000 {
             // Where packets come so irregularly, no moment is better than another.
             return;
         }
         for (earlier, sum) in self.sums.iter_mut().enumerate() {
+            let mut spare = waited - earlier as i64 * PHASE - need;
             // A packet that would come too late for the earlier tick waits for the one after it.
-            *sum += (waited - earlier as i64 * PHASE - need).rem_euclid(20_000_000) + need;
+            while spare < 0 {
+                spare += TICK;
+            }
+            *sum += spare + need;
         }
         self.packets += 1;
     }

@@ -4,6 +4,7 @@
 //! wake-up of the reader when a pass left notices. What it is given it was given whole, and what it is done with
 //! it gives back whole, so that others allocate and free.
 
+mod crowd;
 mod doze;
 mod io;
 mod messages;
@@ -22,6 +23,7 @@ use crate::mixer::Kit;
 use crate::room::{Member, Notice, Room, Sink};
 use crate::rtp;
 use crate::units::{LegId, Nanos, RoomId};
+use crowd::Crowd;
 use rtrb::{Consumer, Producer};
 use schedule::{Next, PHASES, Schedule, TICK};
 use std::net::{SocketAddr, UdpSocket};
@@ -29,8 +31,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vault::media::wipe_spare_stack;
 
-/// Legs of one phase that are not too many, however few there are in others: about 2 ms of work.
-const CROWD: usize = 500;
 /// A part of a conference waits for the others at most so many phases after it told them who speaks in it.
 const PATIENCE: u64 = 4;
 /// How often it is told how much there is to do, ns (1 s).
@@ -96,8 +96,20 @@ pub struct Shard {
     closing: Option<Box<LiveRoom>>,
     /// Parts of conferences that have told the others who speaks, and have not mixed yet.
     unmixed: usize,
-    /// Since when, and how long of that it worked, ns.
-    worked: (u64, u64),
+    worked: Worked,
+    /// What a leg's tick took lately, ns.
+    cost: Option<u64>,
+}
+
+/// What was done lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Worked {
+    /// Since when, ns.
+    since: u64,
+    /// How long of that, ns.
+    long: u64,
+    /// For how many legs' ticks.
+    legs: u64,
 }
 
 /// The way out: the rings to the rest of the house.
@@ -172,7 +184,8 @@ impl Shard {
             spare: None,
             closing: None,
             unmixed: 0,
-            worked: (0, 0),
+            worked: Worked::default(),
+            cost: None,
         }
     }
 
@@ -219,11 +232,12 @@ impl Shard {
     /// Tells now and then how much there is to do; a pass that began at `begun` is over.
     fn look(&mut self, begun: u64) {
         let now = io::monotonic().0;
-        let (since, worked) = (self.worked.0, self.worked.1 + (now - begun));
-        self.worked.1 = worked;
-        if now - since >= LOOK {
-            self.out.counters.busy.store(1000 * worked / (now - since).max(1), Ordering::Relaxed);
-            self.worked = (now, 0);
+        let Worked { since, long, legs } = &mut self.worked;
+        *long += now - begun;
+        if now - *since >= LOOK {
+            self.out.counters.busy.store(1000 * *long / (now - *since).max(1), Ordering::Relaxed);
+            self.cost = long.checked_div(*legs).or(self.cost);
+            self.worked = Worked { since: now, ..Worked::default() };
         }
     }
 
@@ -237,7 +251,7 @@ impl Shard {
         let phase = (due % PHASES) as usize;
         self.mix_parts(due, now);
         let (mut received, mut ticks) = (0, 0);
-        let Self { phases, receiver, out, unmixed, .. } = self;
+        let Self { phases, receiver, out, unmixed, worked, .. } = self;
         for room in phases[phase].iter_mut().filter(|r| !r.is_empty()) {
             ticks += 1;
             if room.has_told() {
@@ -246,6 +260,7 @@ impl Shard {
                 *unmixed -= 1;
             }
             let id = room.id();
+            worked.legs += room.len() as u64;
             for index in 0..room.len() {
                 // While the kernel is busy with this leg's socket, the next ones' memory comes near.
                 room.prefetch(index);
@@ -285,30 +300,24 @@ impl Shard {
         }
     }
 
-    /// Moves rooms whose talkers' packets would be fresher at an earlier phase, unless that one is crowded.
+    /// Moves rooms whose talkers' packets would be fresher at another phase, unless that one is crowded, and rooms that crowd theirs.
     fn grant_wishes(&mut self, phase: usize) {
-        let legs = |rooms: &[Box<LiveRoom>]| rooms.iter().map(|r| r.len()).sum::<usize>();
-        let fair = self.phases.iter().map(|p| legs(p)).sum::<usize>() / PHASES as usize;
+        if self.phases[phase].iter().all(|room| room.wish().is_none()) {
+            return;
+        }
+        let legs = |rooms: &Vec<Box<LiveRoom>>| rooms.iter().map(|r| r.len() as u64).sum();
         let mut index = 0;
         while let Some(room) = self.phases[phase].get_mut(index) {
             let Some(wish) = room.wish() else {
                 index += 1;
                 continue;
             };
-            let size = room.len();
-            // Of those that are as good, the one with the most legs that is not crowded: each phase in use is a wake-up.
-            let to = |by: usize| (phase + PHASES as usize - by) % PHASES as usize;
-            let room_for = |by: &usize| {
-                let target = &self.phases[to(*by)];
-                *by == 0
-                    || legs(target) + size <= (2 * fair).max(size).max(CROWD)
-                        && target.len() < target.capacity()
-            };
-            let good = (0..PHASES as usize).filter(|by| wish & 1 << by != 0).filter(room_for);
-            let best = good.max_by_key(|by| (legs(&self.phases[to(*by)]), *by == 0)).unwrap_or(0);
-            let free = (best != 0).then(|| to(best));
-            self.phases[phase][index].answer_wish(free.is_some());
-            match free {
+            let size = room.len() as u64;
+            let crowd = Crowd::new(self.phases.each_ref().map(legs), self.cost);
+            let free = |to: &usize| self.phases[*to].len() < self.phases[*to].capacity();
+            let to = crowd.place(phase, size, wish).filter(free);
+            self.phases[phase][index].answer_wish(to.is_some());
+            match to {
                 Some(to) => {
                     let room = self.phases[phase].swap_remove(index);
                     self.phases[to].push(room);

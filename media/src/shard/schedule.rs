@@ -6,7 +6,8 @@ use crate::units::Nanos;
 pub(super) const TICK: u64 = 20_000_000;
 /// Phases of a tick.
 pub(super) const PHASES: u64 = crate::room::PHASES as u64;
-const PHASE: u64 = TICK / PHASES;
+/// From one to the next, ns.
+pub(super) const PHASE: u64 = TICK / PHASES;
 /// After a longer stall the missed ticks are left out and counted instead of made up for.
 const MOST_CATCH_UP: u64 = 5;
 /// What begins later than this after its time is counted, ns.
