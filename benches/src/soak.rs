@@ -1,7 +1,7 @@
 //! Calls for a long time, with all that goes wrong in a long time: packets are lost, clocks run apart, other calls come and go. What is to
 //! be seen: no late tick, no growth, and at its end everybody still hears whom they should.
 
-use crate::witness::Witness;
+use crate::witness::{Seen, Witness};
 use crate::{BRIDGE_CORE, Bridge, late_ticks, metrics, plan_of};
 use anyhow::Context;
 use sotto::loadtest::{Network, Outcome, Plan, measure, process};
@@ -16,15 +16,49 @@ const CHURN: (usize, usize, u64) = (4, 10, 5);
 /// The first rows are of a process that still takes what it needs.
 const SETTLED: Duration = Duration::from_secs(300);
 
-/// What is looked at once in a while.
+/// How often it is looked at late ticks; and after how many of those at all else, and for how many rows.
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: usize = 60;
+
+/// What is looked at once a minute.
 struct Look {
     minute: f64,
-    late: u64,
-    /// What would have been late without us.
-    machine_late: u64,
+    ticks: Ticks,
     resident_kb: f64,
     /// Thousandths.
     busy: f64,
+}
+
+/// Late ticks, and what of them the machine has no part in.
+#[derive(Clone, Copy)]
+struct Ticks {
+    late: u64,
+    /// In seconds in which, and before which, the machine did nothing of its own.
+    ours: u64,
+    /// Seconds in which it did.
+    disturbed: u64,
+    seen: Seen,
+    /// The last second was one of those.
+    shaken: bool,
+}
+
+impl Ticks {
+    fn first(bridge: &Bridge, witness: &mut Witness) -> anyhow::Result<Self> {
+        let late = late_ticks(bridge.admin)?;
+        Ok(Self { late, ours: late, disturbed: 0, seen: witness.seen()?, shaken: false })
+    }
+
+    /// A second later.
+    fn next(&mut self, bridge: &Bridge, witness: &mut Witness) -> anyhow::Result<()> {
+        let (late, seen) = (late_ticks(bridge.admin)?, witness.seen()?);
+        let shaken = seen != self.seen;
+        if !shaken && !self.shaken {
+            self.ours += late - self.late;
+        }
+        self.disturbed += u64::from(shaken);
+        (self.late, self.seen, self.shaken) = (late, seen, shaken);
+        Ok(())
+    }
 }
 
 /// Calls for so many minutes, in so many conferences.
@@ -48,8 +82,10 @@ async fn all(
 ) -> anyhow::Result<(Outcome, Vec<Outcome>, Vec<Look>)> {
     let (mut came, mut looks) = (Vec::new(), Vec::new());
     let mut witness = Witness::start()?;
+    let mut ticks = Ticks::first(bridge, &mut witness)?;
     let begun = Instant::now();
-    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    let mut second = tokio::time::interval(SECOND);
+    let mut seconds = 0;
     let stayed = {
         let measured = measure(stay, |_| {});
         let comings = async {
@@ -65,21 +101,26 @@ async fn all(
             tokio::select! {
                 outcome = &mut measured => break outcome?,
                 e = &mut comings => return Err(e),
-                _ = minute.tick() => looks.push(look(bridge, &mut witness, begun)?),
+                _ = second.tick() => {
+                    ticks.next(bridge, &mut witness)?;
+                    seconds += 1;
+                    if seconds % MINUTE == 0 {
+                        looks.push(look(bridge, ticks, begun)?);
+                    }
+                }
             }
         }
     };
-    looks.push(look(bridge, &mut witness, begun)?);
+    looks.push(look(bridge, ticks, begun)?);
     Ok((stayed, came, looks))
 }
 
-fn look(bridge: &Bridge, witness: &mut Witness, begun: Instant) -> anyhow::Result<Look> {
+fn look(bridge: &Bridge, ticks: Ticks, begun: Instant) -> anyhow::Result<Look> {
     let text = metrics(bridge.admin)?;
     let busy = text.lines().find_map(|l| l.strip_prefix("sotto_shard_busy ")?.trim().parse().ok());
     Ok(Look {
         minute: begun.elapsed().as_secs_f64() / 60.0,
-        late: late_ticks(bridge.admin).context("ticks")?,
-        machine_late: witness.late()?,
+        ticks,
         resident_kb: process(bridge.child.id())?.resident_kb,
         busy: busy.context("the shard's load")?,
     })
@@ -87,14 +128,15 @@ fn look(bridge: &Bridge, witness: &mut Witness, begun: Instant) -> anyhow::Resul
 
 fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
     println!(
-        "| minute | shard's load | late and missed ticks | passes each ms that the machine made late | resident memory, MB |"
+        "| minute | shard's load | late and missed ticks | of those, not of seconds with the machine's own doings | such seconds | resident memory, MB |"
     );
-    println!("|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|");
     let last = looks.len().saturating_sub(1);
-    for (n, Look { minute, late, machine_late, resident_kb, busy }) in looks.iter().enumerate() {
-        if n % 5 == 1 || n == last {
+    for (n, Look { minute, ticks, resident_kb, busy }) in looks.iter().enumerate() {
+        let Ticks { late, ours, disturbed, .. } = ticks;
+        if n % 5 == 4 || n == last {
             println!(
-                "| {minute:.0} | {:.0} % | {late} | {machine_late} | {:.1} |",
+                "| {minute:.0} | {:.0} % | {late} | {ours} | {disturbed} | {:.1} |",
                 busy / 10.0,
                 resident_kb / 1e3
             );
