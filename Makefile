@@ -2,7 +2,7 @@
 # The proof's calls.
 CALLS ?= 1000
 
-.PHONY: demo test build bench lint privacy-proof setup-build setup-test
+.PHONY: demo test build bench lint miri privacy-proof setup-build setup-test
 
 CARGO ?= cargo
 say = @printf '\n== %s\n' "$(1)"
@@ -29,6 +29,11 @@ bench: build
 privacy-proof: setup-test
 	$(call say,privacy proof with $(CALLS) calls (some minutes))
 	CALLS=$(CALLS) $(CARGO) test --release --quiet --package sotto --test proof -- --ignored --nocapture
+
+## What is unsafe, interpreted, with every rule of the language looked after; needs a nightly toolchain with miri and rust-src.
+miri:
+	$(call say,miri (some minutes))
+	scripts/miri
 
 lint: setup-build
 	$(call say,fmt and clippy)

@@ -17,3 +17,21 @@ pub(crate) fn prefetch<T: ?Sized>(value: &T, most: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (at, len, LINE);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stays_within_the_value_whatever_is_asked() {
+        prefetch(&[0u8; 0][..], usize::MAX);
+        for len in [1, LINE - 1, LINE, LINE + 1, 10 * LINE] {
+            let values = vec![7u8; len];
+            for most in [0, 1, LINE, LINE + 1, usize::MAX] {
+                prefetch(&values[..], most);
+            }
+            assert!(values.iter().all(|v| *v == 7));
+        }
+        prefetch(&0u64, usize::MAX);
+    }
+}

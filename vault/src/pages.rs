@@ -4,15 +4,19 @@
 //! mapped. So the allocator can tell a secret block by two comparisons, and an overrun hits a guard.
 #![allow(unsafe_code)]
 
+#[cfg_attr(miri, path = "pages/interpreted.rs")]
+mod system;
+
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use system::Refused;
 
 /// Bytes from one slot to the next; slots are aligned to it.
 pub(crate) const SLOT: usize = 1 << 20;
 /// Guard bytes at the head of each slot. The tail is guarded by what the slot leaves unmapped.
 pub(crate) const GUARD: usize = 4096;
-const SLOTS: usize = 256;
+const SLOTS: usize = if cfg!(miri) { 12 } else { 256 };
 
 /// How the pages that were got are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,21 +85,7 @@ struct Range {
 fn range(policy: Policy) -> Result<MutexGuard<'static, Range>, TooWeak> {
     static RANGE: OnceLock<Result<Mutex<Range>, i32>> = OnceLock::new();
     let made = RANGE.get_or_init(|| {
-        // SAFETY: an anonymous reservation without access; one slot more than needed, to align.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                (SLOTS + 1) * SLOT,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return Err(errno());
-        }
-        let start = (at as usize).next_multiple_of(SLOT);
+        let start = system::reserve((SLOTS + 1) * SLOT)?.next_multiple_of(SLOT);
         RANGE_START.store(start, Ordering::Relaxed);
         RANGE_END.store(start + SLOTS * SLOT, Ordering::Relaxed);
         Ok(Mutex::new(Range { start, next: 0, free: Vec::with_capacity(SLOTS) }))
@@ -104,10 +94,6 @@ fn range(policy: Policy) -> Result<MutexGuard<'static, Range>, TooWeak> {
         Ok(range) => Ok(range.lock().unwrap_or_else(PoisonError::into_inner)),
         Err(errno) => Err(TooWeak { what: "reserving addresses", errno: *errno, policy }),
     }
-}
-
-fn errno() -> i32 {
-    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 /// One mapping of protected pages, inside its own slot. Wiped and unmapped on drop.
@@ -138,13 +124,13 @@ impl Pages {
             None => return Err(TooWeak { what: "finding a slot", errno: libc::ENOMEM, policy }),
         };
         let base = slot + GUARD;
+        let secret = || system::map_secret(base, len).map(|()| Protection::SecretMem);
+        let locked = || system::map_locked(base, len).map(|()| Protection::Locked);
         let got = match policy {
-            _ if crate::UNPROTECTED => map_plain(base, len, policy).map(|()| Protection::None),
-            Policy::Strict => map_secret(base, len, policy).map(|()| Protection::SecretMem),
-            Policy::OnlyLocked => map_locked(base, len, policy).map(|()| Protection::Locked),
-            Policy::AllowWeaker => map_secret(base, len, policy)
-                .map(|()| Protection::SecretMem)
-                .or_else(|_| map_locked(base, len, policy).map(|()| Protection::Locked)),
+            _ if crate::UNPROTECTED => system::map_plain(base, len).map(|()| Protection::None),
+            Policy::Strict => secret(),
+            Policy::OnlyLocked => locked(),
+            Policy::AllowWeaker => secret().or_else(|_| locked()),
         };
         match (got, NonNull::new(base as *mut u8)) {
             (Ok(protection), Some(base)) => {
@@ -152,9 +138,10 @@ impl Pages {
                 Ok(Self { base, len, slot, protection })
             }
             (got, _) => {
-                unmap(base, len);
+                system::unmap(base, len);
                 range.free.push(slot);
-                Err(got.err().unwrap_or(TooWeak { what: "mapping", errno: 0, policy }))
+                let Refused { what, errno } = got.err().unwrap_or(Refused { what: "mapping", errno: 0 });
+                Err(TooWeak { what, errno, policy })
             }
         }
     }
@@ -174,8 +161,7 @@ impl Pages {
     /// Makes one page of the mapping unreachable, as a guard between two areas.
     pub(crate) fn guard(&self, offset: usize) {
         assert!(offset.is_multiple_of(4096) && offset + 4096 <= self.len, "a guard page lies inside");
-        // SAFETY: a whole page of our own mapping.
-        unsafe { libc::mprotect(self.base().add(offset).cast(), 4096, libc::PROT_NONE) };
+        system::close(self.base.as_ptr() as usize + offset, 4096);
     }
 }
 
@@ -183,92 +169,18 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // The kernel clears secret pages when it takes them back; ordinary ones only when it gives them to somebody.
         if self.protection == Protection::Locked {
-            // SAFETY: our own mapping, whole: its guard pages become writable first. Nothing uses it any more.
-            unsafe {
-                if libc::mprotect(self.base().cast(), self.len, libc::PROT_READ | libc::PROT_WRITE) == 0 {
-                    crate::wipe::raw(self.base(), self.len);
-                }
+            // Whole: its guard pages become writable first.
+            if system::open(self.base() as usize, self.len) {
+                // SAFETY: our own mapping; nothing uses it any more.
+                unsafe { crate::wipe::raw(self.base(), self.len) };
             }
         }
-        unmap(self.base() as usize, self.len);
+        system::unmap(self.base() as usize, self.len);
         MAPPED.fetch_sub(self.len, Ordering::Relaxed);
         if let Ok(mut range) = range(Policy::Strict) {
             range.free.push(self.slot);
         }
     }
-}
-
-/// Puts the reservation back in place of a mapping.
-fn unmap(base: usize, len: usize) {
-    // SAFETY: replaces pages of our own reservation by inaccessible ones.
-    unsafe {
-        libc::mmap(
-            base as *mut _,
-            len,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED,
-            -1,
-            0,
-        );
-    }
-}
-
-fn map_secret(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
-    let fail = |what| TooWeak { what, errno: errno(), policy };
-    // SAFETY: system calls on a descriptor that is ours alone; MAP_FIXED replaces our own reservation.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) as i32;
-        if fd < 0 {
-            return Err(fail("memfd_secret"));
-        }
-        let result = if libc::ftruncate(fd, len as libc::off_t) != 0 {
-            Err(fail("sizing the secret file"))
-        } else if libc::mmap(
-            base as *mut _,
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_FIXED,
-            fd,
-            0,
-        ) == libc::MAP_FAILED
-        {
-            Err(fail("mapping secret pages"))
-        } else {
-            Ok(())
-        };
-        libc::close(fd);
-        result
-    }
-}
-
-fn map_plain(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
-    let (rights, flags) =
-        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
-    // SAFETY: MAP_FIXED replaces our own reservation.
-    let at = unsafe { libc::mmap(base as *mut _, len, rights, flags, -1, 0) };
-    if at == libc::MAP_FAILED {
-        return Err(TooWeak { what: "mapping pages", errno: errno(), policy });
-    }
-    Ok(())
-}
-
-fn map_locked(base: usize, len: usize, policy: Policy) -> Result<(), TooWeak> {
-    let fail = |what| TooWeak { what, errno: errno(), policy };
-    map_plain(base, len, policy)?;
-    let at = base as *mut libc::c_void;
-    // SAFETY: pages of our own.
-    unsafe {
-        if libc::mlock(at, len) != 0 {
-            return Err(fail("mlock"));
-        }
-        if libc::madvise(at, len, libc::MADV_DONTDUMP) != 0 {
-            return Err(fail("MADV_DONTDUMP"));
-        }
-        if libc::madvise(at, len, libc::MADV_WIPEONFORK) != 0 {
-            return Err(fail("MADV_WIPEONFORK"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
