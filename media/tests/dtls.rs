@@ -100,15 +100,15 @@ fn who_has_another_certificate_than_was_signalled_gets_no_keys() {
     let at_client = client.open(Role::Client, server.dtls.fingerprint(), server.at);
     std::thread::scope(|scope| {
         // The server believes nobody here; three strangers in a row, and the leg has failed.
-        scope.spawn(|| {
+        let failed = scope.spawn(|| {
             let mut buffer = [0; 2048];
             while let Ok((len, from)) = server.socket.recv_from(&mut buffer) {
                 server.dtls.packet(Line::Rtp(LegId(1)), from, &buffer[..len]);
                 if let Ok(done) = at_server.try_recv() {
-                    assert_eq!(done, Err(DtlsFault::Fingerprint));
-                    return;
+                    return Some(done);
                 }
             }
+            None
         });
         drop(at_client);
         for _ in 0..20 {
@@ -120,8 +120,53 @@ fn who_has_another_certificate_than_was_signalled_gets_no_keys() {
             }
             drop(again);
         }
-        server.socket.set_read_timeout(Some(std::time::Duration::from_millis(10))).unwrap();
+        assert_eq!(failed.join().unwrap(), Some(Err(DtlsFault::Fingerprint)));
     });
+}
+
+#[test]
+fn more_handshakes_than_are_made_at_once_all_come_to_an_end() {
+    let keys = keys();
+    let (client, server) = (Side::new(&keys), Side::new(&keys));
+    let socket = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Arc::new(socket)
+    };
+    let open = |side: &Side, n, role, theirs, socket: &Arc<UdpSocket>, to: &Arc<UdpSocket>| {
+        let (done, is_done) = unbounded_channel();
+        let to = to.local_addr().unwrap();
+        let opening = Opening { role, theirs, socket: socket.clone(), to, done };
+        side.dtls.open(Line::Rtp(LegId(n)), opening);
+        is_done
+    };
+    let (at_client, at_server) = (client.dtls.fingerprint(), server.dtls.fingerprint());
+    let mut pairs: Vec<_> = (0..70)
+        .map(|n| {
+            let (near, far) = (socket(), socket());
+            let answered = open(&server, n, Role::Server, at_client, &far, &near);
+            let asked = open(&client, n, Role::Client, at_server, &near, &far);
+            (n, [(&client, near, asked, false), (&server, far, answered, false)])
+        })
+        .collect();
+    let mut buffer = [0; 2048];
+    let begun = std::time::Instant::now();
+    let mut left = 2 * pairs.len();
+    while left > 0 {
+        assert!(begun.elapsed().as_secs() < 60, "{left} have not ended");
+        for (n, sides) in &mut pairs {
+            for (side, socket, done, has_ended) in sides {
+                while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                    side.dtls.packet(Line::Rtp(LegId(*n)), from, &buffer[..len]);
+                }
+                if let (false, Ok(ended)) = (*has_ended, done.try_recv()) {
+                    assert!(ended.is_ok(), "{ended:?}");
+                    (*has_ended, left) = (true, left - 1);
+                }
+            }
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// What both sides of a handshake send.
@@ -164,7 +209,7 @@ fn nothing_that_strangers_send_breaks_anything() {
     };
     for leg in 0..300u64 {
         let line = Line::Rtp(LegId(leg));
-        let (done, _) = unbounded_channel();
+        let (done, mut is_done) = unbounded_channel();
         let opening = Opening {
             role: if leg % 3 == 0 { Role::Client } else { Role::Server },
             theirs: Fingerprint::of(b"nobody"),
@@ -185,9 +230,10 @@ fn nothing_that_strangers_send_breaks_anything() {
             }
             server.dtls.packet(line, server.at, &packet);
         }
-        // The queue is not to overflow, or nothing would be tried.
+        // The queue is not to overflow, or nothing would be tried: it is waited for the thread to come to the end of it.
         if leg % 20 == 19 {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            server.dtls.close(line);
+            while is_done.blocking_recv().is_some() {}
         }
     }
     (0..300).for_each(|leg| server.dtls.close(Line::Rtp(LegId(leg))));

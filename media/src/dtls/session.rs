@@ -21,9 +21,9 @@ pub(super) const AT_ONCE: usize = 8;
 /// The longest packet of ours, bytes: below what any path carries.
 const MTU: usize = 1150;
 /// A handshake that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// A flight is sent again after this: networks of telephones are quick.
-const AGAIN: Duration = Duration::from_millis(400);
+pub(super) const AGAIN: Duration = Duration::from_millis(400);
 /// So many packets that make no sense are passed over: somebody else may have sent them.
 const NONSENSE: u8 = 16;
 /// The library knows peers by address; a session of ours has one, wherever it is.

@@ -1,6 +1,6 @@
 //! The thread: orders and timers in, packets and keys out.
 
-use super::session::{Identity, Provider, Session, Turn, provider};
+use super::session::{AGAIN, Identity, PATIENCE, Provider, Session, Turn, provider};
 use super::{Agreed, DtlsFault, Keys, Line, Opening, Order, Role};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use vault::{Fault, Fingerprint, Kept, MediaKeys, Region, Store};
 
 /// What a session may need of its store, bytes.
 pub(super) const ROOM: usize = 96 * 1024;
-/// Sessions at once: what comes beyond them waits for its peer's next try.
+/// Sessions at once: who comes beyond them waits, a server for its peer's next try, a client for a place.
 const MOST: usize = 48;
 /// A session that has given its keys stays so long: its peer may not have got our last flight.
 const LINGER: Duration = Duration::from_secs(5);
@@ -33,17 +33,24 @@ struct Running {
     session: Option<Kept<Session>>,
     /// Where its packets go.
     to: SocketAddr,
+    /// When its session wants to be looked at, or a client without one wants to try again.
     wake: Option<Instant>,
+    since: Instant,
     failed: u8,
     /// It has its keys; its session goes then.
     ends: Option<Instant>,
 }
 
 impl Running {
+    /// Its session is over.
+    fn end(&mut self) {
+        (self.session, self.wake) = (None, None);
+    }
+
     /// When it wants to be looked at.
     fn due(&self) -> Option<Instant> {
-        let both = self.wake.into_iter().chain(self.ends);
-        self.session.as_ref().and_then(|_| both.min())
+        let ends = self.ends.filter(|_| self.session.is_some());
+        self.wake.into_iter().chain(ends).min()
     }
 }
 
@@ -64,12 +71,16 @@ impl Worker {
         loop {
             let now = Instant::now();
             let next = self.lines.values().filter_map(Running::due).min();
+            if next.is_some_and(|at| at <= now) {
+                // However many orders wait.
+                self.timers(now);
+            }
             let wait = next.map_or(IDLE, |at| at.saturating_duration_since(now));
             match self.orders.recv_timeout(wait) {
                 Ok(Order::Open(line, opening)) => self.open(line, *opening),
                 Ok(Order::Packet(line, from, bytes)) => self.packet(line, from, &bytes),
                 Ok(Order::Close(line)) => drop(self.lines.remove(&line)),
-                Err(RecvTimeoutError::Timeout) => self.timers(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -78,7 +89,8 @@ impl Worker {
     fn open(&mut self, line: Line, opening: Opening) {
         let is_client = opening.role == Role::Client;
         let to = opening.to;
-        let running = Running { opening, session: None, to, wake: None, failed: 0, ends: None };
+        let since = Instant::now();
+        let running = Running { opening, session: None, to, wake: None, since, failed: 0, ends: None };
         self.lines.insert(line, running);
         if is_client {
             self.visit(line, &[]);
@@ -91,8 +103,7 @@ impl Worker {
         self.visit(line, bytes);
     }
 
-    fn timers(&mut self) {
-        let now = Instant::now();
+    fn timers(&mut self, now: Instant) {
         let due: Vec<_> = self
             .lines
             .iter()
@@ -101,7 +112,7 @@ impl Worker {
             .collect();
         for line in due {
             match self.lines.get_mut(&line) {
-                Some(running) if running.ends.is_some_and(|at| at <= now) => running.session = None,
+                Some(running) if running.ends.is_some_and(|at| at <= now) => running.end(),
                 _ => self.visit(line, &[]),
             }
         }
@@ -116,7 +127,7 @@ impl Worker {
         let lingers = self.lines.values_mut().filter(|r| r.session.is_some() && r.ends.is_some());
         match lingers.min_by_key(|r| r.ends) {
             Some(running) => {
-                running.session = None;
+                running.end();
                 with - 1
             }
             None => with,
@@ -125,20 +136,23 @@ impl Worker {
 
     /// Gives a session a packet, or the time alone, and does what it wants.
     fn visit(&mut self, line: Line, packet: &[u8]) {
-        match self.drive(line, packet) {
-            Ok(()) => {}
-            // Its peer tries again; by then others are done.
-            Err(DtlsFault::NoMemory) => {}
-            Err(fault) => {
-                let Some(running) = self.lines.get_mut(&line) else { return };
-                (running.session, running.wake) = (None, None);
-                running.failed += 1;
-                let is_client = running.opening.role == Role::Client;
-                if running.ends.is_none() && (running.failed == TRIES || is_client) {
-                    // Who asked may have gone.
-                    let _ = running.opening.done.send(Err(fault));
-                }
+        let Err(fault) = self.drive(line, packet) else { return };
+        let Some(running) = self.lines.get_mut(&line) else { return };
+        let is_client = running.opening.role == Role::Client;
+        let now = Instant::now();
+        if fault == DtlsFault::NoMemory && running.session.is_none() {
+            // There was no place for it. A server's peer tries again; a client does so itself.
+            let waits = is_client && now.duration_since(running.since) < PATIENCE;
+            running.wake = waits.then(|| now + AGAIN);
+            if waits || !is_client {
+                return;
             }
+        }
+        running.end();
+        running.failed += 1;
+        if running.ends.is_none() && (running.failed == TRIES || is_client) {
+            // Who asked may have gone.
+            let _ = running.opening.done.send(Err(fault));
         }
     }
 
