@@ -29,6 +29,15 @@ struct Look {
     busy: f64,
 }
 
+impl Look {
+    fn tell(&self) {
+        let Self { minute, ticks, resident_kb, busy } = self;
+        let Ticks { late, ours, disturbed, .. } = ticks;
+        let (busy, resident) = (busy / 10.0, resident_kb / 1e3);
+        println!("| {minute:.0} | {busy:.0} % | {late} | {ours} | {disturbed} | {resident:.1} |");
+    }
+}
+
 /// Late ticks, and what of them the machine has no part in.
 #[derive(Clone, Copy)]
 struct Ticks {
@@ -85,6 +94,11 @@ async fn all(
     let mut ticks = Ticks::first(bridge, &mut witness)?;
     let begun = Instant::now();
     let mut second = tokio::time::interval(SECOND);
+    // Told as they come: a run that fails later has shown something all the same.
+    println!(
+        "| minute | shard's load | late and missed ticks | of those, not of seconds with the machine's own doings | such seconds | resident memory, MB |"
+    );
+    println!("|---|---|---|---|---|---|");
     let mut seconds = 0;
     let stayed = {
         let measured = measure(stay, |_| {});
@@ -105,13 +119,19 @@ async fn all(
                     ticks.next(bridge, &mut witness)?;
                     seconds += 1;
                     if seconds % MINUTE == 0 {
-                        looks.push(look(bridge, ticks, begun)?);
+                        let look = look(bridge, ticks, begun)?;
+                        if seconds % (5 * MINUTE) == 0 {
+                            look.tell();
+                        }
+                        looks.push(look);
                     }
                 }
             }
         }
     };
-    looks.push(look(bridge, ticks, begun)?);
+    let last = look(bridge, ticks, begun)?;
+    last.tell();
+    looks.push(last);
     Ok((stayed, came, looks))
 }
 
@@ -127,21 +147,6 @@ fn look(bridge: &Bridge, ticks: Ticks, begun: Instant) -> anyhow::Result<Look> {
 }
 
 fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
-    println!(
-        "| minute | shard's load | late and missed ticks | of those, not of seconds with the machine's own doings | such seconds | resident memory, MB |"
-    );
-    println!("|---|---|---|---|---|---|");
-    let last = looks.len().saturating_sub(1);
-    for (n, Look { minute, ticks, resident_kb, busy }) in looks.iter().enumerate() {
-        let Ticks { late, ours, disturbed, .. } = ticks;
-        if n % 5 == 4 || n == last {
-            println!(
-                "| {minute:.0} | {:.0} % | {late} | {ours} | {disturbed} | {:.1} |",
-                busy / 10.0,
-                resident_kb / 1e3
-            );
-        }
-    }
     println!("\n| what | | bar |\n|---|---|---|");
     let row = |what: &str, value: String, bar: &str| println!("| {what} | {value} | {bar} |");
     row("participants who stay", stayed.participants.to_string(), "told");

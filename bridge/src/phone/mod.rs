@@ -167,7 +167,8 @@ impl UserAgent {
         };
         let (handle, mut events) = transport::start(vault, reader, config, Arc::new(admit))?;
         let calls = Calls::default();
-        let (routes, busy) = (calls.clone(), handle.clone());
+        // It ends with the worker, which ends with the user agent and its calls.
+        let (routes, busy) = (calls.clone(), handle.downgrade());
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 let (call, last) = match &event {
@@ -338,5 +339,28 @@ impl Dialled {
     pub fn hang_up(&self) {
         // The worker ends only with its user agent.
         let _ = self.handle.tell(Command::Hangup(self.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_user_agent_that_is_gone_has_given_its_secret_pages_back() {
+        let vault = vault::Vault::open(vault::Policy::AllowWeaker).unwrap();
+        let held = || vault.status().locked_bytes;
+        let before = held();
+        let agent = UserAgent::start(&vault, [127, 0, 0, 1].into(), vec![Encoding::Pcmu]).unwrap();
+        assert!(held() > before + 512 * 1024, "its worker's region");
+        drop(agent);
+        let gone = async {
+            // Pages of keys stay with the vault, for other keys.
+            while held() > before + 512 * 1024 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("its worker ends");
     }
 }

@@ -113,6 +113,20 @@ pub struct Handle {
     pub(super) calls: Arc<AtomicU64>,
 }
 
+/// A handle that does not keep the worker: for who only answers to its events.
+#[derive(Debug, Clone)]
+pub struct WeakHandle(mpsc::WeakUnboundedSender<Command>);
+
+impl WeakHandle {
+    /// Gives a command.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn tell(&self, command: Command) -> Result<(), Stopped> {
+        self.0.upgrade().ok_or(Stopped)?.send(command).map_err(|_| Stopped)
+    }
+}
+
 /// Numbers of calls that we make begin here; peers' calls are counted from 1.
 const OURS: u64 = 1 << 63;
 
@@ -123,6 +137,11 @@ impl Handle {
     /// [`Stopped`].
     pub fn tell(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).map_err(|_| Stopped)
+    }
+
+    /// The same without keeping the worker.
+    pub fn downgrade(&self) -> WeakHandle {
+        WeakHandle(self.commands.downgrade())
     }
 
     /// A number for a call to be made.

@@ -12,7 +12,7 @@ mod tls;
 mod web;
 mod worker;
 
-pub use command::{Command, Destination, Handle, NewCall, Stopped, Whom};
+pub use command::{Command, Destination, Handle, NewCall, Stopped, WeakHandle, Whom};
 pub use framing::{Frame, scan};
 pub use tls::TlsFault;
 pub use worker::start;
