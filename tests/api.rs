@@ -1,6 +1,6 @@
 //! The host's side: roster, feed and controls over HTTP; health; the drain.
 
-use crate::harness::{Bridge, PATIENCE, TOKEN, clip, curl, heard, samples, speech};
+use crate::harness::{Bridge, PATIENCE, TOKEN, clip, curl, curl_with, heard, samples, speech};
 use serde_json::Value;
 
 #[test]
@@ -135,6 +135,52 @@ fn mute_unmute_and_remove() {
     assert_eq!(act("remove"), 404);
     again.signal("-INT");
     again.wait();
+}
+
+#[test]
+fn a_host_makes_somebody_softer_and_takes_their_noise_away() {
+    let bridge = Bridge::start();
+    let recording = bridge.folder.0.join("heard.wav");
+    let voice = clip(&bridge.folder, 4, 1.5).display().to_string();
+    let path = |id: &str| format!("http://{}/v1/conferences/confx/participants/{id}/sound", bridge.http);
+    let sound = || bridge.roster("confx")[0]["sound"].clone();
+    let talker = || {
+        let talker = bridge.caller("confx", 15.0, &["--wav", &voice]);
+        (talker, bridge.await_live("confx", 1)[0]["id"].as_str().unwrap().to_owned())
+    };
+    let loudest = || {
+        let mut listener = bridge.caller("confx", 4.5, &["--record", &recording.display().to_string()]);
+        assert_eq!(listener.wait(), 0);
+        samples(&recording).iter().fold(0.0f32, |most, s| most.max(s.abs()))
+    };
+    let (mut first, _) = talker();
+    assert_eq!(sound(), serde_json::json!({"gain": 0, "noise_suppression": false}));
+    let before = loudest();
+    first.signal("-INT");
+    first.wait();
+    let (mut talker, id) = talker();
+    let wish = |body: &str| curl_with("PUT", &path(&id), Some(TOKEN), Some(body)).0;
+    assert_eq!(wish(r#"{"gain":-20}"#), 204);
+    let softer = 20.0 * (loudest() / before).log10();
+    assert!((-23.0..-17.0).contains(&softer), "{softer:.1} dB");
+    assert_eq!(wish(r#"{"noise_suppression":true}"#), 204);
+    assert_eq!(sound(), serde_json::json!({"gain": -20, "noise_suppression": true}));
+    for bad in [
+        "{}",
+        r#"{"gain":31}"#,
+        r#"{"gain":-31}"#,
+        r#"{"gain":200}"#,
+        r#"{"gain":1.5}"#,
+        r#"{"noise_suppression":"on"}"#,
+        r#"{"volume":3}"#,
+        "louder",
+    ] {
+        assert_eq!(wish(bad), 400, "{bad}");
+    }
+    assert_eq!(curl_with("PUT", &path("p_nobody"), Some(TOKEN), Some(r#"{"gain":1}"#)).0, 404);
+    assert_eq!(sound(), serde_json::json!({"gain": -20, "noise_suppression": true}), "nothing else changed");
+    talker.signal("-INT");
+    talker.wait();
 }
 
 #[test]

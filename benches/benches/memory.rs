@@ -10,7 +10,7 @@ use sip_stack::transaction::Times;
 use sip_stack::{AddressBook, Endpoint, Reader, Said};
 use sotto::audit::Audit;
 use sotto::disclosure::{Identity, Value};
-use sotto::roster::Roster;
+use sotto::roster::{Roster, Sound};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use vault::{Becomes, Context, Kind, Policy, Vault};
@@ -137,7 +137,13 @@ fn main() {
         region: vault.region().unwrap(),
         reader: Reader::new(&vault, book).unwrap(),
         endpoint: Endpoint::new(Times::default(), Limits { unanswered: CALLS + 1, ..Limits::default() }),
-        roster: Roster::new("confx".into(), CALLS, vault.keyring().unwrap(), Audit::open(&folder).unwrap()),
+        roster: Roster::new(
+            "confx".into(),
+            CALLS,
+            Sound::default(),
+            vault.keyring().unwrap(),
+            Audit::open(&folder).unwrap(),
+        ),
         now: Instant::now(),
         vault,
     };

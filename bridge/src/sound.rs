@@ -19,6 +19,8 @@ pub struct Taste {
     pub opus_bitrate: Option<u32>,
     /// Every caller is brought to the usual loudness.
     pub agc: bool,
+    /// Noise behind who speaks is taken away.
+    pub noise_suppression: bool,
     /// Comfort noise is sent where nobody speaks.
     pub comfort_noise: bool,
 }
@@ -111,6 +113,7 @@ pub fn setup(
         sends_comfort: taste.comfort_noise,
         ptime: audio.ptime as usize,
         agc: taste.agc,
+        noise_suppression: taste.noise_suppression,
         security: security(audio)?,
         ice: audio.path.ice.map(|ice| Credentials { ufrag: ice.ufrag, pwd: ice.pwd }),
         mux: audio.path.mux,

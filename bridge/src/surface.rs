@@ -16,6 +16,8 @@ pub enum Surface {
     Dial,
     /// Controls over a participant.
     Control,
+    /// How a participant is heard.
+    Sound,
     /// The carriers and how they are.
     Trunks,
     /// Registering a viewer's key.
@@ -70,12 +72,13 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Conferences,
         Self::Roster,
         Self::Events,
         Self::Dial,
         Self::Control,
+        Self::Sound,
         Self::Trunks,
         Self::ViewerKeys,
         Self::ViewerKey,
@@ -112,6 +115,7 @@ impl Surface {
             Self::Dial => "/v1/conferences/{id}/participants",
             Self::Trunks => "/v1/trunks",
             Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
+            Self::Sound => "/v1/conferences/{id}/participants/{pid}/sound",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",
             Self::Monitors => "/v1/conferences/{id}/monitors",

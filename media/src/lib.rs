@@ -22,6 +22,7 @@
 //! | [`jitter`] | the jitter buffer: time-stretching, loss concealment, pauses |
 //! | [`dtmf`] | telephone events |
 //! | [`level`] | loudness and speech |
+//! | [`suppress`] | noise behind who speaks, taken away |
 //! | [`tones`] | keys that come as tones |
 //! | [`prompt`] | what is said to one leg alone |
 //! | [`music`] | what a conference's only participant hears |
@@ -61,6 +62,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod shard;
 pub mod srtp;
+pub mod suppress;
 pub mod tones;
 pub mod transport;
 pub mod units;

@@ -46,6 +46,11 @@ impl Resampler {
         }
     }
 
+    /// How much later what goes in comes out, samples of the rate at which it does.
+    pub fn delay(&self) -> usize {
+        self.inner.output_delay()
+    }
+
     /// Forgets what went in.
     pub fn reset(&mut self) {
         self.inner.reset();
@@ -55,7 +60,7 @@ impl Resampler {
 /// Turns a whole recording into another rate, from its beginning: what the resampler delays is cut off.
 pub fn whole(pcm: &[i16], from: Rate, to: Rate) -> Vec<i16> {
     let Some(mut resampler) = Resampler::new(from, to) else { return pcm.to_vec() };
-    let delay = resampler.inner.output_delay();
+    let delay = resampler.delay();
     let wanted = pcm.len() * to.hz() as usize / from.hz() as usize;
     let mut padded = pcm.to_vec();
     padded.resize((pcm.len() + from.ms(10)).next_multiple_of(from.ms(10)), 0);

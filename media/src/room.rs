@@ -9,7 +9,7 @@ pub use waits::PHASES;
 use crate::codec::{Coding, LARGEST};
 use crate::dtls::DtlsFault;
 use crate::dtmf::Digit;
-use crate::leg::{Coders, Leg, LegSetup, Protection, Report};
+use crate::leg::{Coders, Leg, LegSetup, Report};
 use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::music::{Music, Player};
@@ -259,38 +259,10 @@ impl<S> Room<S> {
         self.members.len()
     }
 
-    /// Mutes or unmutes a leg.
-    pub fn mute(&mut self, leg: LegId, muted: bool) {
-        if let Some(member) = self.find(leg) {
-            member.leg.set_muted(muted);
-        }
-    }
-
-    /// Gives a leg keys; those that it needs no more take their place.
-    pub fn set_keys(&mut self, leg: LegId, keys: &mut Option<Protection>) {
-        if let Some(member) = self.find(leg) {
-            member.leg.set_keys(keys);
-        }
-    }
-
-    /// Says where ICE wants a leg's packets.
-    pub fn nominate(&mut self, leg: LegId, to: SocketAddr) {
-        if let Some(member) = self.find(leg) {
-            member.leg.nominate(to);
-        }
-    }
-
     /// Says something to a leg alone, in place of what is being said to it.
     pub fn say(&mut self, leg: LegId, prompt: Prompt) {
         if let Some(member) = self.find(leg) {
             member.saying = Some(Saying::new(prompt));
-        }
-    }
-
-    /// Sets a leg's gain, dB.
-    pub fn set_gain(&mut self, leg: LegId, db: f32) {
-        if let Some(member) = self.find(leg) {
-            member.leg.set_gain(db);
         }
     }
 
@@ -304,6 +276,11 @@ impl<S> Room<S> {
         self.wants_levels |= setup.levels.is_some();
         let member = &mut self.members[index];
         member.leg.change(setup, coders).then_some(&mut **member)
+    }
+
+    /// A leg, to be changed.
+    pub fn leg_mut(&mut self, leg: LegId) -> Option<&mut Leg> {
+        self.find(leg).map(|member| &mut member.leg)
     }
 
     fn find(&mut self, leg: LegId) -> Option<&mut Box<Member<S>>> {

@@ -121,6 +121,7 @@ impl Peer {
             comfort: Some(COMFORT),
             sends_comfort: id % 5 == 3,
             agc: id.is_multiple_of(2),
+            noise_suppression: id % 3 == 1,
             ptime,
             security: secure.map_or(Security::None, Security::Keys),
             ..LegSetup::plain(LegId(id), codec, payload_type, socket.local_addr().unwrap())
@@ -225,6 +226,9 @@ async fn the_shard_asks_nothing_of_the_allocator() {
         match tick {
             20 => engine.mute(room, LegId(1), true).unwrap(),
             25 => engine.set_gain(room, LegId(0), 6.0).unwrap(),
+            22 => engine.suppress_noise(room, LegId(6), true).unwrap(),
+            70 => engine.suppress_noise(room, LegId(6), false).unwrap(),
+            75 => engine.suppress_noise(room, LegId(1), false).unwrap(),
             30 => {
                 let remote = SocketAddr::new(HERE, 9);
                 engine.change(room, LegSetup { remote, ..peers[2].setup }).unwrap();

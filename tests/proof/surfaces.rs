@@ -259,6 +259,21 @@ impl House {
                 assert!(answers.iter().all(|(status, _)| *status == 404), "{answers:?}");
                 shown(answers.map(|(_, text)| text).concat().into_bytes(), "No such participant")
             }
+            Surface::Sound => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path =
+                    |id: &str| surface.path().unwrap().replace("{id}", CONFERENCE).replace("{pid}", id);
+                let good = Some(r#"{"gain":3}"#);
+                let strange = format!(r#"{{"{name}":"{number}"}}"#);
+                let answers = [
+                    self.ask("PUT", &path(name), Some(TOKEN), good),
+                    self.ask("PUT", &path(number), Some(TOKEN), good),
+                    self.ask("PUT", &path(&self.withhold[0].identity.name), Some(TOKEN), good),
+                    self.ask("PUT", &path("p_x"), Some(TOKEN), Some(&strange)),
+                ];
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 404, 404, 400]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "noise_suppression")
+            }
             Surface::ViewerKeys => {
                 let Identity { name, .. } = &self.stranger;
                 let body =

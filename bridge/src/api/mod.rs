@@ -14,11 +14,12 @@ pub use server::serve;
 use crate::access::{Access, Grant};
 use crate::control::Registry;
 use crate::disclosure::Viewer;
-use crate::focus::{Control, House, Refused, ToFocus};
+use crate::focus::{Control, House, Refused, SoundWish, ToFocus};
 use crate::link::LinkError;
 use crate::roster::{Missed, Text};
 use crate::surface::Surface;
 use crate::telemetry;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
@@ -26,7 +27,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use problem::Problem;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::Events, get(events))
         .surface(Surface::Dial, post(dial::dial))
         .surface(Surface::Control, post(control))
+        .surface(Surface::Sound, put(sound))
         .surface(Surface::Trunks, get(dial::trunks))
         .surface(Surface::ViewerKeys, post(keys::register))
         .surface(Surface::ViewerKey, delete(keys::end))
@@ -223,7 +225,29 @@ async fn control(
         "resume" => Control::Resume,
         _ => return Err(Problem::NO_ACTION),
     };
-    let inbox = find(&api, &grant, &id)?;
+    steer(&api, &grant, &id, participant, control).await
+}
+
+/// `PUT …/sound`: louder or softer, with noise or without.
+async fn sound(
+    State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+    Segments((id, participant)): Segments<(String, String)>,
+    wish: Result<Json<SoundWish>, JsonRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let wish = wish.ok().map(|Json(wish)| wish).filter(SoundWish::is_possible).ok_or(Problem::BAD_SOUND)?;
+    steer(&api, &grant, &id, participant, Control::Sound(wish)).await
+}
+
+/// Has a conference carry out a control, if the token may.
+async fn steer(
+    api: &Api,
+    grant: &Grant,
+    id: &str,
+    participant: String,
+    control: Control,
+) -> Result<StatusCode, Problem> {
+    let inbox = find(api, grant, id)?;
     if !grant.controls() {
         return Err(Problem::FORBIDDEN);
     }

@@ -88,6 +88,10 @@ impl Problem {
         StatusCode::NOT_FOUND,
         "No such action; there are mute, unmute, hold, resume, remove and ask",
     );
+    pub(super) const BAD_SOUND: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected at least one of \"gain\", -30 to 30 (dB, whole), and \"noise_suppression\", true or false",
+    );
     pub(super) const BAD_NUMBER: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "Expected {\"number\": {\"jwe\": …}}: a number in E.164 form as +12025550143, sealed under this viewer key's content key (dir, A256GCM)",

@@ -425,7 +425,7 @@ mod tests {
                 "f.toml:3: `sctp://x` is no listener, expected udp://, tcp://, tls://, ws:// or wss://ADDRESS:PORT",
                 "f.toml:4: `sip.max_calls` is 0, expected 1 to 100000",
                 "f.toml:6: port range `30001-30001` is empty, expected an even port from 1024 on with an odd one after it",
-                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `spread_above`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `music`, `agc`, `timeout`, `srtp`",
+                "f.toml:7: unknown field `shard`, expected one of `address`, `address_v6`, `external_address`, `dscp`, `ports`, `shards`, `spread_above`, `codecs`, `opus_bitrate`, `opus_rate`, `comfort_noise`, `comfort_level`, `music`, `agc`, `noise_suppression`, `timeout`, `srtp`",
                 "f.toml:9: invalid type: integer `8080`, expected socket address",
                 "f.toml:11: a trunk's `name` is not usable, expected 1 to 64 letters, digits or -._~",
                 "f.toml:12: trunk `a b` has no networks in `from`, expected at least one, or a `to`",

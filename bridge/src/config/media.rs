@@ -43,6 +43,8 @@ pub struct Media {
     pub music: Option<Spanned<PathBuf>>,
     /// Every caller is brought to the same loudness.
     pub agc: bool,
+    /// The noise behind each caller's voice is taken away; a host can say otherwise for one of them.
+    pub noise_suppression: bool,
     /// Seconds without sound or reports after which a call ends: 10 to 86,400, or 0: it does not.
     pub timeout: Spanned<usize>,
     /// Whether calls' sound may, must or cannot be encrypted (SRTP, RFC 4568).
@@ -93,6 +95,7 @@ impl Default for Media {
             comfort_level: Spanned::new(0..0, 70),
             music: None,
             agc: false,
+            noise_suppression: false,
             timeout: Spanned::new(0..0, 300),
             srtp: Srtp::default(),
         }
@@ -149,7 +152,12 @@ impl Media {
     /// What legs' sound is like.
     pub fn taste(&self) -> Taste {
         let opus_bitrate = Some(*self.opus_bitrate.get_ref() as u32);
-        Taste { opus_bitrate, agc: self.agc, comfort_noise: self.comfort_noise }
+        Taste {
+            opus_bitrate,
+            agc: self.agc,
+            noise_suppression: self.noise_suppression,
+            comfort_noise: self.comfort_noise,
+        }
     }
 
     /// Where RTP is received, by family: on all addresses of both, or where the file says.

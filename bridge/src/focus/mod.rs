@@ -2,6 +2,7 @@
 //! messages.
 
 mod codes;
+mod controls;
 mod dial;
 mod own;
 mod quality;
@@ -9,6 +10,7 @@ mod session;
 mod subscribers;
 
 pub use codes::{Act, Codes};
+pub use controls::{Control, Refused, SoundWish};
 
 use crate::audit::{self, Audit};
 use crate::dial::{DialError, Dialler};
@@ -16,7 +18,7 @@ use crate::disclosure::{Choice, Viewer};
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
-use crate::roster::{Follow, Kind, Roster, Text, Verified, now};
+use crate::roster::{Follow, Kind, Roster, Sound, Text, Verified, now};
 use crate::routing::Plan;
 use crate::sound::{Abilities, Taste};
 use crate::trunk::Trunks;
@@ -84,34 +86,6 @@ pub struct House {
     pub media_address: Option<IpAddr>,
     /// Where work runs that is not signalling: RTCP here.
     pub runtime: tokio::runtime::Handle,
-}
-
-/// A control over a participant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Not heard any more.
-    Mute,
-    /// Heard again.
-    Unmute,
-    /// Call ended.
-    Remove,
-    /// Asked to share name and number.
-    Ask,
-    /// Neither hears nor is heard.
-    Hold,
-    /// Is in the meeting again.
-    Resume,
-}
-
-/// Why a control was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No such participant.
-    NoParticipant,
-    /// The media shard takes no commands now.
-    Busy,
-    /// They were asked a moment ago.
-    TooSoon,
 }
 
 /// What a focus is told.
@@ -213,7 +187,8 @@ pub fn start(
     let keys = house.vault.keyring()?;
     house.engine.open(room, plan.capacity)?;
     let (inbox, messages) = mpsc::channel(INBOX);
-    let roster = Roster::new(plan.id.clone(), plan.capacity, keys, house.audit.clone());
+    let usual = Sound { gain: 0, noise_suppression: house.taste.noise_suppression };
+    let roster = Roster::new(plan.id.clone(), plan.capacity, usual, keys, house.audit.clone());
     let (legs, subscribers) = (HashMap::new(), Vec::new());
     let focus = Focus { house, control, room, plan, roster, legs, subscribers, joins: 0, watched: false };
     tokio::spawn(focus.run(messages));
@@ -521,25 +496,6 @@ impl Focus {
                 self.left(call);
             }
         }
-    }
-
-    fn control(&mut self, participant: &str, control: Control) -> Result<(), Refused> {
-        let call = self.call_of(participant).ok_or(Refused::NoParticipant)?;
-        match control {
-            Control::Ask => self.ask(call)?,
-            Control::Hold | Control::Resume => self.hold(call, control)?,
-            Control::Mute | Control::Unmute => {
-                let muted = control == Control::Mute;
-                // The roster never says muted of who is heard.
-                self.house.engine.mute(self.room, LegId(call.0), muted).map_err(|_| Refused::Busy)?;
-                self.roster.update(participant, Kind::Updated, |p| p.muted = muted);
-            }
-            Control::Remove => {
-                self.tell(Command::Hangup(call));
-                self.left(call);
-            }
-        }
-        Ok(())
     }
 
     /// Audits that somebody begins or ends to listen without being seen, if the leg is such a one.

@@ -109,6 +109,15 @@ pub struct Hears {
     pub jitter: f32,
 }
 
+/// How a participant is to be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct Sound {
+    /// Louder or softer than they come, dB, −30 to 30.
+    pub gain: i8,
+    /// The noise behind their voice is taken away.
+    pub noise_suppression: bool,
+}
+
 /// A row, without the caller's values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Participant {
@@ -122,6 +131,8 @@ pub struct Participant {
     pub state: State,
     /// Muted by a host.
     pub muted: bool,
+    /// How a host wants them to be heard.
+    pub sound: Sound,
     /// Speaks now.
     pub speaking: bool,
     /// Raised hand.
@@ -195,6 +206,8 @@ pub struct Roster {
     /// Changes of who is there, in which state and whether muted.
     changes: u64,
     guests: u64,
+    /// How who comes is heard.
+    usual: Sound,
     /// Who listened without being seen: counted apart, so that no number among the guests is missing.
     listeners: u64,
     views: Vec<View>,
@@ -208,7 +221,7 @@ pub struct Roster {
 
 impl Roster {
     /// An empty roster. `keys` is the conference's: what callers bring is sealed under it.
-    pub fn new(conference: String, capacity: usize, keys: Keyring, audit: Audit) -> Self {
+    pub fn new(conference: String, capacity: usize, usual: Sound, keys: Keyring, audit: Audit) -> Self {
         Self {
             conference,
             capacity,
@@ -217,6 +230,7 @@ impl Roster {
             seq: 0,
             changes: 0,
             guests: 0,
+            usual,
             listeners: 0,
             views: Vec::new(),
             keys,
@@ -323,6 +337,7 @@ impl Roster {
             role,
             state: State::Joining,
             muted: false,
+            sound: self.usual,
             speaking: false,
             hand: false,
             level: -127,

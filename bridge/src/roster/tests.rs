@@ -27,7 +27,7 @@ impl House {
     pub(super) fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("sotto-roster-{:016x}", rand::random::<u64>()));
         let (vault, audit) = (vault(), Audit::open(&folder).unwrap());
-        let roster = Roster::new("confx".into(), 10, vault.keyring().unwrap(), audit);
+        let roster = Roster::new("confx".into(), 10, Sound::default(), vault.keyring().unwrap(), audit);
         Self { vault, roster, folder }
     }
 

@@ -1,6 +1,6 @@
 //! What one viewer sees of a roster, and the feed that carries it to their sockets.
 
-use super::{Kind, Participant, Summary, now};
+use super::{Kind, Participant, Sound, Summary, now};
 use crate::audit::Receipt;
 use crate::disclosure::{Seen, Viewer};
 use serde::Serialize;
@@ -15,6 +15,7 @@ impl Participant {
     pub(super) fn roughly(&self, speaking: bool) -> Self {
         Self {
             level: -127,
+            sound: Sound::default(),
             quality: None,
             verified: None,
             joined_at: to_the_minute(&self.joined_at),

@@ -45,6 +45,7 @@ impl Events {
                     Told::Change(change) => drop(change),
                     Told::Kit(kit) => drop(kit),
                     Told::Keys(keys) => drop(keys),
+                    Told::Suppressor(suppressor) => drop(suppressor),
                     Told::Room(room) => drop(room),
                     Told::Nothing => {}
                 }

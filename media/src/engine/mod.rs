@@ -349,6 +349,14 @@ impl Engine {
         self.tell(room, leg, Command::Gain(room, leg, db))
     }
 
+    /// Takes the noise behind what a leg says away, or leaves it.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn suppress_noise(&self, room: RoomId, leg: LegId, wanted: bool) -> Result<(), EngineError> {
+        self.tell(room, leg, Command::Suppress(room, leg, wanted.then(Box::default)))
+    }
+
     /// Mutes or unmutes what a leg says.
     ///
     /// # Errors
@@ -461,6 +469,7 @@ impl Drop for Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     #[tokio::test]
     async fn a_thread_that_works_for_most_of_its_time_takes_no_more_legs() {
@@ -478,5 +487,41 @@ mod tests {
         assert!(matches!(come(1), Err(EngineError::Overloaded)));
         busy.store(MOST_BUSY, Ordering::Relaxed);
         assert!(come(2).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_comes_beside_rtp_and_nobody_takes_is_lost_and_counted() {
+        let here = std::net::IpAddr::from([127, 0, 0, 1]);
+        let ports = Ports::new(here, 46, 43_600..=43_699).unwrap();
+        // Nobody reads these events.
+        let (engine, _events) = Engine::start(ports, Settings { shards: 1, ..Settings::default() }).unwrap();
+        engine.open(RoomId(1), 5).unwrap();
+        let peer = std::net::UdpSocket::bind((here, 0)).unwrap();
+        let plain =
+            LegSetup::plain(LegId(1), crate::Codec::Pcmu, crate::PayloadType(0), peer.local_addr().unwrap());
+        let pair = engine.reserve(false).unwrap();
+        let to = pair.address;
+        let setup = LegSetup { mux: true, ..plain };
+        let _leg = engine.add(RoomId(1), setup, pair, to, Runtime::current()).unwrap();
+        let counters = engine.counters().next().unwrap();
+        let got = async |count: &AtomicU64, n: u64| {
+            let all = async {
+                while count.load(Ordering::Relaxed) < n {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
+        };
+        // A report that is longer than any, and more than there is room for; not more at once than the kernel keeps.
+        peer.send_to(&[&[0x80, 201][..], &[0; crate::shard::LONGEST_ASIDE - 1]].concat(), to).unwrap();
+        got(&counters.lost_asides, 1).await;
+        for sent in 1..=ASIDES as u64 + 3 {
+            peer.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 9], to).unwrap();
+            if sent % 100 == 0 {
+                got(&counters.received, 1 + sent).await;
+            }
+        }
+        got(&counters.lost_asides, 4).await;
+        assert_eq!(counters.lost_asides.load(Ordering::Relaxed), 4);
     }
 }

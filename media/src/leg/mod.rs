@@ -19,6 +19,7 @@ use crate::reception::Reception;
 use crate::rtp::contributors::{self, Contributors};
 use crate::rtp::{HEADER, Packet, RtpFault, Stream};
 use crate::srtp::{GROWTH, Opener, Protector, SrtpFault};
+use crate::suppress::Suppressor;
 use crate::tones::ToneReceiver;
 use crate::units::{LegId, Nanos, Rate, Ssrc};
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ pub struct Coders {
     decoders: [Option<Decoder>; Codec::ALL.len()],
     encoder: Encoder,
     protection: Option<Protection>,
+    suppressor: Option<Box<Suppressor>>,
 }
 
 /// SRTP both ways.
@@ -87,7 +89,8 @@ impl Coders {
             Security::Keys(secure) => Some(Protection::new(secure, keys.ok_or(LegError::NoKeys)?)?),
             Security::Dtls { .. } => None,
         };
-        Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes), protection })
+        let suppressor = setup.noise_suppression.then(Box::default);
+        Ok(Self { encoder, decoders, jitter: JitterBuffer::new(highest, bytes), protection, suppressor })
     }
 }
 
@@ -225,6 +228,11 @@ impl Leg {
         std::mem::swap(&mut self.coders.protection, protection);
     }
 
+    /// Takes what takes its noise away, or nothing; what did so until now takes its place.
+    pub fn set_suppressor(&mut self, suppressor: &mut Option<Box<Suppressor>>) {
+        std::mem::swap(&mut self.coders.suppressor, suppressor);
+    }
+
     /// ICE says where to send.
     pub fn nominate(&mut self, to: SocketAddr) {
         if self.setup.ice.is_some() {
@@ -311,7 +319,8 @@ impl Leg {
         let same = before.sends.0 == setup.sends.0
             && before.receives == setup.receives
             && before.opus_rate == setup.opus_rate;
-        let Coders { jitter, decoders, encoder, protection } = &mut *self.coders;
+        // Whether noise is taken away nobody agrees on: that stays.
+        let Coders { jitter, decoders, encoder, protection, .. } = &mut *self.coders;
         if !same {
             std::mem::swap(jitter, &mut coders.jitter);
             std::mem::swap(decoders, &mut coders.decoders);
@@ -423,7 +432,7 @@ impl Leg {
     /// Takes the tick's frame from the jitter buffer and judges it. Keys are read from it where no telephone events were agreed on; their
     /// tones are for nobody's ears.
     pub fn playout(&mut self, now: Nanos) {
-        let Coders { jitter, decoders, .. } = &mut *self.coders;
+        let Coders { jitter, decoders, suppressor, .. } = &mut *self.coders;
         self.playout = jitter.pull(now, decoders, self.lingers > 0);
         let concealed = jitter.counters().concealed;
         if concealed != self.concealed {
@@ -439,6 +448,12 @@ impl Leg {
                 jitter.frame_mut().fill(0);
                 level = Level::SILENCE;
             }
+        }
+        if let Some(suppressor) = suppressor.as_mut().filter(|_| heard) {
+            // Before it is judged: a noisy line on which nobody speaks is no speaker.
+            let rate = jitter.rate();
+            suppressor.process(jitter.frame_mut(), rate);
+            level = Level::of(jitter.frame());
         }
         let speech = self.detector.push(level);
         if self.setup.agc {

@@ -46,6 +46,8 @@ pub struct LegSetup {
     pub ptime: usize,
     /// What it says is brought to the usual loudness.
     pub agc: bool,
+    /// Noise behind who speaks is taken away, from the beginning on.
+    pub noise_suppression: bool,
     /// How its packets are encrypted.
     pub security: Security,
     /// Our side of ICE, where the peer has it: its checks say where packets go.
@@ -77,6 +79,7 @@ impl LegSetup {
             sends_comfort: false,
             ptime: 20,
             agc: false,
+            noise_suppression: false,
             security: Security::None,
             ice: None,
             mux: false,

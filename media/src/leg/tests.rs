@@ -169,6 +169,37 @@ fn packets_of_any_agreed_length_carry_all_samples_in_order() {
     }
 }
 
+#[test]
+fn noise_is_taken_away_when_it_is_wished_and_no_longer() {
+    let mut leg = leg();
+    let mut noise = crate::noise::Noise::default();
+    let mut seq = 0;
+    let mut level_after = |leg: &mut Leg, seconds: u16| {
+        let mut level = Level::SILENCE;
+        for _ in 0..seconds * 50 {
+            seq += 1;
+            let (mut pcm, mut bytes) = ([0; FRAME], [0; FRAME]);
+            noise.fill(40, Rate::Narrow, &mut pcm);
+            Codec::Pcmu.encode_plain(&pcm, &mut bytes);
+            let now = Nanos(START.0 + u64::from(seq) * 20_000_000);
+            leg.receive(PEER, &mut packet(0, seq, &bytes), now, now);
+            leg.playout(now);
+            level = Level::of(leg.frame());
+        }
+        level.0
+    };
+    let as_it_comes = level_after(&mut leg, 1);
+    let mut suppressor = Some(Box::default());
+    leg.set_suppressor(&mut suppressor);
+    assert!(suppressor.is_none());
+    let without = level_after(&mut leg, 3);
+    leg.set_suppressor(&mut suppressor);
+    assert!(suppressor.is_some(), "what is needed no more comes back");
+    let again = level_after(&mut leg, 1);
+    assert!(without < as_it_comes - 8.0, "{without:.1} dBov of {as_it_comes:.1}");
+    assert!((again - as_it_comes).abs() < 1.0, "{again:.1} dBov of {as_it_comes:.1}");
+}
+
 /// Two legs that talk to each other by SRTP: what the first sends the second takes.
 fn secured(keys: &MediaKeys, suite: Suite, codec: Codec) -> [Leg; 2] {
     let masters = [0, 1].map(|_| keys.random(suite.master()).unwrap());

@@ -186,7 +186,7 @@ fn keys_that_come_as_tones_are_told_and_not_heard() {
 #[test]
 fn a_muted_leg_is_not_heard_and_hears() {
     let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
-    rig.room.mute(LegId(0), true);
+    rig.room.leg_mut(LegId(0)).unwrap().set_muted(true);
     for _ in 0..20 {
         rig.tick(|_| 3000, 5_000_000);
     }

@@ -5,6 +5,7 @@ use crate::leg::{Coders, LegSetup, Protection};
 use crate::mixer::Kit;
 use crate::prompt::Prompt;
 use crate::room::Notice;
+use crate::suppress::Suppressor;
 use crate::units::{LegId, RoomId};
 use std::net::SocketAddr;
 
@@ -29,6 +30,8 @@ pub enum Command {
     Nominate(RoomId, LegId, SocketAddr),
     /// Sets what a leg's sound is multiplied with, dB.
     Gain(RoomId, LegId, f32),
+    /// Takes noise away from what a leg says, or leaves it.
+    Suppress(RoomId, LegId, Option<Box<Suppressor>>),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
     /// Says something to a leg alone.
@@ -63,6 +66,8 @@ pub enum Told {
     Kit(Box<Kit>),
     /// Keys that are needed no more, to be freed.
     Keys(Box<Option<Protection>>),
+    /// What took a leg's noise away, to be freed.
+    Suppressor(Box<Suppressor>),
     /// A conference that was closed, to be freed.
     Room(Box<LiveRoom>),
     /// Nothing: fills a new ring.

@@ -18,7 +18,7 @@ mod atomic {
 pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
 pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Told};
 
-use crate::leg::Received;
+use crate::leg::{Leg, Received};
 use crate::mixer::Kit;
 use crate::room::{Member, Notice, Room, Sink};
 use crate::rtp;
@@ -363,20 +363,26 @@ impl Shard {
                     self.owed = Some(Told::Change(change));
                 }
                 Ok(Command::Keys(room, leg, mut keys)) => {
-                    if let Some(room) = self.room(room) {
-                        room.set_keys(leg, &mut keys);
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.set_keys(&mut keys);
                     }
                     wipe_spare_stack();
                     self.owed = Some(Told::Keys(keys));
                 }
+                Ok(Command::Suppress(room, leg, mut suppressor)) => {
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.set_suppressor(&mut suppressor);
+                    }
+                    self.owed = suppressor.map(Told::Suppressor);
+                }
                 Ok(Command::Nominate(room, leg, to)) => {
-                    if let Some(room) = self.room(room) {
-                        room.nominate(leg, to);
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.nominate(to);
                     }
                 }
                 Ok(Command::Gain(room, leg, db)) => {
-                    if let Some(room) = self.room(room) {
-                        room.set_gain(leg, db);
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.set_gain(db);
                     }
                 }
                 Ok(Command::Watch(room, watched)) => {
@@ -390,8 +396,8 @@ impl Shard {
                     }
                 }
                 Ok(Command::Mute(room, leg, muted)) => {
-                    if let Some(room) = self.room(room) {
-                        room.mute(leg, muted);
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.set_muted(muted);
                     }
                 }
             }
@@ -465,6 +471,10 @@ impl Shard {
                 Some(_) => self.spare = Some(kit),
             }
         }
+    }
+
+    fn leg(&mut self, room: RoomId, leg: LegId) -> Option<&mut Leg> {
+        self.room(room)?.leg_mut(leg)
     }
 
     fn room(&mut self, id: RoomId) -> Option<&mut Box<LiveRoom>> {
