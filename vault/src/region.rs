@@ -268,6 +268,14 @@ impl std::fmt::Debug for Region {
     }
 }
 
+/// Miri knows of no other stack.
+#[cfg(miri)]
+mod psm {
+    pub(super) unsafe fn on_stack<R, F: FnOnce() -> R>(_: *mut u8, _: usize, f: F) -> R {
+        f()
+    }
+}
+
 /// Runs `f` on the stack at `base`, then wipes that stack (`whole`: see [`wipe_stack`]) and the vector registers. `f` must not unwind.
 pub(crate) fn on_secret_stack<R>(base: *mut u8, len: usize, whole: bool, f: impl FnOnce() -> R) -> R {
     // Miri has no other stack and no registers.
