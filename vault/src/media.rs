@@ -333,6 +333,11 @@ pub fn wipe_spare_stack() {
     unsafe { wipe::raw(end, len) };
 }
 
+/// Clears what a key has left in the calling thread's vector registers: for threads that do something else afterwards.
+pub fn wipe_registers() {
+    wipe::vector_registers();
+}
+
 /// Bytes that what wipes needs itself.
 const MARGIN: usize = 512;
 

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use vault::media::wipe_registers;
 use vault::{MediaKeys, PlaceError};
 
 /// The mean time between two reports (RFC 3550 §6.2: at least 5 s).
@@ -324,7 +325,11 @@ impl Task {
             || report.and_then(|r| r.locked).is_some_and(|l| l.ip() == from.ip());
         let ours = report.map_or(Ssrc(0), |r| r.ssrc);
         let opened = match &mut self.control {
-            Some(Control { opener, .. }) if known => opener.open(datagram).map_err(|_| RtcpFault),
+            Some(Control { opener, .. }) if known => {
+                let opened = opener.open(datagram).map_err(|_| RtcpFault);
+                wipe_registers();
+                opened
+            }
             Some(_) => Err(RtcpFault),
             None if self.setup.security != Security::None => Err(RtcpFault),
             None => Ok(datagram.len()),
@@ -354,7 +359,10 @@ impl Task {
             None => {}
             Some(Control { protector, .. }) => {
                 packet.resize(bytes.len() + GROWTH, 0);
-                let Some(len) = protector.protect(&mut packet, bytes.len()) else { return };
+                let protected = protector.protect(&mut packet, bytes.len());
+                // This thread goes on to other things with what its registers hold.
+                wipe_registers();
+                let Some(len) = protected else { return };
                 packet.truncate(len);
             }
         }
