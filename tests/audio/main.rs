@@ -10,6 +10,7 @@ use media::suppress::Suppressor;
 use media::{Codec, Rate, resample};
 use network::Network;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,12 +96,11 @@ fn scores(voice: &[i16], judged: &[Judged]) -> BTreeMap<String, f64> {
 struct Case {
     chain: Chain,
     network: Network,
-    seed: u64,
 }
 
 impl Case {
     fn new(from: Codec, to: Codec, network: Network) -> Self {
-        Self { chain: Chain { from, to, fec: false }, network, seed: 1 }
+        Self { chain: Chain { from, to, fec: false }, network }
     }
 
     fn name(&self) -> String {
@@ -114,18 +114,23 @@ impl Case {
         )
     }
 
+    /// Which syllable a packet is lost from is worth tenths of a point: where chance has a part, the mean of several networks counts.
+    fn seeds(&self) -> RangeInclusive<u64> {
+        1..=if self.network.loss > 0 || self.network.jitter > 0 { 4 } else { 1 }
+    }
+
     /// Bridged, and offline, and how many frames were made up.
-    fn run(&self, voice: &[i16]) -> ([Judged; 2], u64) {
+    fn run(&self, voice: &[i16], seed: u64) -> ([Judged; 2], u64) {
         let packets = voice.len().div_ceil(Rate::Wide.frame());
-        let fates = self.network.fates(packets, self.seed);
+        let fates = self.network.fates(packets, seed);
         let (heard, made_up) = bridged(self.chain, voice, &fates);
         let alone = offline(self.chain, voice, &fates);
         let rate = self.chain.judged_at();
-        let judged = |name: String, samples: &[i16]| {
+        let judged = |how: &str, samples: &[i16]| {
             let heard = resample::whole(samples, self.chain.to.rate(), rate);
-            Judged { name, rate, heard }
+            Judged { name: format!("{} {seed} {how}", self.name()), rate, heard }
         };
-        ([judged(self.name(), &heard), judged(format!("{} offline", self.name()), &alone)], made_up)
+        ([judged("bridged", &heard), judged("offline", &alone)], made_up)
     }
 }
 
@@ -138,22 +143,30 @@ fn table(title: &str, rows: &[(String, f64, f64, u64)]) {
     }
 }
 
-/// Each case's name, score, score offline, frames made up.
+/// Each case's name, score, score offline, frames made up: means.
 fn judge(title: &str, cases: &[Case]) -> Vec<(String, f64, f64, u64)> {
     let voice = voice();
-    let mut all = Vec::new();
+    let mut judged = Vec::new();
     let mut made = Vec::new();
     for case in cases {
-        let (judged, made_up) = case.run(&voice);
-        all.extend(judged);
-        made.push(made_up);
+        let mut frames = 0;
+        for seed in case.seeds() {
+            let (both, made_up) = case.run(&voice, seed);
+            judged.extend(both);
+            frames += made_up;
+        }
+        made.push(frames.div_ceil(*case.seeds().end()));
     }
-    let scores = scores(&voice, &all);
+    let scores = scores(&voice, &judged);
     let rows: Vec<_> = cases
         .iter()
         .zip(made)
         .map(|(case, made)| {
-            (case.name(), scores[&case.name()], scores[&format!("{} offline", case.name())], made)
+            let [bridged, offline] = ["bridged", "offline"].map(|how| {
+                let all = case.seeds().map(|seed| scores[&format!("{} {seed} {how}", case.name())]);
+                all.sum::<f64>() / *case.seeds().end() as f64
+            });
+            (case.name(), bridged, offline, made)
         })
         .collect();
     table(title, &rows);
@@ -250,11 +263,18 @@ fn opus_with_forward_error_correction_is_clearly_better_than_without() {
     }
     let rows = judge("In-band FEC, PESQ", &cases);
     for (name, bridge, alone, _) in &rows {
-        assert!(*bridge >= alone - 0.3, "{name}: {bridge:.2} for {alone:.2}");
+        assert!(*bridge >= alone - 0.2, "{name}: {bridge:.2} for {alone:.2}");
     }
-    // Of the project's own voices, which no mouth made, Opus' coarser copies are worse than what it makes up.
-    for pair in rows.chunks(2).filter(|_| real().is_dir()) {
-        assert!(pair[1].1 >= pair[0].1 + 0.3, "{}: {:.2}, without it {:.2}", pair[1].0, pair[1].1, pair[0].1);
+    // Less is to be won of the project's own voices, which no mouth made.
+    let least = if real().is_dir() { 0.3 } else { 0.1 };
+    for pair in rows.chunks(2) {
+        assert!(
+            pair[1].1 >= pair[0].1 + least,
+            "{}: {:.2}, without it {:.2}",
+            pair[1].0,
+            pair[1].1,
+            pair[0].1
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where a sound resembles itself: what pitch is found by. At 8 kHz and 11 bits, whatever the sound has: so a search over 15 ms takes a
-//! microsecond or two, and may be made for every leg of a shard in one tick.
+//! Where a sound resembles itself: what pitch is found by. At 8 kHz and 11 bits, whatever the sound has: so a search over 15 ms takes few
+//! microseconds, and may be made for every leg of a shard in one tick.
 
 use crate::units::Rate;
 

@@ -42,7 +42,12 @@ impl JitterBuffer {
             if let Some(recovered) = self.recover(&entry, gap, decoders) {
                 return recovered;
             }
-            return self.lay_nothing(stream, decoders, most, heard);
+            // No more than what the next packet has nothing of.
+            let alone = match gap - i64::from(entry.samples) {
+                beyond @ 1.. if self.recoverable(&entry) => most.min(beyond as usize),
+                _ => most,
+            };
+            return self.lay_nothing(stream, decoders, alone, heard);
         }
         self.lay_packet(&entry, decoders, heard, whole)
     }
@@ -125,16 +130,18 @@ impl JitterBuffer {
         Playout::Audio
     }
 
+    /// `entry` has a coarser form of the packet before it.
+    fn recoverable(&self, entry: &Entry) -> bool {
+        entry.codec == Some(Codec::Opus) && codec::opus::carries_the_one_before(self.store.payload(entry))
+    }
+
     /// The packet before `entry` is missing and `entry` has a coarser form of it.
     fn recover(&mut self, entry: &Entry, gap: i64, decoders: &mut [Option<Decoder>]) -> Option<Playout> {
-        if entry.codec != Some(Codec::Opus) || gap != i64::from(entry.samples) {
+        if gap != i64::from(entry.samples) || !self.recoverable(entry) {
             return None;
         }
         let payload = self.store.payload(entry);
         let Some(Decoder::Opus(decoder)) = decoders[Codec::Opus as usize].as_mut() else { return None };
-        if !codec::opus::carries_the_one_before(payload) {
-            return None;
-        }
         let n = gap as usize;
         let room = self.line.room(n);
         let made = decoder.recover(payload, room);
