@@ -225,10 +225,10 @@ async fn the_shard_asks_nothing_of_the_allocator() {
         }
         match tick {
             20 => engine.mute(room, LegId(1), true).unwrap(),
-            25 => engine.set_gain(room, LegId(0), 6.0).unwrap(),
-            22 => engine.suppress_noise(room, LegId(6), true).unwrap(),
-            70 => engine.suppress_noise(room, LegId(6), false).unwrap(),
-            75 => engine.suppress_noise(room, LegId(1), false).unwrap(),
+            22 => engine.set_sound(room, LegId(6), None, Some(true)).unwrap(),
+            25 => engine.set_sound(room, LegId(0), Some(6.0), None).unwrap(),
+            70 => engine.set_sound(room, LegId(6), None, Some(false)).unwrap(),
+            75 => engine.set_sound(room, LegId(1), Some(-6.0), Some(false)).unwrap(),
             30 => {
                 let remote = SocketAddr::new(HERE, 9);
                 engine.change(room, LegSetup { remote, ..peers[2].setup }).unwrap();

@@ -79,15 +79,13 @@ impl Focus {
 
     /// The roster never tells of a sound that is not to be heard.
     fn sound(&mut self, participant: &str, leg: LegId, wish: SoundWish) -> Result<(), Refused> {
-        let engine = &self.house.engine;
-        if let Some(gain) = wish.gain {
-            engine.set_gain(self.room, leg, f32::from(gain)).map_err(|_| Refused::Busy)?;
-            self.roster.update(participant, Kind::Updated, |p| p.sound.gain = gain);
-        }
-        if let Some(wanted) = wish.noise_suppression {
-            engine.suppress_noise(self.room, leg, wanted).map_err(|_| Refused::Busy)?;
-            self.roster.update(participant, Kind::Updated, |p| p.sound.noise_suppression = wanted);
-        }
+        let gain = wish.gain.map(f32::from);
+        let set = self.house.engine.set_sound(self.room, leg, gain, wish.noise_suppression);
+        set.map_err(|_| Refused::Busy)?;
+        self.roster.update(participant, Kind::Updated, |p| {
+            p.sound.gain = wish.gain.unwrap_or(p.sound.gain);
+            p.sound.noise_suppression = wish.noise_suppression.unwrap_or(p.sound.noise_suppression);
+        });
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::ports::{Pair, Ports, PortsError};
 use crate::prompt::Prompt;
 use crate::room::{Manner, Notice, spread};
 use crate::shard::{
-    Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Priority, Shard, Socket, Told,
+    Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Priority, Shard, Socket, Sound, Told,
     enable_timestamps, prepare_thread, wall_clock,
 };
 use crate::transport::{Lines, Parcel, Sockets, Transport};
@@ -323,7 +323,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`], [`EngineError::Leg`].
     pub fn change(&self, room: RoomId, setup: LegSetup) -> Result<(), EngineError> {
-        let coders = Box::new(Coders::new(&setup, self.core.keys.as_ref())?);
+        // Whether noise is taken away is nothing that is signalled: it stays as it is.
+        let signalled = LegSetup { noise_suppression: false, ..setup };
+        let coders = Box::new(Coders::new(&signalled, self.core.keys.as_ref())?);
         let mut rooms = self.core.rooms();
         let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
         let part = *place.legs.get(&setup.id).ok_or(EngineError::NoRoom)?;
@@ -341,20 +343,20 @@ impl Engine {
         self.core.dtls.as_ref().map(Dtls::fingerprint)
     }
 
-    /// Sets what a leg's sound is multiplied with before others hear it, dB, −30 to 30.
+    /// Sets how a leg is heard by the others: what its sound is multiplied with, dB, −30 to 30, and whether the noise behind it is taken away. What is
+    /// `None` stays; all of it is done, or nothing.
     ///
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn set_gain(&self, room: RoomId, leg: LegId, db: f32) -> Result<(), EngineError> {
-        self.tell(room, leg, Command::Gain(room, leg, db))
-    }
-
-    /// Takes the noise behind what a leg says away, or leaves it.
-    ///
-    /// # Errors
-    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn suppress_noise(&self, room: RoomId, leg: LegId, wanted: bool) -> Result<(), EngineError> {
-        self.tell(room, leg, Command::Suppress(room, leg, wanted.then(Box::default)))
+    pub fn set_sound(
+        &self,
+        room: RoomId,
+        leg: LegId,
+        gain: Option<f32>,
+        noise_suppression: Option<bool>,
+    ) -> Result<(), EngineError> {
+        let suppressor = noise_suppression.map(|wanted| wanted.then(Box::default));
+        self.tell(room, leg, Command::Sound(room, leg, Sound { gain, suppressor }))
     }
 
     /// Mutes or unmutes what a leg says.
@@ -471,16 +473,26 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
+    const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// One with a thread and a room. Nobody reads its events.
+    fn engine(ports: std::ops::RangeInclusive<u16>) -> (Engine, Vec<Events>) {
+        let settings = Settings { shards: 1, ..Settings::default() };
+        let (engine, events) = Engine::start(Ports::new(HERE, 46, ports).unwrap(), settings).unwrap();
+        engine.open(RoomId(1), 5).unwrap();
+        (engine, events)
+    }
+
+    fn setup(leg: u64, peer: SocketAddr) -> LegSetup {
+        LegSetup::plain(LegId(leg), crate::Codec::Pcmu, crate::PayloadType(0), peer)
+    }
+
     #[tokio::test]
     async fn a_thread_that_works_for_most_of_its_time_takes_no_more_legs() {
-        let here = std::net::IpAddr::from([127, 0, 0, 1]);
-        let ports = Ports::new(here, 46, 43_500..=43_599).unwrap();
-        let (engine, _events) = Engine::start(ports, Settings { shards: 1, ..Settings::default() }).unwrap();
-        engine.open(RoomId(1), 5).unwrap();
+        let (engine, _events) = engine(43_500..=43_599);
         let come = |leg| {
-            let peer = SocketAddr::new(here, 9);
-            let setup = LegSetup::plain(LegId(leg), crate::Codec::Pcmu, crate::PayloadType(0), peer);
-            engine.add(RoomId(1), setup, engine.reserve(false).unwrap(), peer, Runtime::current())
+            let peer = SocketAddr::new(HERE, 9);
+            engine.add(RoomId(1), setup(leg, peer), engine.reserve(false).unwrap(), peer, Runtime::current())
         };
         let busy = &engine.counters().next().unwrap().busy;
         busy.store(MOST_BUSY + 1, Ordering::Relaxed);
@@ -491,17 +503,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_beside_rtp_and_nobody_takes_is_lost_and_counted() {
-        let here = std::net::IpAddr::from([127, 0, 0, 1]);
-        let ports = Ports::new(here, 46, 43_600..=43_699).unwrap();
-        // Nobody reads these events.
-        let (engine, _events) = Engine::start(ports, Settings { shards: 1, ..Settings::default() }).unwrap();
-        engine.open(RoomId(1), 5).unwrap();
-        let peer = std::net::UdpSocket::bind((here, 0)).unwrap();
-        let plain =
-            LegSetup::plain(LegId(1), crate::Codec::Pcmu, crate::PayloadType(0), peer.local_addr().unwrap());
+        let (engine, _events) = engine(43_600..=43_699);
+        let peer = std::net::UdpSocket::bind((HERE, 0)).unwrap();
         let pair = engine.reserve(false).unwrap();
         let to = pair.address;
-        let setup = LegSetup { mux: true, ..plain };
+        let setup = LegSetup { mux: true, ..setup(1, peer.local_addr().unwrap()) };
         let _leg = engine.add(RoomId(1), setup, pair, to, Runtime::current()).unwrap();
         let counters = engine.counters().next().unwrap();
         let got = async |count: &AtomicU64, n: u64| {

@@ -35,7 +35,7 @@ impl Crowd {
     }
 
     /// With `size` legs of one phase in another.
-    fn moved(&self, from: usize, to: usize, size: u64) -> Self {
+    pub(super) fn moved(&self, from: usize, to: usize, size: u64) -> Self {
         let mut moved = self.clone();
         moved.legs[from] -= size.min(moved.legs[from]);
         moved.legs[to] += size;

@@ -28,10 +28,8 @@ pub enum Command {
     Keys(RoomId, LegId, Box<Option<Protection>>),
     /// Sends where ICE says.
     Nominate(RoomId, LegId, SocketAddr),
-    /// Sets what a leg's sound is multiplied with, dB.
-    Gain(RoomId, LegId, f32),
-    /// Takes noise away from what a leg says, or leaves it.
-    Suppress(RoomId, LegId, Option<Box<Suppressor>>),
+    /// Sets how a leg's sound is heard.
+    Sound(RoomId, LegId, Sound),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
     /// Says something to a leg alone.
@@ -40,6 +38,15 @@ pub enum Command {
     Watch(RoomId, bool),
     /// Ends the thread.
     Stop,
+}
+
+/// How a leg's sound is to be heard; what is `None` stays.
+#[derive(Debug, Default)]
+pub struct Sound {
+    /// What it is multiplied with, dB, −30 to 30.
+    pub gain: Option<f32>,
+    /// What takes noise away from it, or nothing.
+    pub suppressor: Option<Option<Box<Suppressor>>>,
 }
 
 /// New signalling for a leg, with what its codecs need; what it needs no more comes back in it.

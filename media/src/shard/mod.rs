@@ -16,7 +16,7 @@ mod atomic {
 }
 
 pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
-pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Told};
+pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Sound, Told};
 
 use crate::leg::{Leg, Received};
 use crate::mixer::Kit;
@@ -306,6 +306,7 @@ impl Shard {
             return;
         }
         let legs = |rooms: &Vec<Box<LiveRoom>>| rooms.iter().map(|r| r.len() as u64).sum();
+        let mut crowd = Crowd::new(self.phases.each_ref().map(legs), self.cost);
         let mut index = 0;
         while let Some(room) = self.phases[phase].get_mut(index) {
             let Some(wish) = room.wish() else {
@@ -313,12 +314,12 @@ impl Shard {
                 continue;
             };
             let size = room.len() as u64;
-            let crowd = Crowd::new(self.phases.each_ref().map(legs), self.cost);
             let free = |to: &usize| self.phases[*to].len() < self.phases[*to].capacity();
             let to = crowd.place(phase, size, wish).filter(free);
             self.phases[phase][index].answer_wish(to.is_some());
             match to {
                 Some(to) => {
+                    crowd = crowd.moved(phase, to, size);
                     let room = self.phases[phase].swap_remove(index);
                     self.phases[to].push(room);
                 }
@@ -369,20 +370,16 @@ impl Shard {
                     wipe_spare_stack();
                     self.owed = Some(Told::Keys(keys));
                 }
-                Ok(Command::Suppress(room, leg, mut suppressor)) => {
+                Ok(Command::Sound(room, leg, Sound { gain, mut suppressor })) => {
                     if let Some(leg) = self.leg(room, leg) {
-                        leg.set_suppressor(&mut suppressor);
+                        gain.into_iter().for_each(|db| leg.set_gain(db));
+                        suppressor.iter_mut().for_each(|suppressor| leg.set_suppressor(suppressor));
                     }
-                    self.owed = suppressor.map(Told::Suppressor);
+                    self.owed = suppressor.flatten().map(Told::Suppressor);
                 }
                 Ok(Command::Nominate(room, leg, to)) => {
                     if let Some(leg) = self.leg(room, leg) {
                         leg.nominate(to);
-                    }
-                }
-                Ok(Command::Gain(room, leg, db)) => {
-                    if let Some(leg) = self.leg(room, leg) {
-                        leg.set_gain(db);
                     }
                 }
                 Ok(Command::Watch(room, watched)) => {
