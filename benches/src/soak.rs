@@ -16,7 +16,7 @@ const CHURN: (usize, usize, u64) = (4, 10, 5);
 /// The first rows are of a process that still takes what it needs.
 const SETTLED: Duration = Duration::from_secs(300);
 
-/// How often it is looked at late ticks; and after how many of those at all else, and for how many rows.
+/// How often it is looked at late ticks, and after how many such looks at all else.
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: usize = 60;
 
