@@ -34,31 +34,39 @@ fn pairs(count: usize) -> Vec<Pair> {
     (0..count).map(pair).collect()
 }
 
-/// µs for each socket, the median of all rounds. `tick` must have answered all.
-fn measured(pairs: &[Pair], mut tick: impl FnMut()) -> f64 {
+/// A way: reads and answers what came at all sockets.
+type Way<'a> = Box<dyn FnMut() + 'a>;
+
+/// µs for each socket, the median of all rounds. Ways take turns in each round, so that all of them meet what the machine does beside.
+fn measured(pairs: &[Pair], ways: &mut [Way<'_>]) -> Vec<f64> {
     let mut buffer = [0; 2048];
-    let mut took: Vec<Duration> = Vec::new();
+    let mut took = vec![Vec::new(); ways.len()];
     for round in 0..ROUNDS + WARM_UP {
-        for pair in pairs {
-            pair.theirs.send(&PACKET).unwrap();
-        }
-        let begun = Instant::now();
-        tick();
-        if round >= WARM_UP {
-            took.push(begun.elapsed());
-        }
-        for pair in pairs {
-            assert_eq!(pair.theirs.recv(&mut buffer).unwrap(), PACKET.len());
+        for (way, took) in ways.iter_mut().zip(&mut took) {
+            for pair in pairs {
+                pair.theirs.send(&PACKET).unwrap();
+            }
+            let begun = Instant::now();
+            way();
+            if round >= WARM_UP {
+                took.push(begun.elapsed());
+            }
+            for pair in pairs {
+                assert_eq!(pair.theirs.recv(&mut buffer).unwrap(), PACKET.len());
+            }
         }
     }
-    took.sort_unstable();
-    took[took.len() / 2].as_secs_f64() * 1e6 / pairs.len() as f64
+    let median = |mut took: Vec<Duration>| {
+        took.sort_unstable();
+        took[took.len() / 2].as_secs_f64() * 1e6 / pairs.len() as f64
+    };
+    took.into_iter().map(median).collect()
 }
 
 /// As the floor does it: read until there is nothing more.
-fn plain(pairs: &[Pair]) -> f64 {
+fn plain(pairs: &[Pair]) -> Way<'_> {
     let mut buffer = [0; 2048];
-    measured(pairs, || {
+    Box::new(move || {
         for pair in pairs {
             while let Ok(n) = pair.ours.recv(&mut buffer) {
                 pair.ours.send(&buffer[..n]).unwrap();
@@ -68,10 +76,9 @@ fn plain(pairs: &[Pair]) -> f64 {
 }
 
 /// As the shard does it: with the kernel's receive times, until what came is fresh.
-fn as_the_shard(pairs: &[Pair]) -> f64 {
+fn as_the_shard(pairs: &[Pair]) -> Way<'_> {
     let mut receiver = Receiver::new();
-    pairs.iter().for_each(|p| enable_timestamps(&p.ours).unwrap());
-    measured(pairs, || {
+    Box::new(move || {
         let now = wall_clock();
         for pair in pairs {
             receiver.drain(&pair.ours, true, now, |_, bytes, _| {
@@ -91,13 +98,12 @@ struct Place {
 }
 
 /// With io_uring: all are read by one call, and answered by another. Sockets are registered.
-fn by_ring(pairs: &[Pair]) -> std::io::Result<f64> {
+fn by_ring(pairs: &[Pair]) -> std::io::Result<Way<'_>> {
     let entries = (pairs.len() as u32).next_power_of_two();
     let mut ring: IoUring =
         IoUring::builder().setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun().build(entries)?;
     let sockets: Vec<_> = pairs.iter().map(|p| p.ours.as_raw_fd()).collect();
     ring.submitter().register_files(&sockets)?;
-    pairs.iter().for_each(|p| enable_timestamps(&p.ours).unwrap());
     let mut places: Vec<Box<Place>> = pairs
         .iter()
         .map(|_| {
@@ -111,7 +117,7 @@ fn by_ring(pairs: &[Pair]) -> std::io::Result<f64> {
         })
         .collect();
     let mut lengths = vec![0usize; pairs.len()];
-    Ok(measured(pairs, || {
+    Ok(Box::new(move || {
         for (n, place) in places.iter_mut().enumerate() {
             place.header.msg_controllen = CONTROL;
             let entry = opcode::RecvMsg::new(types::Fixed(n as u32), &raw mut place.header)
@@ -141,13 +147,21 @@ fn by_ring(pairs: &[Pair]) -> std::io::Result<f64> {
 fn main() {
     let count = std::env::args().filter_map(|a| a.parse().ok()).next_back().unwrap_or(1000);
     let pairs = pairs(count);
-    println!("| {count} sockets, one packet in and out | µs for each |\n|---|---|");
-    println!("| recv until there is nothing more, send (the floor) | {:.2} |", plain(&pairs));
-    println!("| recvmsg with receive times, sendto (the shard) | {:.2} |", as_the_shard(&pairs));
+    pairs.iter().for_each(|p| enable_timestamps(&p.ours).unwrap());
+    let mut names = vec![
+        "recv until there is nothing more, send (the floor)",
+        "recvmsg with receive times, send (the shard)",
+    ];
+    let mut ways = vec![plain(&pairs), as_the_shard(&pairs)];
     match by_ring(&pairs) {
-        Ok(took) => {
-            println!("| io_uring: all recvmsg at once, then all send; registered sockets | {took:.2} |")
+        Ok(way) => {
+            names.push("io_uring: all recvmsg at once, then all send; registered sockets");
+            ways.push(way);
         }
-        Err(e) => println!("| io_uring | {e} |"),
+        Err(e) => println!("no io_uring here: {e}"),
+    }
+    println!("| {count} sockets, one packet in and out | µs for each |\n|---|---|");
+    for (name, took) in names.iter().zip(measured(&pairs, &mut ways)) {
+        println!("| {name} | {took:.2} |");
     }
 }

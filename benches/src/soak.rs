@@ -4,7 +4,7 @@
 use crate::witness::{Seen, Witness};
 use crate::{BRIDGE_CORE, Bridge, late_ticks, metrics, plan_of};
 use anyhow::Context;
-use sotto::loadtest::{Network, Outcome, Plan, measure, process};
+use sotto::loadtest::{Network, Outcome, Plan, measure, process, told};
 use std::time::{Duration, Instant};
 
 /// What the calls that stay meet.
@@ -103,10 +103,15 @@ async fn all(
     let stayed = {
         let measured = measure(stay, |_| {});
         let comings = async {
-            loop {
+            let mut unanswered = 0;
+            while unanswered < 2 {
                 match measure(churn, |_| {}).await {
                     Ok(outcome) => came.push(outcome),
-                    Err(e) => return e,
+                    Err(e) => {
+                        // Once is told; twice, and there is nothing to be learnt from going on.
+                        println!("at {} s: {e}", begun.elapsed().as_secs());
+                        unanswered += 1;
+                    }
                 }
             }
         };
@@ -114,7 +119,7 @@ async fn all(
         loop {
             tokio::select! {
                 outcome = &mut measured => break outcome?,
-                e = &mut comings => return Err(e),
+                () = &mut comings => anyhow::bail!("those who come and go were not answered"),
                 _ = second.tick() => {
                     ticks.next(bridge, &mut witness)?;
                     seconds += 1;
@@ -156,7 +161,8 @@ fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
     row("latency p50 / p99, ms", format!("{:.1} / {:.1}", latency.p50, latency.p99), "told");
     let calls: usize = came.iter().map(|o| o.participants).sum();
     let failed: usize = came.iter().map(|o| o.calls_failed).sum();
-    row("calls that came and went, failed", format!("{calls}, {failed}"), "0");
+    let why: Vec<_> = came.iter().filter(|o| o.calls_failed > 0).map(|o| told(&o.failures)).collect();
+    row("calls that came and went, failed", format!("{calls}, {failed} {}", why.join(", ")), "0");
     row("their mixes right / all, echoes", of_mixes(came), "all, 0");
     let settled = looks.iter().find(|l| l.minute * 60.0 >= SETTLED.as_secs_f64());
     if let Some((first, last)) = settled.zip(looks.last()) {

@@ -1,6 +1,6 @@
 //! `sotto load`: a capacity test of a running bridge.
 
-use crate::loadtest::{Network, Outcome, Plan, Quantiles, measure};
+use crate::loadtest::{Network, Outcome, Plan, Quantiles, measure, told};
 use sip_stack::sdp::Suite;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -98,6 +98,9 @@ fn print(o: &Outcome) {
     line("participants", o.participants.to_string());
     line("measured, s", format!("{:.1}", o.seconds));
     line("calls failed", o.calls_failed.to_string());
+    if o.calls_failed > 0 {
+        line("  for", told(&o.failures));
+    }
     line("packets received / lost", format!("{} / {}", o.packets_received, o.packets_lost));
     line("talkers heard / pairs", format!("{} / {}", o.pairs_heard, o.pairs));
     line("talkers that hear themselves", o.echoes.to_string());

@@ -8,12 +8,14 @@ mod tone;
 
 pub use generator::{Generator, Leg, Measured};
 
-use crate::phone::{Caller, Destination, Dialled, Encryption, Line, UserAgent};
+use crate::phone::{Caller, Destination, Dialled, Encryption, Line, NotAnswered, UserAgent};
 use anyhow::Context;
 use media::leg::Security;
 use media::srtp::{Opener, Protector};
 use serde::Serialize;
+use sip_stack::endpoint::Cause;
 use sip_stack::sdp::{Encoding, Suite};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// Calls that were not answered.
     pub calls_failed: usize,
+    /// Why, and how many for that: a status, or what else became of them.
+    pub failures: BTreeMap<String, usize>,
     /// Packets of the bridge that were missing.
     pub packets_lost: u64,
     /// Packets of the bridge that came.
@@ -134,7 +138,7 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
     let mut pace = tokio::time::interval(Duration::from_nanos(1_000_000_000 / options.rate.max(1)));
     let mut calls: Vec<Dialled> = Vec::new();
     let mut legs = Vec::new();
-    let mut failed = 0;
+    let mut failures = BTreeMap::new();
     for n in 0..total {
         pace.tick().await;
         let (conference, member) = (n / options.per_conf, n % options.per_conf);
@@ -163,11 +167,11 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
                 });
                 calls.push(call);
             }
-            Err(_) => failed += 1,
+            Err(e) => *failures.entry(reason(&e)).or_default() += 1,
         }
         progress(n + 1);
     }
-    anyhow::ensure!(!legs.is_empty(), "no call was answered by {}", options.server);
+    anyhow::ensure!(!legs.is_empty(), "no call was answered by {}: {}", options.server, told(&failures));
     let participants = legs.len();
     let seconds = options.seconds;
     let (pid, network) = (options.pid, options.network);
@@ -195,7 +199,8 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
     Ok(Outcome {
         participants,
         seconds: took,
-        calls_failed: failed,
+        calls_failed: failures.values().sum(),
+        failures,
         packets_lost: lost,
         packets_received: received,
         pairs,
@@ -207,6 +212,20 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
         cpu_ms_per_participant_second: cpu,
         memory_kb_per_participant: memory,
     })
+}
+
+/// What a call failed for.
+fn reason(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(NotAnswered(Cause::Refused(status))) => status.to_string(),
+        Some(NotAnswered(cause)) => format!("{cause:?}"),
+        None => error.to_string(),
+    }
+}
+
+/// What calls failed for, and how many for each.
+pub fn told(failures: &BTreeMap<String, usize>) -> String {
+    failures.iter().map(|(why, n)| format!("{why} × {n}")).collect::<Vec<_>>().join(", ")
 }
 
 /// What a process has used.
