@@ -13,6 +13,7 @@ use crate::leg::{Coders, Leg, LegSetup, Report};
 use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::music::{Music, Player};
+use crate::prefetch::prefetch;
 use crate::prompt::{Prompt, Saying};
 use crate::rtp::HEADER;
 use crate::rtp::contributors::Contributors;
@@ -177,17 +178,37 @@ impl<S> Room<S> {
         self.id
     }
 
-    /// Has the processor look for the memory of those who come behind `index`, in steps: where a pointer lies must be near before it can be
-    /// followed.
-    pub fn prefetch(&self, index: usize) {
-        if let Some(member) = self.members.get(index + 3) {
+    /// Has the processor look for the memory of those who come behind `index`, here and then in the `next` room, in steps: where a pointer lies
+    /// must be near before it can be followed.
+    pub fn prefetch(&self, index: usize, next: Option<&Self>) {
+        let behind = |steps: usize| {
+            let at = index + steps;
+            self.members.get(at).or_else(|| next?.members.get(at - self.members.len()))
+        };
+        if let Some(member) = behind(3) {
             member.leg.prefetch();
         }
-        if let Some(member) = self.members.get(index + 2) {
+        if let Some(member) = behind(2) {
             member.leg.prefetch_coders();
         }
-        if let Some(member) = self.members.get(index + 1) {
+        if let Some(member) = behind(1) {
             member.leg.prefetch_sound();
+        }
+    }
+
+    /// The same for its first members, when nobody comes before it.
+    pub fn prefetch_first(&self) {
+        self.members.iter().take(3).for_each(|m| m.leg.prefetch());
+        self.members.iter().take(2).for_each(|m| m.leg.prefetch_coders());
+        self.members.iter().take(1).for_each(|m| m.leg.prefetch_sound());
+    }
+
+    /// The same for itself, and in a second step for where its members lie.
+    pub fn prefetch_itself(&self, step: usize) {
+        match step {
+            0 => prefetch(self, usize::MAX),
+            1 => prefetch(&self.members[..], 64),
+            _ => {}
         }
     }
 

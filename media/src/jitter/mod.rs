@@ -189,7 +189,7 @@ impl JitterBuffer {
     /// Has the processor look for what the next packet and the next frame touch.
     pub fn prefetch(&self) {
         self.line.prefetch();
-        self.store.prefetch(self.due);
+        self.store.prefetch();
     }
 
     /// Counters so far.
@@ -311,7 +311,7 @@ impl JitterBuffer {
             self.due = seq;
         }
         match self.store.put(seq, position, samples, packet.codec, packet.payload) {
-            Some(lost) => self.counters.dropped += lost as u64,
+            Some(lost) => self.counters.dropped += u64::from(lost),
             None => {
                 self.counters.dropped += 1;
                 return Put::Dropped;

@@ -3,8 +3,8 @@
 use crate::codec::Codec;
 use crate::prefetch::prefetch;
 
-/// Packets at most.
-const PLACES: usize = 64;
+/// Packets at most: a bit of a `u64` for each.
+const PLACES: usize = u64::BITS as usize;
 
 /// A packet that waits.
 #[derive(Debug, Clone, Copy)]
@@ -19,22 +19,10 @@ pub(super) struct Entry {
     pub(super) codec: Option<Codec>,
     at: u32,
     len: u16,
-    place: Place,
-}
-
-/// What a place in the store is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Free,
-    /// By a packet that waits to be played.
-    Waits,
-    /// By one that was passed over, for a decoder that must find its way into the stream.
-    Kept,
 }
 
 impl Entry {
-    const NONE: Self =
-        Self { seq: 0, position: 0, samples: 0, codec: None, at: 0, len: 0, place: Place::Free };
+    const NONE: Self = Self { seq: 0, position: 0, samples: 0, codec: None, at: 0, len: 0 };
 
     /// Where its last sample is followed by the next packet's first.
     pub(super) fn end(&self) -> i64 {
@@ -42,15 +30,18 @@ impl Entry {
     }
 }
 
-/// See the module's text.
+/// See the module's text. The least of it is used, and that again and again: where packets are played as they come, all others' memory has been
+/// out of the processor's caches for long.
 #[derive(Debug)]
 pub(super) struct Store {
     places: Box<[Entry; PLACES]>,
     payloads: Box<[u8]>,
     /// Where the next payload goes.
     head: usize,
-    waiting: usize,
-    kept: usize,
+    /// A bit for each place whose packet waits to be played.
+    waits: u64,
+    /// A bit for each whose packet was passed over, for a decoder that must find its way into the stream.
+    kept: u64,
 }
 
 impl Store {
@@ -60,24 +51,31 @@ impl Store {
             places: Box::new([Entry::NONE; PLACES]),
             payloads: vec![0; bytes].into(),
             head: 0,
-            waiting: 0,
+            waits: 0,
             kept: 0,
         }
     }
 
-    /// Has the processor look for where the packet of this number goes.
-    pub(super) fn prefetch(&self, seq: u64) {
-        prefetch(&self.places[(seq % PLACES as u64) as usize], usize::MAX);
-        let end = (self.head + 192).min(self.payloads.len());
-        prefetch(&self.payloads[self.head..end], usize::MAX);
+    /// Places in use.
+    fn used(&self) -> u64 {
+        self.waits | self.kept
+    }
+
+    /// Has the processor look for where the next packet goes, which will be the one to be played.
+    pub(super) fn prefetch(&self) {
+        let first = self.used().trailing_ones() as usize;
+        prefetch(&self.places[first.min(PLACES - 1)], usize::MAX);
+        let at = if self.used() == 0 { 0 } else { self.head };
+        let end = (at + 192).min(self.payloads.len());
+        prefetch(&self.payloads[at..end], usize::MAX);
     }
 
     /// How many wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
+    pub(super) fn waiting(&self) -> u32 {
+        self.waits.count_ones()
     }
 
-    /// Takes a packet. Tells how many older ones had to make room for it; `None` when it is longer than the whole memory.
+    /// Takes a packet of a number that is not there. Tells how many older ones had to make room for it; `None` when it is longer than the whole memory.
     pub(super) fn put(
         &mut self,
         seq: u64,
@@ -85,68 +83,73 @@ impl Store {
         samples: usize,
         codec: Option<Codec>,
         payload: &[u8],
-    ) -> Option<usize> {
+    ) -> Option<u32> {
         let len = payload.len();
         if len > self.payloads.len() {
             return None;
         }
-        let at = if self.head + len > self.payloads.len() { 0 } else { self.head };
-        let place = (seq % PLACES as u64) as usize;
-        let mut lost = 0;
-        if self.waiting + self.kept > 0 {
-            for (other, entry) in self.places.iter_mut().enumerate() {
-                let (start, end) = (entry.at as usize, entry.at as usize + usize::from(entry.len));
-                if other == place || (start < at + len && at < end) {
-                    match std::mem::replace(&mut entry.place, Place::Free) {
-                        Place::Free => {}
-                        Place::Kept => self.kept -= 1,
-                        Place::Waits => (self.waiting, lost) = (self.waiting - 1, lost + 1),
-                    }
-                }
+        let full = self.used() == u64::MAX;
+        let oldest = full.then(|| self.in_use(u64::MAX).min_by_key(|(_, e)| e.seq)).flatten();
+        let mut over = oldest.map_or(0, |(place, _)| 1 << place);
+        let none = self.used() == 0;
+        let at = if none || self.head + len > self.payloads.len() { 0 } else { self.head };
+        for (other, entry) in self.in_use(self.used()) {
+            let start = entry.at as usize;
+            if start < at + len && at < start + usize::from(entry.len) {
+                over |= 1 << other;
             }
         }
+        let lost = (self.waits & over).count_ones();
+        self.free(over);
         self.payloads[at..at + len].copy_from_slice(payload);
         self.head = at + len;
-        self.places[place] = Entry {
-            seq,
-            position,
-            samples: samples as u32,
-            codec,
-            at: at as u32,
-            len: len as u16,
-            place: Place::Waits,
-        };
-        self.waiting += 1;
+        let (samples, at, len) = (samples as u32, at as u32, len as u16);
+        let place = self.used().trailing_ones();
+        self.places[place as usize] = Entry { seq, position, samples, codec, at, len };
+        self.waits |= 1 << place;
         Some(lost)
+    }
+
+    /// The packets in these places.
+    fn in_use(&self, mut places: u64) -> impl Iterator<Item = (u32, &Entry)> {
+        std::iter::from_fn(move || {
+            let place = places.trailing_zeros();
+            places &= places.wrapping_sub(1);
+            Some((place, self.places.get(place as usize)?))
+        })
+    }
+
+    fn free(&mut self, places: u64) {
+        (self.waits, self.kept) = (self.waits & !places, self.kept & !places);
+    }
+
+    /// The packet of this number in one of these places.
+    fn find(&self, places: u64, seq: u64) -> Option<(u32, &Entry)> {
+        self.in_use(places).find(|(_, e)| e.seq == seq)
     }
 
     /// The packet of this number, if it waits.
     pub(super) fn get(&self, seq: u64) -> Option<Entry> {
-        Some(self.places[(seq % PLACES as u64) as usize]).filter(|e| e.place == Place::Waits && e.seq == seq)
+        self.find(self.waits, seq).map(|(_, e)| *e)
     }
 
     /// The packet of this number, if it was kept.
     pub(super) fn kept(&self, seq: u64) -> Option<Entry> {
-        Some(self.places[(seq % PLACES as u64) as usize]).filter(|e| e.place == Place::Kept && e.seq == seq)
+        self.find(self.kept, seq).map(|(_, e)| *e)
     }
 
     /// Passes over a packet that waits, but keeps it.
     pub(super) fn keep(&mut self, seq: u64) {
-        let entry = &mut self.places[(seq % PLACES as u64) as usize];
-        if entry.place == Place::Waits && entry.seq == seq {
-            entry.place = Place::Kept;
-            (self.waiting, self.kept) = (self.waiting - 1, self.kept + 1);
+        if let Some((place, _)) = self.find(self.waits, seq) {
+            self.waits &= !(1 << place);
+            self.kept |= 1 << place;
         }
     }
 
     /// Lets all kept packets go that have a lower number.
     pub(super) fn forget_below(&mut self, seq: u64) {
-        if self.kept > 0 {
-            for entry in self.places.iter_mut().filter(|e| e.place == Place::Kept && e.seq < seq) {
-                entry.place = Place::Free;
-                self.kept -= 1;
-            }
-        }
+        let old = self.in_use(self.kept).filter(|(_, e)| e.seq < seq);
+        self.kept &= !old.fold(0, |all, (place, _)| all | 1 << place);
     }
 
     /// A packet's payload.
@@ -156,28 +159,20 @@ impl Store {
 
     /// The first packet that waits with this number or a higher one.
     pub(super) fn first_from(&self, seq: u64) -> Option<Entry> {
-        if self.waiting == 0 {
-            return None;
-        }
-        self.get(seq).or_else(|| {
-            let waits = |e: &&Entry| e.place == Place::Waits && e.seq >= seq;
-            self.places.iter().filter(waits).min_by_key(|e| e.seq).copied()
-        })
+        let waiting = self.in_use(self.waits).map(|(_, e)| e);
+        waiting.filter(|e| e.seq >= seq).min_by_key(|e| e.seq).copied()
     }
 
     /// Lets a packet go.
     pub(super) fn remove(&mut self, seq: u64) {
-        let entry = &mut self.places[(seq % PLACES as u64) as usize];
-        if entry.place == Place::Waits && entry.seq == seq {
-            entry.place = Place::Free;
-            self.waiting -= 1;
+        if let Some((place, _)) = self.find(self.waits, seq) {
+            self.waits &= !(1 << place);
         }
     }
 
     /// Lets all go.
     pub(super) fn clear(&mut self) {
-        self.places.iter_mut().for_each(|e| e.place = Place::Free);
-        (self.waiting, self.kept) = (0, 0);
+        (self.waits, self.kept) = (0, 0);
     }
 }
 
@@ -201,8 +196,35 @@ mod tests {
         store.remove(2);
         assert_eq!((store.first_from(0).map(|e| e.seq), store.waiting()), (Some(3), 1));
         assert_eq!(store.put(4, 4, 1, None, &[0; 101]), None);
-        assert_eq!(store.put(3 + 64, 5, 1, None, &[0; 1]), Some(1), "its place was taken");
         store.clear();
         assert_eq!((store.waiting(), store.first_from(0).is_none()), (0, true));
+    }
+
+    #[test]
+    fn where_no_place_is_left_the_oldest_makes_room_whether_it_waits_or_is_kept() {
+        let mut store = Store::new(1000);
+        for seq in 0..PLACES as u64 {
+            assert_eq!(store.put(seq + 9, 0, 1, None, &[seq as u8]), Some(0));
+        }
+        store.keep(9);
+        assert_eq!(store.put(1, 0, 1, None, &[0]), Some(0));
+        assert!(store.kept(9).is_none() && store.get(1).is_some());
+        assert_eq!(store.put(100, 0, 1, None, &[0]), Some(1));
+        assert!(store.get(1).is_none() && store.get(10).is_some() && store.get(100).is_some());
+        assert_eq!(store.waiting() as usize, PLACES);
+    }
+
+    #[test]
+    fn what_is_played_as_it_comes_lies_always_in_the_same_place() {
+        let mut store = Store::new(1000);
+        let at: Vec<u32> = (0..100)
+            .map(|seq| {
+                assert_eq!(store.put(seq, 0, 1, None, &[0; 160]), Some(0));
+                let entry = store.get(seq).unwrap();
+                store.remove(seq);
+                entry.at
+            })
+            .collect();
+        assert_eq!(at, [0; 100]);
     }
 }

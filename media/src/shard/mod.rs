@@ -252,7 +252,16 @@ impl Shard {
         self.mix_parts(due, now);
         let (mut received, mut ticks) = (0, 0);
         let Self { phases, receiver, out, unmixed, worked, .. } = self;
-        for room in phases[phase].iter_mut().filter(|r| !r.is_empty()) {
+        let mut rooms = &mut phases[phase][..];
+        if let Some(first) = rooms.first() {
+            first.prefetch_first();
+        }
+        while let Some((room, rest)) = rooms.split_first_mut() {
+            rooms = rest;
+            if room.is_empty() {
+                continue;
+            }
+            let next = rooms.first().map(|next| &**next);
             ticks += 1;
             if room.has_told() {
                 // A stall has kept it from its end.
@@ -263,7 +272,10 @@ impl Shard {
             worked.legs += room.len() as u64;
             for index in 0..room.len() {
                 // While the kernel is busy with this leg's socket, the next ones' memory comes near.
-                room.prefetch(index);
+                if let Some(next) = next {
+                    next.prefetch_itself(index);
+                }
+                room.prefetch(index, next);
                 received += drain(receiver, &mut room.members_mut()[index], id, now, out);
                 room.pull(index, now);
             }
