@@ -164,8 +164,10 @@ fn tell(stayed: &Outcome, came: &[Outcome], looks: &[Look]) {
     let why: Vec<_> = came.iter().filter(|o| o.calls_failed > 0).map(|o| told(&o.failures)).collect();
     row("calls that came and went, failed", format!("{calls}, {failed} {}", why.join(", ")), "0");
     row("their mixes right / all, echoes", of_mixes(came), "all, 0");
-    let settled = looks.iter().find(|l| l.minute * 60.0 >= SETTLED.as_secs_f64());
-    if let Some((first, last)) = settled.zip(looks.last()) {
+    // The last look is at a bridge whose callers have all hung up at once.
+    let up = &looks[..looks.len().saturating_sub(1)];
+    let settled = up.iter().find(|l| l.minute * 60.0 >= SETTLED.as_secs_f64());
+    if let Some((first, last)) = settled.zip(up.last()) {
         let grown = (last.resident_kb - first.resident_kb) / 1e3;
         row("memory grown since the fifth minute, MB", format!("{grown:.1}"), "≤ 1");
     }
