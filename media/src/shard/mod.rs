@@ -216,8 +216,7 @@ impl Shard {
                     self.out.counters.missed_ticks.fetch_add(ticks * rooms as u64, Ordering::Relaxed);
                 }
                 Next::Pass { due, late } => {
-                    let ticks = self.pass(due);
-                    self.out.counters.late_ticks.fetch_add(ticks * u64::from(late), Ordering::Relaxed);
+                    self.pass(due, late);
                     self.look(now);
                 }
             }
@@ -245,9 +244,8 @@ impl Shard {
         self.owed.is_some() || self.spare.is_some() || self.closing.is_some()
     }
 
-    /// One pass over the rooms of a phase: drain, tick. What other parts have told since the phases before is mixed first. How many
-    /// rooms had their tick.
-    fn pass(&mut self, due: u64) -> u64 {
+    /// One pass over the rooms of a phase: drain, tick. What other parts have told since the phases before is mixed first.
+    fn pass(&mut self, due: u64, late: bool) {
         let now = io::wall_clock();
         let phase = (due % PHASES) as usize;
         self.mix_parts(due, now);
@@ -290,11 +288,11 @@ impl Shard {
         let counters = &out.counters;
         // Counted before rooms move away.
         counters.ticks.fetch_add(ticks, Ordering::Relaxed);
+        counters.late_ticks.fetch_add(ticks * u64::from(late), Ordering::Relaxed);
         counters.received.fetch_add(received, Ordering::Relaxed);
         counters.sent.fetch_add(std::mem::take(&mut out.sent), Ordering::Relaxed);
         counters.send_errors.fetch_add(std::mem::take(&mut out.send_errors), Ordering::Relaxed);
         self.grant_wishes(phase);
-        ticks
     }
 
     /// Mixes parts of conferences for which the others have told who speaks in them, or that have waited long enough.
@@ -560,3 +558,6 @@ fn drain(
     }
     count
 }
+
+#[cfg(test)]
+mod tests;
