@@ -63,6 +63,9 @@ struct Work {
 /// Cores of the bridge (and the floor) and of the generator.
 const BRIDGE_CORE: &str = "0";
 const GENERATOR_CORE: &str = "1";
+/// The floor has as many participants as the bridge, unless those are so many that the generator could not have both.
+const FLOOR: usize = 100;
+const MANY: usize = 1000;
 /// How long is measured, s.
 const SECONDS: u64 = 20;
 
@@ -209,7 +212,7 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
             bar: "told",
         },
         Work {
-            name: "1 × 2,000",
+            name: "1 × 2000",
             conferences: 1,
             per_conf: 2000,
             talkers: 3,
@@ -237,7 +240,9 @@ fn run(mixes: bool, rates: bool) -> anyhow::Result<()> {
         let row = |what: &str, value: String, bar: &str| println!("| {name} {what} | {value} | {bar} |");
         row("CPU, ms/participant-second", format!("{cpu:.3} | {floor:.3} | {:.2}", cpu / floor), bar);
         let (l, j) = (outcome.latency_ms, outcome.jitter_ms);
-        row("bridge latency p50 / p99, ms", format!("{:.1} / {:.1} | 0 | –", l.p50, l.p99), "≤ 4 / 12");
+        if !opus {
+            row("bridge latency p50 / p99, ms", format!("{:.1} / {:.1} | 0 | –", l.p50, l.p99), "≤ 4 / 12");
+        }
         row("output jitter p99, ms", format!("{:.2} | – | –", j.p99), "≤ 1");
         let lost = (outcome.packets_lost, outcome.packets_received);
         row("packets lost / received", format!("{} / {} | 0 | –", lost.0, lost.1), "0");
@@ -278,7 +283,10 @@ fn mix(runtime: &tokio::runtime::Runtime, work: &Work) -> anyhow::Result<(Outcom
         // Both at the same time: the machine's own drift is the same for both.
         let (go, wait) = std::sync::mpsc::channel();
         let total = conferences * per_conf;
-        let floor = std::thread::spawn(move || floor::measure(total, SECONDS, &wait));
+        // What a participant costs does not depend on how many there are; what the generator can do does.
+        let floor = std::thread::spawn(move || {
+            floor::measure(if total > MANY { FLOOR } else { total }, SECONDS, &wait)
+        });
         let plan = plan_of(&bridge, conferences, per_conf, talkers, srtp, opus)?;
         let outcome = runtime.block_on(sotto::loadtest::measure(&plan, |up| {
             if up == total {

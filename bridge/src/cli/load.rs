@@ -104,7 +104,9 @@ fn print(o: &Outcome) {
     line("packets received / lost", format!("{} / {}", o.packets_received, o.packets_lost));
     line("talkers heard / pairs", format!("{} / {}", o.pairs_heard, o.pairs));
     line("talkers that hear themselves", o.echoes.to_string());
-    line("bridge latency, ms", quantiles(&o.latency_ms));
+    if !o.latency_ms.p50.is_nan() {
+        line("bridge latency, ms", quantiles(&o.latency_ms));
+    }
     line("output jitter, ms", quantiles(&o.jitter_ms));
     line("generator's own lateness, ms", quantiles(&o.own_lateness_ms));
     if let Some(cpu) = o.cpu_ms_per_participant_second {
