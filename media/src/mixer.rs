@@ -69,6 +69,13 @@ impl Rates {
         self.0[rate as usize] = true;
     }
 
+    /// All of both.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(has, more)| *has |= more);
+        self
+    }
+
     /// Whether it is in the set.
     pub fn has(self, rate: Rate) -> bool {
         self.0[rate as usize]

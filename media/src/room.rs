@@ -250,6 +250,16 @@ impl<S> Room<S> {
         Some(self.members.swap_remove(index))
     }
 
+    /// Takes a leg out that goes on in another room: its stream goes on as if nothing had happened.
+    pub fn release(&mut self, leg: LegId) -> Option<Box<Member<S>>> {
+        let index = self.members.iter().position(|m| m.leg.id() == leg)?;
+        self.take_own(index);
+        let mut member = self.remove(leg)?;
+        // Whoever watches there does not know it yet.
+        member.announced = false;
+        Some(member)
+    }
+
     /// Takes any leg out: for closing the room.
     pub fn pop(&mut self) -> Option<Box<Member<S>>> {
         self.members.pop()

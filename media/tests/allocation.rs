@@ -180,7 +180,7 @@ async fn the_shard_asks_nothing_of_the_allocator() {
     let settings = Settings { shards: 2, manner, keys: keys_too, spread_above: 40, ..Settings::default() };
     let (engine, mut events) = Engine::start(ports, settings).unwrap();
     let room = RoomId(1);
-    engine.open(room, 50).unwrap();
+    engine.open(room, 50, true).unwrap();
     engine.watch(room, true).unwrap();
     // Each codec has who talks and who only listens.
     let mut peers: Vec<Peer> = (0..15)
@@ -241,9 +241,16 @@ async fn the_shard_asks_nothing_of_the_allocator() {
             40 => engine.remove(room, LegId(10)),
             50 => peers.push(Peer::new(&engine, &keys, room, 15, Codec::Opus, 20)),
             60 => {
-                engine.open(RoomId(2), 5).unwrap();
+                engine.open(RoomId(2), 5, true).unwrap();
                 Peer::new(&engine, &keys, RoomId(2), 20, Codec::Pcma, 20);
             }
+            // Between parts of a spread conference and a whole one, with and without what the mix lacks.
+            100 => {
+                engine.open(RoomId(3), 5, true).unwrap();
+                (5..9).for_each(|leg| engine.move_leg(room, LegId(leg), RoomId(3)).unwrap());
+            }
+            130 => (5..7).for_each(|leg| engine.move_leg(RoomId(3), LegId(leg), room).unwrap()),
+            140 => engine.close(RoomId(3)),
             // Music plays by now.
             190 => engine.close(RoomId(2)),
             80 | 95 => engine.say(room, LegId(4), Prompt::new(recordings, [0, 1, 0])).unwrap(),

@@ -1,12 +1,12 @@
 //! What one shard tells, for its reader; what came for legs' tasks goes to those.
 
-use super::Tasks;
+use super::{Core, Tasks};
 use crate::room::Notice;
 use crate::shard::{Aside, Bell, Told};
 use crate::transport::Parcel;
 use crate::units::{LegId, RoomId};
 use rtrb::Consumer;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ pub struct Events {
     pub(super) told: Consumer<Told>,
     pub(super) asides: Consumer<Aside>,
     pub(super) tasks: Arc<Tasks>,
+    /// Where legs go that move to another shard.
+    pub(super) core: Weak<Core>,
     /// What legs' tasks tell; the first shard's reader has it.
     pub(super) others: Option<mpsc::UnboundedReceiver<Event>>,
     pub(super) bell: AsyncFd<Arc<Bell>>,
@@ -42,6 +44,11 @@ impl Events {
                     Told::Notice(room, leg, notice) => return Some(Event { room, leg, notice }),
                     // Freed here, where freeing is allowed.
                     Told::Member(_, member) => drop(member),
+                    Told::Moved(moved) => {
+                        if let Some(core) = self.core.upgrade() {
+                            core.arrive(*moved);
+                        }
+                    }
                     Told::Change(change) => drop(change),
                     Told::Kit(kit) => drop(kit),
                     Told::Keys(keys) => drop(keys),

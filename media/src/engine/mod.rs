@@ -2,6 +2,7 @@
 
 mod events;
 mod handle;
+mod moving;
 
 pub use events::{Event, Events};
 
@@ -98,7 +99,7 @@ struct Core {
     manner: Manner,
     keys: Option<MediaKeys>,
     dtls: Option<Dtls>,
-    rooms: Mutex<HashMap<RoomId, Place>>,
+    places: Mutex<Places>,
     spread_above: usize,
     tasks: Arc<Tasks>,
     told: mpsc::UnboundedSender<Event>,
@@ -107,14 +108,38 @@ struct Core {
 /// Who gets what comes to a leg's RTP port beside RTP.
 type Tasks = Mutex<HashMap<LegId, mpsc::Sender<Parcel>>>;
 
+/// Where all rooms and legs are.
+#[derive(Debug, Default)]
+struct Places {
+    rooms: HashMap<RoomId, Place>,
+    /// Legs on their way from one shard to another, and what they are to be told when they are there.
+    moving: HashMap<LegId, Vec<Command>>,
+}
+
 /// Where a room is, and what its mixes can do.
 #[derive(Debug)]
 struct Place {
     /// Its parts: one, but for a conference that is spread over shards.
     parts: Vec<Part>,
-    /// In which part each leg is.
-    legs: HashMap<LegId, usize>,
+    legs: HashMap<LegId, Seat>,
     has: (Rates, Rates),
+}
+
+/// A leg in a room.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    /// In which part it is.
+    part: usize,
+    /// At which rates it speaks and hears.
+    needs: (Rates, Rates),
+}
+
+/// The rates at which a leg speaks and hears.
+fn rates(setup: &LegSetup) -> (Rates, Rates) {
+    let (mut speak, mut hear) = <(Rates, Rates)>::default();
+    setup.speaks_at().for_each(|rate| speak.add(rate));
+    hear.add(setup.hears_at());
+    (speak, hear)
 }
 
 #[derive(Debug)]
@@ -124,12 +149,27 @@ struct Part {
 }
 
 impl Place {
-    /// The rates that its mixes need once there is such a leg.
-    fn with(&self, setup: &LegSetup) -> (Rates, Rates) {
-        let (mut speak, mut hear) = self.has;
-        setup.speaks_at().for_each(|rate| speak.add(rate));
-        hear.add(setup.hears_at());
-        (speak, hear)
+    /// The rates that its mixes need once there is a leg with these.
+    fn with(&self, needs: (Rates, Rates)) -> (Rates, Rates) {
+        (self.has.0.with(needs.0), self.has.1.with(needs.1))
+    }
+
+    /// The part with the fewest legs.
+    fn emptiest(&self) -> Option<usize> {
+        (0..self.parts.len()).min_by_key(|part| self.parts[*part].legs)
+    }
+
+    /// A leg comes.
+    fn seat(&mut self, leg: LegId, seat: Seat) {
+        self.parts[seat.part].legs += 1;
+        self.legs.insert(leg, seat);
+    }
+
+    /// A leg goes; in which part it was.
+    fn leave(&mut self, leg: LegId) -> Option<usize> {
+        let Seat { part, .. } = self.legs.remove(&leg)?;
+        self.parts[part].legs -= 1;
+        Some(part)
     }
 
     /// What each of its mixes lacks for those.
@@ -139,7 +179,7 @@ impl Place {
 
     /// The shard that has a leg.
     fn shard_of(&self, leg: LegId) -> Option<usize> {
-        self.legs.get(&leg).map(|part| self.parts[*part].shard)
+        self.legs.get(&leg).map(|seat| self.parts[seat.part].shard)
     }
 }
 
@@ -206,13 +246,15 @@ impl Engine {
                 }
             })?;
             let (tasks, others) = (tasks.clone(), others.take());
-            events.push(Events { told, asides, tasks, others, bell: readers_bell });
+            events.push(Events { told, asides, tasks, core: Weak::new(), others, bell: readers_bell });
             handles.push(Handle::new(commands, bell, counters, Some(thread)));
         }
-        let rooms = Mutex::default();
+        let places = Mutex::default();
         let told = told_by_tasks;
-        let core = Core { ports, shards: handles, manner, keys, dtls, rooms, spread_above, tasks, told };
-        Ok((Self { core: Arc::new(core) }, events))
+        let core =
+            Arc::new(Core { ports, shards: handles, manner, keys, dtls, places, spread_above, tasks, told });
+        events.iter_mut().for_each(|events| events.core = Arc::downgrade(&core));
+        Ok((Self { core }, events))
     }
 
     /// Reserves sockets for a leg of a peer of IPv6 or IPv4; to be named in the SDP.
@@ -225,13 +267,14 @@ impl Engine {
         Ok(pair)
     }
 
-    /// Opens a conference for `capacity` legs: on the shard with the fewest, or a large one in parts on all of them.
+    /// Opens a conference for `capacity` legs, in which music may be played to who is alone: on the shard with the fewest, or a large one in parts on all of them.
     ///
     /// # Errors
     /// [`EngineError::Busy`].
-    pub fn open(&self, room: RoomId, capacity: usize) -> Result<(), EngineError> {
+    pub fn open(&self, room: RoomId, capacity: usize, music: bool) -> Result<(), EngineError> {
         let Core { shards, manner, spread_above, .. } = &*self.core;
-        let mut rooms = self.core.rooms();
+        let manner = Manner { music: manner.music.filter(|_| music), ..*manner };
+        let rooms = &mut self.core.places().rooms;
         let whole = shards.len() == 1 || *spread_above == 0 || capacity <= *spread_above;
         let load = |shard| {
             let parts = rooms.values().flat_map(|place| &place.parts);
@@ -242,7 +285,7 @@ impl Engine {
         let count = sides.len().max(1);
         let at: Vec<usize> = if whole { vec![least] } else { (0..count).collect() };
         for (opened, shard) in at.iter().enumerate() {
-            let part = LiveRoom::new(room, capacity, *manner).in_parts(sides.pop());
+            let part = LiveRoom::new(room, capacity, manner).in_parts(sides.pop());
             if let Err(e) = shards[*shard].tell(Command::Open(Box::new(part))) {
                 at[..opened].iter().for_each(|shard| shards[*shard].insist(Command::Close(room)));
                 return Err(e);
@@ -255,7 +298,7 @@ impl Engine {
 
     /// Closes a conference, if there is such a one, and frees its legs.
     pub fn close(&self, room: RoomId) {
-        for part in self.core.rooms().remove(&room).iter().flat_map(|place| &place.parts) {
+        for part in self.core.places().rooms.remove(&room).iter().flat_map(|place| &place.parts) {
             self.core.shards[part.shard].insist(Command::Close(room));
         }
     }
@@ -276,26 +319,24 @@ impl Engine {
         let rtp = setup.has_asides().then(|| pair.rtp.try_clone()).transpose()?;
         let sockets = Sockets { rtp, rtcp: pair.rtcp };
         let member = Box::new(LiveMember::new(leg, Socket::new(pair.rtp)));
-        let mut rooms = self.core.rooms();
-        let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        let emptiest = (0..place.parts.len()).min_by_key(|part| place.parts[*part].legs);
-        let emptiest = emptiest.ok_or(EngineError::NoRoom)?;
-        let needs = place.with(&setup);
-        self.core.equip(room, place, needs, emptiest)?;
-        let shard = &self.core.shards[place.parts[emptiest].shard];
+        let mut places = self.core.places();
+        let place = places.rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        let seat = Seat { part: place.emptiest().ok_or(EngineError::NoRoom)?, needs: rates(&setup) };
+        let needs = place.with(seat.needs);
+        self.core.equip(room, place, needs, seat.part)?;
+        let shard = &self.core.shards[place.parts[seat.part].shard];
         if shard.counters.busy.load(Ordering::Relaxed) > MOST_BUSY {
             return Err(EngineError::Overloaded);
         }
         let kit = Some(place.lacks(needs)).filter(|kit| !kit.is_empty()).map(Box::new);
         shard.tell(Command::Add(room, member, kit))?;
         place.has = needs;
-        place.parts[emptiest].legs += 1;
-        place.legs.insert(setup.id, emptiest);
-        drop(rooms);
+        place.seat(setup.id, seat);
+        drop(places);
         // Its task may have something to tell of the leg at once.
         let core = Arc::downgrade(&self.core);
         let lines: Weak<dyn Lines> = core;
-        let made = Transport::new(runtime, lines, room, setup, sockets, rtcp);
+        let made = Transport::new(runtime, lines, setup, sockets, rtcp);
         if made.is_err() {
             self.remove(room, setup.id);
         }
@@ -304,12 +345,13 @@ impl Engine {
 
     /// Takes a leg that was added out of its conference.
     pub fn remove(&self, room: RoomId, leg: LegId) {
-        if let Some(place) = self.core.rooms().get_mut(&room)
-            && let Some(part) = place.legs.remove(&leg)
+        let places = &mut *self.core.places();
+        let Some(place) = places.rooms.get_mut(&room) else { return };
+        // One that is on its way is freed when it is there.
+        if let Some(part) = place.leave(leg)
+            && !places.moving.contains_key(&leg)
         {
-            let part = &mut place.parts[part];
-            part.legs = part.legs.saturating_sub(1);
-            self.core.shards[part.shard].insist(Command::Remove(room, leg));
+            self.core.shards[place.parts[part].shard].insist(Command::Remove(room, leg));
         }
     }
 
@@ -326,15 +368,18 @@ impl Engine {
         // Whether noise is taken away is nothing that is signalled: it stays as it is.
         let signalled = LegSetup { noise_suppression: false, ..setup };
         let coders = Box::new(Coders::new(&signalled, self.core.keys.as_ref())?);
-        let mut rooms = self.core.rooms();
-        let place = rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
-        let part = *place.legs.get(&setup.id).ok_or(EngineError::NoRoom)?;
-        let needs = place.with(&setup);
-        self.core.equip(room, place, needs, part)?;
+        let places = &mut *self.core.places();
+        let place = places.rooms.get_mut(&room).ok_or(EngineError::NoRoom)?;
+        let seat = *place.legs.get(&setup.id).ok_or(EngineError::NoRoom)?;
+        let seat = Seat { needs: rates(&setup), ..seat };
+        let needs = place.with(seat.needs);
+        self.core.equip(room, place, needs, seat.part)?;
         let kit = place.lacks(needs);
-        let shard = &self.core.shards[place.parts[part].shard];
-        shard.tell(Command::Change(room, Box::new(Change { setup, coders, kit })))?;
+        let shard = &self.core.shards[place.parts[seat.part].shard];
+        let change = Command::Change(room, Box::new(Change { setup, coders, kit }));
+        moving::tell(&mut places.moving, shard, setup.id, change)?;
         place.has = needs;
+        place.legs.insert(setup.id, seat);
         Ok(())
     }
 
@@ -380,8 +425,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn watch(&self, room: RoomId, watched: bool) -> Result<(), EngineError> {
-        let rooms = self.core.rooms();
-        let place = rooms.get(&room).ok_or(EngineError::NoRoom)?;
+        let places = self.core.places();
+        let place = places.rooms.get(&room).ok_or(EngineError::NoRoom)?;
         place.parts.iter().try_for_each(|p| self.core.shards[p.shard].tell(Command::Watch(room, watched)))
     }
 
@@ -391,14 +436,26 @@ impl Engine {
     }
 
     fn tell(&self, room: RoomId, leg: LegId, command: Command) -> Result<(), EngineError> {
-        self.core.shard_of(room, leg).ok_or(EngineError::NoRoom)?.tell(command)
+        let places = &mut *self.core.places();
+        let shard = places.rooms.get(&room).and_then(|place| place.shard_of(leg));
+        let shard = &self.core.shards[shard.ok_or(EngineError::NoRoom)?];
+        moving::tell(&mut places.moving, shard, leg, command)
     }
 }
 
 impl Core {
-    fn shard_of(&self, room: RoomId, leg: LegId) -> Option<&Handle> {
-        let shard = self.rooms().get(&room)?.shard_of(leg)?;
-        Some(&self.shards[shard])
+    /// Tells the shard that has a leg what it must not miss, wherever the leg is by now.
+    fn insist(&self, leg: LegId, command: impl FnOnce(RoomId) -> Command) {
+        let places = &mut *self.places();
+        let Some((room, place)) = places.rooms.iter().find(|(_, place)| place.legs.contains_key(&leg)) else {
+            return;
+        };
+        let command = command(*room);
+        match (places.moving.get_mut(&leg), place.shard_of(leg)) {
+            (Some(waiting), _) => waiting.push(command),
+            (None, Some(shard)) => self.shards[shard].insist(command),
+            (None, None) => {}
+        }
     }
 
     /// Gives all parts of a conference but one what their mixes need for voices of the others. That one gets it with its leg.
@@ -418,27 +475,26 @@ impl Core {
         Ok(())
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Place>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lines for Core {
-    fn keys(&self, room: RoomId, leg: LegId, keys: Box<Option<Protection>>) {
-        if let Some(shard) = self.shard_of(room, leg) {
-            shard.insist(Command::Keys(room, leg, keys));
-        }
+    fn keys(&self, leg: LegId, keys: Box<Option<Protection>>) {
+        self.insist(leg, |room| Command::Keys(room, leg, keys));
     }
 
-    fn nominate(&self, room: RoomId, leg: LegId, to: SocketAddr) {
-        if let Some(shard) = self.shard_of(room, leg) {
-            shard.insist(Command::Nominate(room, leg, to));
-        }
+    fn nominate(&self, leg: LegId, to: SocketAddr) {
+        self.insist(leg, |room| Command::Nominate(room, leg, to));
     }
 
-    fn unprotected(&self, room: RoomId, leg: LegId, why: DtlsFault) {
-        // Its reader ends only with the house.
-        let _ = self.told.send(Event { room, leg, notice: Notice::Unprotected(why) });
+    fn unprotected(&self, leg: LegId, why: DtlsFault) {
+        let room = self.places().rooms.iter().find(|(_, p)| p.legs.contains_key(&leg)).map(|(room, _)| *room);
+        if let Some(room) = room {
+            // Its reader ends only with the house.
+            let _ = self.told.send(Event { room, leg, notice: Notice::Unprotected(why) });
+        }
     }
 
     fn register(&self, leg: LegId, to: Option<mpsc::Sender<Parcel>>) {
@@ -469,65 +525,4 @@ impl Drop for Core {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-
-    const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    /// One with a thread and a room. Nobody reads its events.
-    fn engine(ports: std::ops::RangeInclusive<u16>) -> (Engine, Vec<Events>) {
-        let settings = Settings { shards: 1, ..Settings::default() };
-        let (engine, events) = Engine::start(Ports::new(HERE, 46, ports).unwrap(), settings).unwrap();
-        engine.open(RoomId(1), 5).unwrap();
-        (engine, events)
-    }
-
-    fn setup(leg: u64, peer: SocketAddr) -> LegSetup {
-        LegSetup::plain(LegId(leg), crate::Codec::Pcmu, crate::PayloadType(0), peer)
-    }
-
-    #[tokio::test]
-    async fn a_thread_that_works_for_most_of_its_time_takes_no_more_legs() {
-        let (engine, _events) = engine(43_500..=43_599);
-        let come = |leg| {
-            let peer = SocketAddr::new(HERE, 9);
-            engine.add(RoomId(1), setup(leg, peer), engine.reserve(false).unwrap(), peer, Runtime::current())
-        };
-        let busy = &engine.counters().next().unwrap().busy;
-        busy.store(MOST_BUSY + 1, Ordering::Relaxed);
-        assert!(matches!(come(1), Err(EngineError::Overloaded)));
-        busy.store(MOST_BUSY, Ordering::Relaxed);
-        assert!(come(2).is_ok());
-    }
-
-    #[tokio::test]
-    async fn what_comes_beside_rtp_and_nobody_takes_is_lost_and_counted() {
-        let (engine, _events) = engine(43_600..=43_699);
-        let peer = std::net::UdpSocket::bind((HERE, 0)).unwrap();
-        let pair = engine.reserve(false).unwrap();
-        let to = pair.address;
-        let setup = LegSetup { mux: true, ..setup(1, peer.local_addr().unwrap()) };
-        let _leg = engine.add(RoomId(1), setup, pair, to, Runtime::current()).unwrap();
-        let counters = engine.counters().next().unwrap();
-        let got = async |count: &AtomicU64, n: u64| {
-            let all = async {
-                while count.load(Ordering::Relaxed) < n {
-                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                }
-            };
-            tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
-        };
-        // A report that is longer than any, and more than there is room for; not more at once than the kernel keeps.
-        peer.send_to(&[&[0x80, 201][..], &[0; crate::shard::LONGEST_ASIDE - 1]].concat(), to).unwrap();
-        got(&counters.lost_asides, 1).await;
-        for sent in 1..=ASIDES as u64 + 3 {
-            peer.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 9], to).unwrap();
-            if sent % 100 == 0 {
-                got(&counters.received, 1 + sent).await;
-            }
-        }
-        got(&counters.lost_asides, 4).await;
-        assert_eq!(counters.lost_asides.load(Ordering::Relaxed), 4);
-    }
-}
+mod tests;

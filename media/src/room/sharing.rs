@@ -176,6 +176,33 @@ fn a_stream_goes_on_when_the_leg_that_encodes_for_it_leaves_or_is_held() {
 }
 
 #[test]
+fn who_moves_into_another_room_hears_it_without_a_break_and_those_who_stay_too() {
+    for codec in [Codec::G722, Codec::Opus] {
+        let mut rooms = [0, 1].map(|_| Rig::new(&[Coding::of(codec); 4], |_, _| {}));
+        for rig in &mut rooms {
+            rig.far[0].pitch = PITCH;
+            rig.run(100);
+        }
+        let usual = rooms[0].worst(3, 40, PITCH);
+        let [old, new] = &mut rooms;
+        // Whoever leads goes: the others share what it led.
+        let leader = old.room.classes[0].leader;
+        let place = leader.0 as usize;
+        drop(new.room.remove(leader));
+        let member = old.room.release(leader).unwrap();
+        assert!(new.room.add(member).is_ok());
+        std::mem::swap(&mut old.far[place], &mut new.far[place]);
+        for rig in [&mut *old, new] {
+            rig.run(40);
+            for leg in (1..4).filter(|leg| *leg != place || rig.room.len() == 4) {
+                let heard = rig.worst(leg, 40, PITCH);
+                assert!(heard < f32::max(usual + 6.0, -28.0), "{codec:?}: leg {leg}: {heard} after {usual}");
+            }
+        }
+    }
+}
+
+#[test]
 fn more_ways_to_encode_than_are_shared_are_heard_as_well() {
     let codings: Vec<Coding> = (0..CLASSES as u32 + 3)
         .map(|n| {

@@ -22,6 +22,8 @@ pub enum Command {
     Adopt(RoomId, Box<Kit>),
     /// Gives a leg back.
     Remove(RoomId, LegId),
+    /// Moves a leg into another conference.
+    Move(Box<Move>),
     /// Applies new signalling.
     Change(RoomId, Box<Change>),
     /// Takes keys that were agreed on by DTLS.
@@ -49,6 +51,21 @@ pub struct Sound {
     pub suppressor: Option<Option<Box<Suppressor>>>,
 }
 
+/// A leg that moves into another conference, with all that it has: whoever talks to it notices nothing.
+#[derive(Debug)]
+pub struct Move {
+    /// Where it is.
+    pub from: RoomId,
+    /// The leg.
+    pub leg: LegId,
+    /// Where it goes.
+    pub to: RoomId,
+    /// What that mix needs for its rates.
+    pub kit: Option<Box<Kit>>,
+    /// The leg itself, where the other conference is on another shard or has no room for it.
+    pub member: Option<Box<LiveMember>>,
+}
+
 /// New signalling for a leg, with what its codecs need; what it needs no more comes back in it.
 #[derive(Debug)]
 pub struct Change {
@@ -67,6 +84,8 @@ pub enum Told {
     Notice(RoomId, LegId, Notice),
     /// A leg that was removed or could not be added, to be freed.
     Member(RoomId, Box<LiveMember>),
+    /// A leg on its way to another shard, or what its move left over, to be freed.
+    Moved(Box<Move>),
     /// What a change left over, to be freed.
     Change(Box<Change>),
     /// What a mix had already, to be freed.

@@ -16,7 +16,7 @@ mod atomic {
 }
 
 pub use io::{Bell, Priority, Receiver, enable_timestamps, prepare_thread, wall_clock};
-pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Sound, Told};
+pub use messages::{Aside, Change, Command, LONGEST_ASIDE, Move, Sound, Told};
 
 use crate::leg::{Leg, Received};
 use crate::mixer::Kit;
@@ -364,6 +364,7 @@ impl Shard {
                     wipe_spare_stack();
                     self.owed = gone.map(|member| Told::Member(room, member));
                 }
+                Ok(Command::Move(moving)) => self.move_leg(moving),
                 Ok(Command::Change(room, mut change)) => {
                     if let Some(room) = self.room(room) {
                         room.adopt(&mut change.kit);
@@ -480,6 +481,19 @@ impl Shard {
                 Some(_) => self.spare = Some(kit),
             }
         }
+    }
+
+    fn move_leg(&mut self, mut moving: Box<Move>) {
+        moving.member = self.room(moving.from).and_then(|room| room.release(moving.leg));
+        if let Some(room) = self.room(moving.to)
+            && let Some(member) = moving.member.take()
+        {
+            if let Some(kit) = &mut moving.kit {
+                room.adopt(kit);
+            }
+            moving.member = room.add(member).err();
+        }
+        self.owed = Some(Told::Moved(moving));
     }
 
     fn leg(&mut self, room: RoomId, leg: LegId) -> Option<&mut Leg> {

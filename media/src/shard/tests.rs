@@ -25,7 +25,7 @@ fn each_conference_of_a_late_pass_counts_and_no_empty_one() {
     let (told, _telling) = rtrb::RingBuffer::new(4);
     let (asides, _aside) = rtrb::RingBuffer::new(4);
     let counters = Arc::new(Counters::default());
-    let bell = || Arc::new(Bell::default());
+    let bell = || Arc::new(Bell::new().unwrap());
     let mut shard = Shard::new(taken, bell(), (told, asides), bell(), counters.clone(), 4);
     // One phase for all: they would each have their own.
     shard.phases[3].extend([room(1, 2), room(2, 1), room(3, 0)]);

@@ -8,7 +8,7 @@ mod task;
 use crate::dtls::{Dtls, DtlsFault};
 use crate::leg::{LegSetup, Protection, Report};
 use crate::rtcp::Voip;
-use crate::units::{LegId, Nanos, RoomId};
+use crate::units::{LegId, Nanos};
 use std::net::SocketAddr;
 use std::sync::Weak;
 use std::time::Duration;
@@ -49,11 +49,11 @@ pub struct Parcel {
 /// What a leg's task needs of the engine. All of it may be gone by the time it is asked for.
 pub trait Lines: Send + Sync + std::fmt::Debug {
     /// The leg has keys from now on.
-    fn keys(&self, room: RoomId, leg: LegId, keys: Box<Option<Protection>>);
+    fn keys(&self, leg: LegId, keys: Box<Option<Protection>>);
     /// The leg's packets go there from now on.
-    fn nominate(&self, room: RoomId, leg: LegId, to: SocketAddr);
+    fn nominate(&self, leg: LegId, to: SocketAddr);
     /// There will be no keys.
-    fn unprotected(&self, room: RoomId, leg: LegId, why: DtlsFault);
+    fn unprotected(&self, leg: LegId, why: DtlsFault);
     /// Whoever comes to the leg's RTP port, beside RTP, is for this task; `None`: nobody is any more.
     fn register(&self, leg: LegId, to: Option<mpsc::Sender<Parcel>>);
     /// The thread that makes handshakes.
@@ -90,7 +90,6 @@ pub struct Transport {
 
 /// What a task begins with.
 struct Waiting {
-    room: RoomId,
     setup: LegSetup,
     sockets: Sockets,
     remote: SocketAddr,
@@ -112,7 +111,6 @@ impl Transport {
     pub fn new(
         runtime: Handle,
         lines: Weak<dyn Lines>,
-        room: RoomId,
         setup: LegSetup,
         sockets: Sockets,
         remote: SocketAddr,
@@ -120,7 +118,7 @@ impl Transport {
         let (news, is_new) = mpsc::unbounded_channel();
         let (reports, _) = watch::channel(None);
         let (heard, _) = watch::channel(Remote::default());
-        let waiting = Some(Box::new(Waiting { room, setup, sockets, remote, lines, news: is_new }));
+        let waiting = Some(Box::new(Waiting { setup, sockets, remote, lines, news: is_new }));
         let mut transport = Self { reports, heard, news, runtime, waiting };
         if setup.has_asides() {
             transport.begin()?;

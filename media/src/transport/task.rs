@@ -7,7 +7,7 @@ use crate::leg::{LegSetup, Protection, Report, Secure, Security};
 use crate::rtcp::{Heard, LARGEST, Memory, RtcpFault, ntp, random_cname, read, write};
 use crate::rtp::Kind;
 use crate::srtp::{ControlOpener, ControlProtector, GROWTH};
-use crate::units::{Nanos, RoomId, Ssrc};
+use crate::units::{Nanos, Ssrc};
 use rand::RngExt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -57,7 +57,6 @@ fn on_grid(at: Instant) -> Instant {
 
 /// One leg's.
 pub(super) struct Task {
-    room: RoomId,
     setup: LegSetup,
     lines: Weak<dyn Lines>,
     news: mpsc::UnboundedReceiver<News>,
@@ -90,7 +89,7 @@ impl Task {
         reports: watch::Receiver<Option<Report>>,
         heard: watch::Sender<Remote>,
     ) -> std::io::Result<Self> {
-        let Waiting { room, setup, sockets, remote, lines, news } = waiting;
+        let Waiting { setup, sockets, remote, lines, news } = waiting;
         let own = match setup.security {
             Security::Dtls { .. } if !setup.mux => Some(Arc::new(sockets.rtcp.try_clone()?)),
             _ => None,
@@ -102,7 +101,6 @@ impl Task {
             parcels = Some(take);
         }
         let mut task = Self {
-            room,
             setup,
             lines,
             news,
@@ -206,7 +204,7 @@ impl Task {
     fn open(&mut self, lines: &dyn Lines) {
         let Security::Dtls { role, theirs } = self.setup.security else { return };
         let (Some(dtls), Some(rtp)) = (lines.dtls(), &self.rtp) else {
-            return lines.unprotected(self.room, self.setup.id, DtlsFault::NoMemory);
+            return lines.unprotected(self.setup.id, DtlsFault::NoMemory);
         };
         let (tell, _) = self.handshakes.get_or_insert_with(mpsc::unbounded_channel);
         let opening = |socket: &Arc<std::net::UdpSocket>, to| Opening {
@@ -276,7 +274,7 @@ impl Task {
         let _ = rtp.send_to(checked.answer(), from);
         if let Some(to) = checked.nominated {
             self.target = to;
-            lines.nominate(self.room, self.setup.id, to);
+            lines.nominate(self.setup.id, to);
             let begins = matches!(self.setup.security, Security::Dtls { role: Role::Client, .. });
             if begins && self.lines_open[0].is_none() {
                 self.open(&*lines);
@@ -304,7 +302,7 @@ impl Task {
             let keys = lines.media_keys().ok_or(DtlsFault::NoMemory)?;
             if matches!(line, Line::Rtp(_)) {
                 let protection = Protection::new(&secure, keys).map_err(|_| DtlsFault::NoMemory)?;
-                lines.keys(self.room, self.setup.id, Box::new(Some(protection)));
+                lines.keys(self.setup.id, Box::new(Some(protection)));
             }
             if self.setup.mux || matches!(line, Line::Rtcp(_)) {
                 self.control = Some(Control::new(&secure, keys).map_err(|_| DtlsFault::NoMemory)?);
@@ -312,7 +310,7 @@ impl Task {
             Ok(())
         });
         if let Err(why) = agreed {
-            lines.unprotected(self.room, self.setup.id, why);
+            lines.unprotected(self.setup.id, why);
         }
     }
 

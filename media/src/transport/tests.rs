@@ -25,9 +25,9 @@ fn leg_report() -> Report {
 struct Nobody(Option<MediaKeys>);
 
 impl Lines for Nobody {
-    fn keys(&self, _: RoomId, _: LegId, _: Box<Option<Protection>>) {}
-    fn nominate(&self, _: RoomId, _: LegId, _: SocketAddr) {}
-    fn unprotected(&self, _: RoomId, _: LegId, _: DtlsFault) {}
+    fn keys(&self, _: LegId, _: Box<Option<Protection>>) {}
+    fn nominate(&self, _: LegId, _: SocketAddr) {}
+    fn unprotected(&self, _: LegId, _: DtlsFault) {}
     fn register(&self, _: LegId, _: Option<mpsc::Sender<Parcel>>) {}
     fn dtls(&self) -> Option<&Dtls> {
         None
@@ -47,7 +47,7 @@ fn transport(
     let lines: Arc<dyn Lines> = lines.clone();
     let (lines, setup) = (Arc::downgrade(&lines), LegSetup { security, ..plain });
     let sockets = Sockets { rtp: None, rtcp };
-    Transport::new(Handle::current(), lines, RoomId(1), setup, sockets, remote).unwrap()
+    Transport::new(Handle::current(), lines, setup, sockets, remote).unwrap()
 }
 
 async fn report_to_each_other(lines: Nobody, mut security: impl Iterator<Item = Security>) {
