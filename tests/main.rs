@@ -19,6 +19,8 @@ mod carriers;
 mod configuration;
 mod dial;
 mod harness;
+mod ivr;
+mod listener;
 mod own;
 mod phones;
 mod privacy;

@@ -1,93 +1,10 @@
 //! What a caller decides themselves, and how: codes, the words that confirm them, the personal link and the spoken code, the receipt.
 
-use crate::harness::{Bridge, Folder, Process, Setup, TOKEN, curl_with, heard, samples, until};
-use media::Codec;
+use crate::harness::{Bridge, Folder, Setup, TOKEN, curl_with, heard};
+use crate::listener::{Listener, fit, prompt};
 use serde_json::{Value, json};
-use std::ops::Range;
-use std::path::PathBuf;
 
 const ADA: [&str; 4] = ["--name", "Ada Example", "--number", "+12025550143"];
-
-/// What the bridge says, as it sounds to a caller.
-fn prompt(name: &str) -> Vec<f32> {
-    let path = crate::harness::here().join(format!("../bridge/assets/prompts/{name}.ul"));
-    let bytes = std::fs::read(path).unwrap();
-    let mut samples = vec![0; bytes.len()];
-    Codec::Pcmu.decode_plain(&bytes, &mut samples);
-    samples.into_iter().map(f32::from).collect()
-}
-
-fn energy(samples: &[f32]) -> f32 {
-    samples.iter().map(|x| x * x).sum()
-}
-
-/// How well words fit anywhere in `range` of what was heard, 0 to 1, and where they then begin: by the best of their loud pieces of 100 ms.
-/// Several are tried because a late packet (the machine is no real-time one) moves what follows it.
-fn fit(words: &[f32], heard: &[f32], range: Range<usize>) -> (f32, usize) {
-    const LENGTH: usize = 800;
-    let loudest = words.chunks_exact(LENGTH).map(energy).fold(0.0, f32::max);
-    let loud = words.chunks_exact(LENGTH).enumerate().filter(|(_, p)| energy(p) >= loudest / 3.0).take(8);
-    let mut best = (0.0, range.start);
-    for (n, piece) in loud {
-        let (offset, norm) = (n * LENGTH, energy(piece).sqrt());
-        let last = heard.len().saturating_sub(LENGTH).min(range.end + offset);
-        for at in range.start + offset..last {
-            let window = &heard[at..at + LENGTH];
-            let dot: f32 = piece.iter().zip(window).map(|(a, b)| a * b).sum();
-            let score = dot / (norm * energy(window).sqrt()).max(1.0);
-            if score > best.0 {
-                best = (score, at - offset);
-            }
-        }
-    }
-    best
-}
-
-/// Where words begin in what was heard, if they are there from `from` on.
-fn place(words: &[f32], heard: &[f32], from: usize) -> Option<usize> {
-    let (score, at) = fit(words, heard, from..heard.len());
-    // What is played is heard as it is: a vowel elsewhere is only nearly the same.
-    (score > 0.995).then_some(at)
-}
-
-/// A caller who stays until they are told to go, and what they hear.
-struct Listener {
-    process: Process,
-    file: PathBuf,
-}
-
-impl Listener {
-    fn call(bridge: &Bridge, name: &str, more: &[&str]) -> Self {
-        let file = bridge.folder.0.join(name);
-        let path = file.display().to_string();
-        Self { process: bridge.caller("confx", 60.0, &[&["--record", &path], more].concat()), file }
-    }
-
-    /// What was heard so far: behind the file's head, which has no length yet.
-    fn so_far(&self) -> Vec<f32> {
-        let bytes = std::fs::read(&self.file).unwrap();
-        let samples = bytes.get(44..).unwrap_or_default().chunks_exact(2);
-        samples.map(|b| f32::from(i16::from_le_bytes([b[0], b[1]]))).collect()
-    }
-
-    /// Waits until words are heard, from `from` on, and says where.
-    fn hears(&self, words: &[f32], from: usize) -> usize {
-        let mut looked = from;
-        until("the words are heard", || {
-            let heard = self.so_far();
-            let found = place(words, &heard, looked);
-            // All but the end was looked at whole.
-            looked = looked.max(heard.len().saturating_sub(2 * words.len()));
-            found
-        })
-    }
-
-    fn recording(mut self) -> Vec<f32> {
-        self.process.signal("-INT");
-        self.process.wait();
-        samples(&self.file)
-    }
-}
 
 fn status(row: &Value) -> [&str; 3] {
     ["name", "number", "profile"].map(|a| row[a]["status"].as_str().unwrap())
@@ -101,10 +18,10 @@ fn ask(bridge: &Bridge, method: &str, path: &str, token: Option<&str>, body: Opt
 #[test]
 fn a_caller_alone_hears_what_became_of_their_choice() {
     let bridge = Bridge::start();
-    let bob = Listener::call(&bridge, "bob.wav", &[]);
+    let bob = Listener::call(&bridge, "confx", "bob.wav", &[]);
     bridge.await_live("confx", 1);
     let keys = ["--dtmf", "wwww*67wwwwwwww#31#wwwwwww*82"];
-    let ada = Listener::call(&bridge, "ada.wav", &[&ADA[..], &keys].concat());
+    let ada = Listener::call(&bridge, "confx", "ada.wav", &[&ADA[..], &keys].concat());
     bridge.await_live("confx", 2);
     let mut feed = bridge.watch("confx");
     let ada_is = |expected: [&'static str; 3]| {
@@ -124,7 +41,7 @@ fn a_caller_alone_hears_what_became_of_their_choice() {
 #[test]
 fn codes_pressed_as_tones_are_read_and_not_heard() {
     let bridge = Bridge::start();
-    let bob = Listener::call(&bridge, "bob.wav", &[]);
+    let bob = Listener::call(&bridge, "confx", "bob.wav", &[]);
     bridge.await_live("confx", 1);
     let ada = bridge.caller("confx", 30.0, &[&ADA[..], &["--dtmf", "wwww*67", "--tones"]].concat());
     bridge.await_live("confx", 2);
@@ -142,7 +59,7 @@ fn codes_pressed_as_tones_are_read_and_not_heard() {
 #[test]
 fn a_host_may_ask_and_can_not_reveal() {
     let bridge = Bridge::start();
-    let ada = Listener::call(&bridge, "ada.wav", &[&ADA[..], &["--privacy", "id"]].concat());
+    let ada = Listener::call(&bridge, "confx", "ada.wav", &[&ADA[..], &["--privacy", "id"]].concat());
     let row = bridge.await_live("confx", 1)[0].clone();
     let path = format!("/v1/conferences/confx/participants/{}/ask", row["id"].as_str().unwrap());
     assert_eq!(bridge.ask("POST", &path).0, 204);
@@ -155,7 +72,7 @@ fn a_host_may_ask_and_can_not_reveal() {
 #[test]
 fn a_code_that_only_the_caller_hears_opens_their_own_page_once() {
     let bridge = Bridge::start();
-    let ada = Listener::call(&bridge, "ada.wav", &[&ADA[..], &["--dtmf", "wwww*83"]].concat());
+    let ada = Listener::call(&bridge, "confx", "ada.wav", &[&ADA[..], &["--dtmf", "wwww*83"]].concat());
     bridge.await_live("confx", 1);
     // What is spoken is written down as it is heard.
     let digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"].map(prompt);

@@ -9,6 +9,9 @@
 //! | [`sound`] | from what signalling agreed on to a leg's media |
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`place`] | where a carrier is reached, as it is configured |
+//! | [`ivr`] | a caller's way to their meeting: the script, as data |
+//! | [`prompt`] | what is said to one caller alone |
+//! | [`pin`] | PINs, and how often they may be guessed |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`routing`] | which conference a dialled number belongs to |
@@ -18,7 +21,6 @@
 //! | [`link`] | personal links and codes: a caller's way to a page of their own |
 //! | [`legal`] | reading what is withheld for a legal reason: two people, a purpose, a key outside |
 //! | [`monitor`] | listening without being seen: a role of its own, audited |
-//! | [`prompt`] | what is said to one caller alone |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
 //! | [`access`] | tokens, their roles and their viewers' keys |
@@ -41,6 +43,12 @@ pub mod disclosure;
 
 pub mod place;
 
+pub mod ivr;
+
+pub mod prompt;
+
+pub mod pin;
+
 pub mod config;
 pub mod trunk;
 
@@ -57,8 +65,6 @@ pub mod link;
 pub mod legal;
 
 pub mod monitor;
-
-pub mod prompt;
 
 pub mod focus;
 

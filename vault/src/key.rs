@@ -304,6 +304,11 @@ impl IndexKey {
         self.index(&[b"token", token])
     }
 
+    /// The index of a secret of the house's, a PIN say, and of what it belongs to: it says nothing of anybody either.
+    pub fn secret(&self, of: &[u8], secret: &[u8]) -> Index {
+        self.index(&[b"secret", of, secret])
+    }
+
     /// A nonce for sealing these bytes, and no others, deterministically.
     pub(crate) fn nonce(&self, bytes: &[u8]) -> [u8; 12] {
         let Index(hash) = self.index(&[b"nonce", bytes]);
@@ -342,6 +347,12 @@ impl std::fmt::Debug for IndexKey {
 /// billion telephone numbers there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Index(u128);
+
+impl subtle::ConstantTimeEq for Index {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
 
 /// Hashes an [`Index`] for a map: it is a keyed hash already, which nobody outside can steer.
 #[derive(Debug, Default, Clone, Copy)]

@@ -67,6 +67,15 @@ pub enum Event {
         /// What is shared now, of what they named.
         shared: Vec<&'static str>,
     },
+    /// Somebody guesses a conference's PINs.
+    PinsGuessed {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// The conference.
+        conference: String,
+        /// The trunk by which the last of these calls came.
+        trunk: String,
+    },
     /// Somebody asks to read what a participant withholds.
     LegalAsked {
         /// When (RFC 3339, UTC).

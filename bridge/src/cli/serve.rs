@@ -12,6 +12,7 @@ use crate::focus::{Act, Codes, House, Scores};
 use crate::legal::Legal;
 use crate::link::Links;
 use crate::monitor::Monitors;
+use crate::pin::Doors;
 use crate::prompt;
 use crate::routing::Routing;
 use crate::sound::Abilities;
@@ -202,7 +203,13 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         0 => (cores - 1).max(1),
         n => n,
     };
-    let routing = Routing::new(config);
+    let doors = Doors::new(&vault)?;
+    let routing = Arc::new(Routing::new(config, &doors));
+    let script = match &config.ivr.script {
+        Some(file) => std::fs::read_to_string(file.get_ref()).context("ivr.script")?,
+        None => prompt::SCRIPT.to_owned(),
+    };
+    let script = Arc::new(prompt::script(&script).context("ivr.script")?);
     let page = config
         .http
         .public_url
@@ -277,10 +284,13 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         media_timeout: config.media.timeout(),
         taste: config.media.taste(),
         media_address: config.media.external_address,
+        routing,
+        doors,
+        script,
         runtime: tokio::runtime::Handle::current(),
     });
     let registry = Arc::new(Registry::default());
-    signalling.spawn(control::run(house.clone(), routing, registry.clone(), events));
+    signalling.spawn(control::run(house.clone(), registry.clone(), events));
     for events in notices {
         signalling.spawn(control::notices(registry.clone(), events));
     }

@@ -1,5 +1,6 @@
 //! Reading the file and checking what its types cannot say. Every fault is found in one go.
 
+mod entries;
 mod trunk;
 
 use super::{Config, Media, encoding};
@@ -230,6 +231,7 @@ impl Check<'_> {
                 self.range("capacity", capacity, 1..=10_000);
             }
         }
+        self.entries(config, seen.into_iter().map(|(_, number)| number).collect());
         if config.http.public_url.is_none()
             && let Some(trunk) = config.trunk.iter().find(|t| t.personal_link)
         {

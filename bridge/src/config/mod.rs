@@ -40,6 +40,9 @@ pub struct Config {
     /// Defaults for conferences.
     #[serde(default)]
     pub conferences: Conferences,
+    /// Callers who are asked for a conference and its PIN.
+    #[serde(default)]
+    pub ivr: Ivr,
     /// Calls that hosts and operators ask for.
     #[serde(default)]
     pub dial: Dial,
@@ -271,6 +274,16 @@ impl Default for Conferences {
     }
 }
 
+/// `[ivr]`: callers are asked for a conference's number and PIN.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ivr {
+    /// Numbers at which callers are asked which conference they want: digits, with an optional `+`.
+    pub numbers: Vec<Spanned<String>>,
+    /// File with another script than the house's own.
+    pub script: Option<Spanned<PathBuf>>,
+}
+
 /// `[stir]`: callers' numbers are verified (RFC 8224) where the certificate is at hand; nothing is fetched.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -490,4 +503,10 @@ pub struct Conference {
     pub withhold: Option<Withhold>,
     /// Like `conferences.refuse_anonymous`.
     pub refuse_anonymous: Option<bool>,
+    /// What callers enter for it at `ivr.numbers`: 3 to 12 digits. Absent: it is not to be had there.
+    pub entry: Option<Spanned<String>>,
+    /// PIN of its guests, 4 to 12 digits. Absent: none is asked for.
+    pub pin: Option<Spanned<String>>,
+    /// PIN of its hosts, 4 to 12 digits.
+    pub host_pin: Option<Spanned<String>>,
 }

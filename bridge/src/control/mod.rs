@@ -1,7 +1,8 @@
 //! Calls and conferences: each SIP event and media notice goes to the focus that it concerns.
 
-use crate::focus::{self, House, Idle, ToControl, ToFocus};
-use crate::routing::{Plan, Routing};
+use crate::focus::{self, Arrival, House, Idle, ToControl, ToFocus};
+use crate::prompt::Turned;
+use crate::routing::Plan;
 use dashmap::DashMap;
 use media::RoomId;
 use media::engine::Events;
@@ -27,6 +28,8 @@ pub struct Registry {
     pub routed: AtomicU64,
     /// Calls for numbers that are not ours.
     pub unknown_number: AtomicU64,
+    /// How often hosts were told, or would have been, that somebody guesses PINs.
+    pub guessed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,11 @@ impl Registry {
         begun.await.ok()
     }
 
+    /// Everybody who has calls: conferences, and receptions of calls that are in none yet.
+    fn rooms(&self) -> Vec<mpsc::Sender<ToFocus>> {
+        self.by_room.iter().map(|inbox| inbox.clone()).collect()
+    }
+
     /// All conferences' inboxes.
     pub fn all(&self) -> Vec<mpsc::Sender<ToFocus>> {
         self.by_id.iter().map(|e| e.inbox.clone()).collect()
@@ -75,17 +83,12 @@ impl Registry {
 }
 
 /// The task that gives every SIP event to its focus. Ends with the worker.
-pub async fn run(
-    house: Arc<House>,
-    routing: Routing,
-    registry: Arc<Registry>,
-    mut events: mpsc::UnboundedReceiver<Event>,
-) {
+pub async fn run(house: Arc<House>, registry: Arc<Registry>, mut events: mpsc::UnboundedReceiver<Event>) {
     let (told, mut told_in) = mpsc::unbounded_channel();
     let (calls, subscriptions) = (HashMap::new(), HashMap::new());
     // Once: there is one control.
     let _ = registry.wishes.set(told.clone());
-    let mut control = Control { house, routing, registry, told, calls, subscriptions, next_room: 1 };
+    let mut control = Control { house, registry, told, calls, subscriptions, next_room: 1 };
     loop {
         tokio::select! {
             // What a focus tells of a call of its own comes before what happens to it.
@@ -94,6 +97,13 @@ pub async fn run(
                 ToControl::Idle(idle) => control.idle(idle),
                 ToControl::Dialled(call, room) => control.dialled(call, room),
                 ToControl::Begin(id, reply) => control.begin(&id, reply),
+                ToControl::Find(id, reply) => {
+                    // Who asked may have gone.
+                    control.registry.find(&id).map(|inbox| reply.send(inbox));
+                }
+                ToControl::Enter(plan, arrival) => control.enter(plan, arrival).await,
+                ToControl::Received(room) => control.received(room),
+                ToControl::Guessed(id) => control.guessed(&id).await,
             },
             event = events.recv() => match event {
                 Some(event) => control.event(event).await,
@@ -122,7 +132,7 @@ pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
     if tokio::time::timeout(at_most, house.sip.no_calls()).await.is_ok() {
         return;
     }
-    for inbox in registry.all() {
+    for inbox in registry.rooms() {
         let _ = inbox.send(ToFocus::HangUp).await;
     }
     // A call whose ACK is still to come is hung up then; that is awaited, but not for ever.
@@ -131,7 +141,6 @@ pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
 
 struct Control {
     house: Arc<House>,
-    routing: Routing,
     registry: Arc<Registry>,
     told: mpsc::UnboundedSender<ToControl>,
     calls: HashMap<CallId, mpsc::Sender<ToFocus>>,
@@ -192,7 +201,11 @@ impl Control {
         if let Some(inbox) = invite.replaces.and_then(|old| self.calls.get(&old)).cloned() {
             return self.replace(invite, inbox).await;
         }
-        let Some(plan) = self.routing.find(invite.target) else {
+        let plan = self.house.routing.find(invite.target);
+        if plan.as_ref().map_or(self.house.routing.asks(invite.target), |plan| plan.pins.are_asked_for()) {
+            return self.receive(invite, plan);
+        }
+        let Some(plan) = plan else {
             self.registry.unknown_number.fetch_add(1, Ordering::Relaxed);
             return self.reject(call, 404);
         };
@@ -202,12 +215,59 @@ impl Control {
         let _ = inbox.send(ToFocus::Join(invite, None)).await;
     }
 
+    /// A call whose caller has to say where they want to go, or show that they may.
+    fn receive(&mut self, invite: Box<Invite>, plan: Option<Plan>) {
+        let (call, room) = (invite.call, self.new_room());
+        match focus::receive(self.house.clone(), room, invite, plan, self.told.clone()) {
+            Ok(inbox) => {
+                self.registry.by_room.insert(room, inbox.clone());
+                self.calls.insert(call, inbox);
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "a call was refused");
+                self.reject(call, 503);
+            }
+        }
+    }
+
+    /// Somebody comes out of the reception.
+    async fn enter(&mut self, plan: Plan, arrival: Box<Arrival>) {
+        let Some(inbox) = self.open(plan) else { return arrival.turn_away(Turned::Busy) };
+        self.registry.routed.fetch_add(1, Ordering::Relaxed);
+        self.calls.insert(arrival.call(), inbox.clone());
+        if let Err(mpsc::error::SendError(ToFocus::Arrive(arrival))) =
+            inbox.send(ToFocus::Arrive(arrival)).await
+        {
+            arrival.turn_away(Turned::Busy);
+        }
+    }
+
+    /// A reception is over.
+    fn received(&mut self, room: RoomId) {
+        if let Some((_, inbox)) = self.registry.by_room.remove(&room) {
+            self.calls.retain(|_, other| !other.same_channel(&inbox));
+        }
+    }
+
+    /// Somebody guesses a conference's PINs: its hosts are told, if it is there.
+    async fn guessed(&self, id: &str) {
+        self.registry.guessed.fetch_add(1, Ordering::Relaxed);
+        if let Some(inbox) = self.registry.find(id) {
+            let _ = inbox.send(ToFocus::Guessed).await;
+        }
+    }
+
+    fn new_room(&mut self) -> RoomId {
+        let room = RoomId(self.next_room);
+        self.next_room += 1;
+        room
+    }
+
     /// The inbox of a conference that somebody enters; it begins if it is not there.
     fn open(&mut self, plan: Plan) -> Option<mpsc::Sender<ToFocus>> {
         let id = plan.id.clone();
         if !self.registry.by_id.contains_key(&id) {
-            let room = RoomId(self.next_room);
-            self.next_room += 1;
+            let room = self.new_room();
             match focus::start(self.house.clone(), room, plan, self.told.clone()) {
                 Ok(inbox) => {
                     self.registry.by_room.insert(room, inbox.clone());
@@ -226,7 +286,7 @@ impl Control {
 
     /// A host dials into a conference that is not there yet.
     fn begin(&mut self, id: &str, reply: oneshot::Sender<mpsc::Sender<ToFocus>>) {
-        if let Some(inbox) = self.routing.named(id).and_then(|plan| self.open(plan)) {
+        if let Some(inbox) = self.house.routing.named(id).and_then(|plan| self.open(plan)) {
             // Who asked may have gone; the conference ends when nobody comes.
             let _ = reply.send(inbox);
         }
@@ -247,7 +307,7 @@ impl Control {
     async fn subscribe(&mut self, subscribe: Subscribe) {
         let Subscribe { subscription, flow, target } = subscribe;
         let known = self.subscriptions.get(&subscription).cloned();
-        let inbox = known.or_else(|| self.registry.find(&self.routing.find(target)?.id));
+        let inbox = known.or_else(|| self.registry.find(&self.house.routing.find(target)?.id));
         let status = match inbox {
             _ if !self.house.trunks.gives_events(flow.remote.ip()) => 403,
             None => 404,

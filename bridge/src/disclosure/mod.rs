@@ -210,6 +210,11 @@ impl Viewer {
         self.role == Role::Auditor
     }
 
+    /// Whether they steer conferences, or answer for who does.
+    pub fn steers(&self) -> bool {
+        matches!(self.role, Role::Host | Role::Operator | Role::Admin | Role::Auditor)
+    }
+
     /// Takes a value that they sealed under their key; `None` without a key, or when it does not open.
     pub fn receive<T: FromViewers>(&self, jwe: &str, to: &Keyring, here: Context) -> Option<Sealed<T>> {
         self.key.as_ref().filter(|_| !self.is_over())?.receive(jwe, to, here).ok()

@@ -6,6 +6,7 @@ use super::{Control, Focus, Keys, Leg, Refused, ToControl};
 use crate::audit;
 use crate::dial::{DialError, Outcome, another_may_do};
 use crate::disclosure::{Identity, Value};
+use crate::prompt::Language;
 use crate::roster::now;
 use crate::trunk::Way;
 use sip_stack::endpoint::CallId;
@@ -133,6 +134,7 @@ impl Focus {
             subject: callee.subject,
             own,
             keys: Keys::default(),
+            language: Language::default(),
             asked: None,
             monitor: None,
             dialling: Some(Box::new(Dialling { callee, way, ways, may_do_without, refer })),

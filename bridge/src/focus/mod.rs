@@ -4,22 +4,28 @@
 mod codes;
 mod controls;
 mod dial;
+mod joining;
 mod own;
 mod quality;
+mod reception;
 mod session;
 mod subscribers;
 
 pub use codes::{Act, Codes};
 pub use controls::{Control, Refused, SoundWish};
+pub use reception::{Arrival, receive};
 
 use crate::audit::{self, Audit};
 use crate::dial::{DialError, Dialler};
 use crate::disclosure::{Choice, Viewer};
+use crate::ivr::Script;
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
 use crate::monitor::{Monitor, Monitors};
-use crate::roster::{Follow, Kind, Roster, Sound, Text, Verified, now};
-use crate::routing::Plan;
+use crate::pin::Doors;
+use crate::prompt::Language;
+use crate::roster::{Follow, Kind, Roster, Sound, Text, now};
+use crate::routing::{Plan, Routing};
 use crate::sound::{Abilities, Taste};
 use crate::trunk::Trunks;
 use codes::{Keys, Way};
@@ -33,10 +39,10 @@ use quality::Meter;
 pub use quality::Scores;
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Invite, SubscriptionId};
-use sip_stack::message::{Callee, LinkToken, Options, ReplyExtras};
-use sip_stack::sdp::{self, LocalAudio, Session, Srtp};
+use sip_stack::message::{Callee, ReplyExtras};
+use sip_stack::sdp::{LocalAudio, Session, Srtp};
 use sip_stack::transport::{Command, Handle};
-use sip_stack::{CallId, Caller, Cause, Shown};
+use sip_stack::{CallId, Cause};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -84,6 +90,12 @@ pub struct House {
     pub media_timeout: Option<Duration>,
     /// Address that SDP names, if it is not the one on which the call came.
     pub media_address: Option<IpAddr>,
+    /// Which conference a number belongs to.
+    pub routing: Arc<Routing>,
+    /// PINs.
+    pub doors: Doors,
+    /// How callers are led into conferences.
+    pub script: Arc<Script>,
     /// Where work runs that is not signalling: RTCP here.
     pub runtime: tokio::runtime::Handle,
 }
@@ -93,6 +105,10 @@ pub struct House {
 pub enum ToFocus {
     /// A call for this conference; of somebody who listens without being seen, if it is one.
     Join(Box<Invite>, Option<Monitor>),
+    /// Somebody comes out of the reception.
+    Arrive(Box<Arrival>),
+    /// Somebody guesses the conference's PINs.
+    Guessed,
     /// A call wants to change its session.
     Reinvite(CallId, Option<Session>),
     /// A call's ACK came.
@@ -172,6 +188,14 @@ pub enum ToControl {
     Dialled(CallId, RoomId),
     /// The conference with this id is to be there, and a [`ToFocus::Dial`] follows. Tells its inbox.
     Begin(String, oneshot::Sender<mpsc::Sender<ToFocus>>),
+    /// The inbox of the conference with this id is wanted, if there is one now.
+    Find(String, oneshot::Sender<mpsc::Sender<ToFocus>>),
+    /// Somebody comes out of the reception, into this conference.
+    Enter(Plan, Box<Arrival>),
+    /// A reception's room is closed.
+    Received(RoomId),
+    /// Somebody guesses PINs of the conference with this id.
+    Guessed(String),
 }
 
 /// Starts a conference's task.
@@ -184,15 +208,27 @@ pub fn start(
     plan: Plan,
     control: mpsc::UnboundedSender<ToControl>,
 ) -> Result<mpsc::Sender<ToFocus>, StartError> {
+    let (focus, inbox, messages) = make(house, room, plan, control, true)?;
+    tokio::spawn(focus.run(messages));
+    Ok(inbox)
+}
+
+/// A focus, and both ends of its inbox; `music`: whoever is alone hears some.
+fn make(
+    house: Arc<House>,
+    room: RoomId,
+    plan: Plan,
+    control: mpsc::UnboundedSender<ToControl>,
+    music: bool,
+) -> Result<(Focus, mpsc::Sender<ToFocus>, mpsc::Receiver<ToFocus>), StartError> {
     let keys = house.vault.keyring()?;
-    house.engine.open(room, plan.capacity)?;
+    house.engine.open(room, plan.capacity, music)?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let usual = Sound { gain: 0, noise_suppression: house.taste.noise_suppression };
     let roster = Roster::new(plan.id.clone(), plan.capacity, usual, keys, house.audit.clone());
     let (legs, subscribers) = (HashMap::new(), Vec::new());
     let focus = Focus { house, control, room, plan, roster, legs, subscribers, joins: 0, watched: false };
-    tokio::spawn(focus.run(messages));
-    Ok(inbox)
+    Ok((focus, inbox, messages))
 }
 
 /// Why a conference could not begin: 503.
@@ -231,6 +267,8 @@ struct Leg {
     /// What the caller may share by their own act. It goes with the leg.
     own: Owned,
     keys: Keys,
+    /// In which words it is spoken to.
+    language: Language,
     asked: Option<tokio::time::Instant>,
     /// Who listens without being seen.
     monitor: Option<Monitor>,
@@ -294,6 +332,8 @@ impl Focus {
     fn take(&mut self, message: ToFocus) {
         match message {
             ToFocus::Join(invite, monitor) => self.join(*invite, monitor),
+            ToFocus::Arrive(arrival) => self.arrive(*arrival),
+            ToFocus::Guessed => self.roster.guessed(),
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
             ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
@@ -362,111 +402,6 @@ impl Focus {
     fn reject(&self, call: CallId, status: u16, warning: Option<u16>) {
         let retry_after = (status == 503).then_some(5);
         self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning, link: None }));
-    }
-
-    fn join(&mut self, mut invite: Invite, monitor: Option<Monitor>) {
-        self.joins += 1;
-        let call = invite.call;
-        let replaced = invite.replaces.filter(|old| self.legs.contains_key(old));
-        // Who listens without being seen cannot be followed by somebody who speaks.
-        if replaced.and_then(|old| self.legs.get(&old)).is_some_and(|leg| leg.monitor.is_some()) {
-            return self.reject(call, 403, None);
-        }
-        if self.legs.len() >= self.plan.capacity + usize::from(replaced.is_some()) {
-            return self.reject(call, 486, None);
-        }
-        let withheld = |c: &Caller| c.number.status == Shown::Withheld;
-        if monitor.is_none() && self.plan.refuse_anonymous && invite.caller.as_ref().is_some_and(withheld) {
-            // RFC 5079 §4: Anonymity Disallowed.
-            return self.reject(call, 433, None);
-        }
-        let srtp = self.house.trunks.srtp(invite.source.ip());
-        let can = self.house.abilities.towards(srtp);
-        let (audio, theirs) = match &invite.offer {
-            Some(offer) => match sdp::answer(offer, can, false) {
-                Ok((audio, theirs)) => (audio, Some(theirs)),
-                // RFC 3261 §21.4.26: with a Warning that says why.
-                Err(sdp::NotAcceptable) => return self.reject(call, 488, Some(305)),
-            },
-            None => {
-                let secure = can.srtp == Srtp::Required;
-                let offer = sdp::offer(can);
-                match if secure { offer.secured(&sdp::OFFERED_SUITES, can) } else { Some(offer) } {
-                    Some(offer) => (offer, None),
-                    None => return self.reject(call, 488, Some(305)),
-                }
-            }
-        };
-        // An offer of the other family than the call came by could not be told where we are (RFC 3261 §20.43: 301).
-        let v6 = invite.local.is_ipv6();
-        if theirs.and_then(sdp::Audio::rtp).is_some_and(|a| a.is_ipv6() != v6) {
-            return self.reject(call, 488, Some(301));
-        }
-        let pair = match self.house.engine.reserve(v6) {
-            Ok(pair) => pair,
-            Err(e) => {
-                tracing::warn!(error = %e, "a call was refused");
-                return self.reject(call, 503, None);
-            }
-        };
-        let external = self.house.media_address.filter(|a| a.is_ipv6() == v6);
-        let address = external.unwrap_or(match pair.address.ip() {
-            ip if ip.is_unspecified() => invite.local.ip(),
-            ip => ip,
-        });
-        let rtp = SocketAddr::new(address, pair.address.port());
-        let identity = self.adopt(&invite);
-        let mut leg = Leg {
-            participant: String::new(),
-            waiting: Some(pair),
-            rtp,
-            audio,
-            offered: theirs.is_none(),
-            transport: None,
-            srtp,
-            meter: Meter::default(),
-            subject: invite.subject,
-            own: Owned::take(invite.caller.as_mut()),
-            keys: Keys::default(),
-            asked: None,
-            monitor,
-            dialling: None,
-            held: false,
-            changing: None,
-        };
-        if self.record_monitor(&leg, true).is_err() {
-            return self.reject(call, 503, None);
-        }
-        if let Some(theirs) = theirs
-            && !self.connect(call, &mut leg, theirs, invite.source.ip())
-        {
-            let _ = self.record_monitor(&leg, false);
-            return self.reject(call, 503, None);
-        }
-        leg.participant = match &leg.monitor {
-            None => self.roster.join(identity),
-            Some(_) => self.roster.listen(identity),
-        };
-        if let Some(verified) = invite.caller.as_ref().and_then(|c| Verified::of(c.verification)) {
-            self.roster.verified(&leg.participant, verified);
-        }
-        // In the answer to the call, so that nobody else has it.
-        let links = leg.monitor.is_none() && self.house.trunks.gives_links(invite.source.ip());
-        let link = links.then(LinkToken::random).filter(|token| {
-            let now = std::time::Instant::now();
-            self.house.links.add_link(now, &self.plan.id, &leg.participant, &token.to_string())
-        });
-        self.legs.insert(call, leg);
-        // Who requires reliable provisional responses (an IMS, say) expects one (RFC 3262 §3); the answer follows its PRACK.
-        if invite.extensions.required.has(Options::REL100) {
-            self.tell(Command::Progress(call, 183, Some((rtp, audio))));
-        }
-        self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
-        // RFC 3891 §3: the call whose place it takes ends when it is accepted.
-        if let Some(old) = replaced {
-            self.tell(Command::Hangup(old));
-            self.left(old);
-        }
     }
 
     fn say(&self, call: CallId, prompt: Prompt) {

@@ -103,7 +103,7 @@ impl Focus {
             number.as_ref().map(Value::status),
             profile.as_ref().map(Value::status),
         ];
-        let participant = leg.participant.clone();
+        let (participant, language) = (leg.participant.clone(), leg.language);
         self.roster.choose(&participant, |identity| {
             if let Some(value) = name {
                 identity.name = value;
@@ -116,7 +116,7 @@ impl Focus {
             }
         });
         self.record_choice(&participant, status, by);
-        self.say(call, prompt::chosen(status.map(|s| s.map(outcome))));
+        self.say(call, prompt::chosen(language, status.map(|s| s.map(outcome))));
     }
 
     /// A value after the caller's wish.
@@ -193,9 +193,10 @@ impl Focus {
     /// Speaks a code for the caller's own page to them.
     pub(super) fn personal_code(&mut self, call: CallId) {
         let Some(leg) = self.legs.get(&call) else { return };
-        let now = std::time::Instant::now();
+        let (now, language) = (std::time::Instant::now(), leg.language);
         let code = self.house.links.make_code(now, &self.plan.id, &leg.participant);
-        self.say(call, code.map_or_else(prompt::not_available, |code| prompt::personal_code(&code)));
+        let spoken = |code: String| prompt::personal_code(language, &code);
+        self.say(call, code.map_or_else(|| prompt::not_available(language), spoken));
     }
 
     /// A host asks a caller to share; the caller hears how they could.
@@ -206,7 +207,10 @@ impl Focus {
             return Err(Refused::TooSoon);
         }
         let [_, code, _] = self.house.codes.to_tell();
-        self.house.engine.say(self.room, LegId(call.0), prompt::ask(code)).map_err(|_| Refused::Busy)?;
+        self.house
+            .engine
+            .say(self.room, LegId(call.0), prompt::ask(leg.language, code))
+            .map_err(|_| Refused::Busy)?;
         leg.asked = Some(now);
         Ok(())
     }

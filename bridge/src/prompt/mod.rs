@@ -1,8 +1,27 @@
-//! What the bridge says to one caller alone: recordings, and the sentences made of them.
+//! What the bridge says to one caller alone: recordings in each of its languages, and the sentences made of them.
 
+use crate::ivr::{Part, Script, ScriptError};
 use media::prompt::Recordings;
 use media::{Codec, Prompt};
 use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A language that the house speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// `en`
+    #[default]
+    English,
+    /// `de`
+    German,
+}
+
+impl Language {
+    /// All, in the order of their recordings.
+    pub const ALL: [Self; 2] = [Self::English, Self::German];
+    /// Their names (RFC 5646).
+    const NAMES: [&str; 2] = ["en", "de"];
+}
 
 macro_rules! recordings {
     ($($name:ident $file:literal),* $(,)?) => {
@@ -11,37 +30,110 @@ macro_rules! recordings {
         #[repr(u8)]
         enum Recording { $($name),* }
 
-        /// µ-law, 8 kHz, without a header; made by scripts/speech.
-        const FILES: &[&[u8]] = &[$(include_bytes!(concat!("../../assets/prompts/", $file, ".ul"))),*];
+        /// All, with their names.
+        const ALL: &[(Recording, &str)] = &[$((Recording::$name, $file)),*];
+
+        /// Of each language: µ-law, 8 kHz, without a header; made by scripts/speech.
+        const FILES: [[&[u8]; ALL.len()]; Language::ALL.len()] = [
+            [$(include_bytes!(concat!("../../assets/prompts/en/", $file, ".ul"))),*],
+            [$(include_bytes!(concat!("../../assets/prompts/de/", $file, ".ul"))),*],
+        ];
     };
 }
 
 recordings! {
     Zero "zero", One "one", Two "two", Three "three", Four "four", Five "five", Six "six", Seven "seven", Eight "eight", Nine "nine",
+    Ten "ten", Eleven "eleven", Twelve "twelve", Thirteen "thirteen", Fourteen "fourteen", Fifteen "fifteen", Sixteen "sixteen",
+    Seventeen "seventeen", Eighteen "eighteen", Nineteen "nineteen", Twenty "twenty", MoreThanTwenty "more-than-twenty",
     Star "star", Hash "hash",
     ShownAll "shown-all", HiddenAll "hidden-all",
     ShownName "shown-name", HiddenName "hidden-name", UnknownName "unknown-name",
     ShownNumber "shown-number", HiddenNumber "hidden-number", UnknownNumber "unknown-number",
     ShownProfile "shown-profile", HiddenProfile "hidden-profile", UnknownProfile "unknown-profile",
     Ask "ask", Code "code", CodeAfter "code-after", NotAvailable "not-available",
+    Welcome "welcome", EnterConference "enter-conference", UnknownConference "unknown-conference", EnterPin "enter-pin", WrongPin "wrong-pin",
+    PeopleOn "people-on", Joining "joining", Full "full", NoAnonymous "no-anonymous", Later "later", Goodbye "goodbye",
 }
 
 /// The recordings' samples. They are decoded once and last as long as the process.
 fn samples() -> &'static Recordings {
     static SAMPLES: OnceLock<Recordings> = OnceLock::new();
     SAMPLES.get_or_init(|| {
-        let decode = |bytes: &&[u8]| {
+        let decode = |bytes: &[u8]| {
             let mut samples = vec![0; bytes.len()];
             Codec::Pcmu.decode_plain(bytes, &mut samples);
             samples
         };
-        let all: Vec<Vec<i16>> = FILES.iter().map(decode).collect();
+        let all: Vec<Vec<i16>> = FILES.iter().flatten().map(|bytes| decode(bytes)).collect();
         Recordings::new(&all.iter().map(Vec::as_slice).collect::<Vec<_>>())
     })
 }
 
-fn prompt(parts: impl IntoIterator<Item = Recording>) -> Prompt {
-    Prompt::new(samples(), parts.into_iter().map(|part| part as u8))
+/// Where a recording lies among all.
+fn place(language: Language, recording: u8) -> u8 {
+    language as u8 * ALL.len() as u8 + recording
+}
+
+fn prompt(language: Language, parts: impl IntoIterator<Item = Recording>) -> Prompt {
+    Prompt::new(samples(), parts.into_iter().map(|part| place(language, part as u8)))
+}
+
+/// Reads a script whose recordings are the house's.
+///
+/// # Errors
+/// [`ScriptError`].
+pub fn script(text: &str) -> Result<Script, ScriptError> {
+    let recording = |name: &str| ALL.iter().find(|(_, n)| *n == name).map(|(recording, _)| *recording as u8);
+    Script::parse(text, recording, &Language::NAMES)
+}
+
+/// The house's own script, by which callers are led into conferences.
+pub const SCRIPT: &str = include_str!("../../assets/ivr.toml");
+
+/// The recordings of a script's parts; `count` are in the meeting.
+fn parts(parts: &[Part], count: usize) -> impl Iterator<Item = u8> + '_ {
+    parts.iter().map(move |part| match part {
+        Part::Recording(recording) => *recording,
+        Part::Count => count.min(Recording::MoreThanTwenty as usize) as u8,
+    })
+}
+
+/// What a script says; `count` are in the meeting.
+pub fn of(language: Language, said: &[Part], count: usize) -> Prompt {
+    Prompt::new(samples(), parts(said, count).map(|recording| place(language, recording)))
+}
+
+/// How long that takes.
+pub fn length(language: Language, said: &[Part], count: usize) -> Duration {
+    let of = |recording| samples().narrow(usize::from(place(language, recording))).len() as u64;
+    Duration::from_micros(parts(said, count).map(of).sum::<u64>() * 125)
+}
+
+/// Nothing: what is being said ends.
+pub fn nothing() -> Prompt {
+    Prompt::new(samples(), [])
+}
+
+/// Why somebody does not come in, and goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// As many are in as may be.
+    Full,
+    /// Who hides their number is not let in.
+    Anonymous,
+    /// There is no room for more now.
+    Busy,
+}
+
+/// Says why somebody does not come in; how long that takes.
+pub fn turned_away(language: Language, why: Turned) -> (Prompt, Duration) {
+    let why = match why {
+        Turned::Full => Recording::Full,
+        Turned::Anonymous => Recording::NoAnonymous,
+        Turned::Busy => Recording::Later,
+    };
+    let said = [why, Recording::Goodbye].map(|recording| Part::Recording(recording as u8));
+    (of(language, &said, 0), length(language, &said, 0))
 }
 
 /// Decodes the recordings, so that nobody waits for it later.
@@ -61,13 +153,13 @@ pub enum Outcome {
 }
 
 /// Confirms a choice: what became of name, number and profile, of each that was chosen.
-pub fn chosen([name, number, profile]: [Option<Outcome>; 3]) -> Prompt {
+pub fn chosen(language: Language, [name, number, profile]: [Option<Outcome>; 3]) -> Prompt {
     use Outcome::{Hidden, Shown, Unknown};
     // Most have no profile, and need not hear of it.
     let no_matter = |both: Outcome| profile.is_none_or(|p| p == both || p == Unknown);
     match (name, number) {
-        (Some(Shown), Some(Shown)) if no_matter(Shown) => return prompt([Recording::ShownAll]),
-        (Some(Hidden), Some(Hidden)) if no_matter(Hidden) => return prompt([Recording::HiddenAll]),
+        (Some(Shown), Some(Shown)) if no_matter(Shown) => return prompt(language, [Recording::ShownAll]),
+        (Some(Hidden), Some(Hidden)) if no_matter(Hidden) => return prompt(language, [Recording::HiddenAll]),
         _ => {}
     }
     let one = |outcome: Option<Outcome>, [shown, hidden, unknown]: [Recording; 3]| {
@@ -83,22 +175,22 @@ pub fn chosen([name, number, profile]: [Option<Outcome>; 3]) -> Prompt {
         one(number, [Recording::ShownNumber, Recording::HiddenNumber, Recording::UnknownNumber]),
         one(profile, [Recording::ShownProfile, Recording::HiddenProfile, Recording::UnknownProfile]),
     ];
-    prompt(parts.into_iter().flatten())
+    prompt(language, parts.into_iter().flatten())
 }
 
 /// A host asks whether the caller would share; `code` is what they can dial.
-pub fn ask(code: &str) -> Prompt {
-    prompt(std::iter::once(Recording::Ask).chain(keys(code)))
+pub fn ask(language: Language, code: &str) -> Prompt {
+    prompt(language, std::iter::once(Recording::Ask).chain(keys(code)))
 }
 
 /// A code with which the caller opens their own page.
-pub fn personal_code(code: &str) -> Prompt {
-    prompt(std::iter::once(Recording::Code).chain(keys(code)).chain([Recording::CodeAfter]))
+pub fn personal_code(language: Language, code: &str) -> Prompt {
+    prompt(language, std::iter::once(Recording::Code).chain(keys(code)).chain([Recording::CodeAfter]))
 }
 
 /// What was dialled is not to be had.
-pub fn not_available() -> Prompt {
-    prompt([Recording::NotAvailable])
+pub fn not_available(language: Language) -> Prompt {
+    prompt(language, [Recording::NotAvailable])
 }
 
 fn keys(code: &str) -> impl Iterator<Item = Recording> {
@@ -127,9 +219,9 @@ mod tests {
         all
     }
 
-    fn of(parts: &[Recording]) -> Vec<i16> {
-        let mut all: Vec<i16> =
-            parts.iter().flat_map(|part| samples().narrow(*part as usize).iter().copied()).collect();
+    fn of(language: Language, parts: &[Recording]) -> Vec<i16> {
+        let recording = |part: &Recording| samples().narrow(usize::from(place(language, *part as u8)));
+        let mut all: Vec<i16> = parts.iter().flat_map(|part| recording(part).iter().copied()).collect();
         all.resize(all.len().next_multiple_of(FRAME), 0);
         all
     }
@@ -147,17 +239,22 @@ mod tests {
             ([None, Some(Hidden), None], &[HiddenNumber]),
             ([None, None, Some(Unknown)], &[UnknownProfile]),
         ] {
-            assert!(said(chosen(outcomes)) == of(expected), "{outcomes:?}");
+            for language in Language::ALL {
+                assert!(said(chosen(language, outcomes)) == of(language, expected), "{outcomes:?}");
+            }
         }
     }
 
     #[test]
     fn codes_are_spelt_whole() {
         use Recording::*;
-        assert!(said(ask("*82")) == of(&[Ask, Star, Eight, Two]));
-        let code = said(personal_code("0123456789"));
-        assert!(code == of(&[Code, Zero, One, Two, Three, Four, Five, Six, Seven, Eight, Nine, CodeAfter]));
-        assert!(said(ask("*1234567#")).len() > said(ask("*")).len());
+        for language in Language::ALL {
+            assert!(said(ask(language, "*82")) == of(language, &[Ask, Star, Eight, Two]));
+            let code = said(personal_code(language, "0123456789"));
+            let spelt = [Code, Zero, One, Two, Three, Four, Five, Six, Seven, Eight, Nine, CodeAfter];
+            assert!(code == of(language, &spelt));
+            assert!(said(ask(language, "*1234567#")).len() > said(ask(language, "*")).len());
+        }
     }
 
     #[test]
@@ -167,5 +264,24 @@ mod tests {
             let loudest = samples.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
             assert!((4000..32_000).contains(&loudest) && samples.len() > 2000, "{place}: {loudest}");
         }
+    }
+
+    #[test]
+    fn the_houses_own_script_is_one_and_says_how_many_are_on() {
+        assert!(script(SCRIPT).is_ok(), "{:?}", script(SCRIPT));
+        let parts = [Part::Recording(Recording::PeopleOn as u8), Part::Count];
+        for (count, number) in [
+            (0, Recording::Zero),
+            (1, Recording::One),
+            (20, Recording::Twenty),
+            (21, Recording::MoreThanTwenty),
+            (5000, Recording::MoreThanTwenty),
+        ] {
+            let heard = said(super::of(Language::German, &parts, count));
+            assert!(heard == of(Language::German, &[Recording::PeopleOn, number]), "{count}");
+            let length = length(Language::German, &parts, count).as_millis() as usize;
+            assert!((length..length + 20).contains(&(heard.len() / 8)), "{length} {}", heard.len());
+        }
+        assert!(said(nothing()).is_empty());
     }
 }

@@ -36,6 +36,8 @@ const ROUGHLY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Came in by a host's PIN.
+    Host,
     /// May speak.
     Speaker,
     /// Only listens.
@@ -193,6 +195,9 @@ pub struct Summary {
     pub state: &'static str,
     /// When it began (RFC 3339, UTC).
     pub started_at: String,
+    /// When somebody was last found guessing its PINs (RFC 3339, UTC): for those alone who steer it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pins_guessed_at: Option<String>,
 }
 
 /// See the module's text.
@@ -217,6 +222,8 @@ pub struct Roster {
     withheld: Arc<AtomicU64>,
     /// When who sees only roughly was last told who speaks.
     told_roughly: Option<Instant>,
+    /// When somebody was last found guessing PINs.
+    guessed_at: Option<String>,
 }
 
 impl Roster {
@@ -237,6 +244,7 @@ impl Roster {
             audit,
             withheld: Arc::default(),
             told_roughly: None,
+            guessed_at: None,
         }
     }
 
@@ -284,7 +292,7 @@ impl Roster {
         }
         self.rows = rows;
         let seen = self.rows.iter().filter_map(|row| view.row(&row.public)).collect();
-        write(view, Kind::Snapshot, Some(self.summary("open")), None, Some(seen))
+        write(view, Kind::Snapshot, Some(self.summary_for(view)), None, Some(seen))
     }
 
     /// What a participant is told of themselves: their row, and who was shown what of it. `None`: no such row.
@@ -305,7 +313,27 @@ impl Roster {
             capacity: self.capacity,
             state,
             started_at: self.started_at.clone(),
+            pins_guessed_at: None,
         }
+    }
+
+    /// The same as a viewer sees it.
+    fn summary_for(&self, view: &View) -> Summary {
+        let pins_guessed_at = self.guessed_at.clone().filter(|_| view.viewer.steers());
+        Summary { pins_guessed_at, ..self.summary("open") }
+    }
+
+    /// Tells those who steer the conference that somebody guesses its PINs.
+    pub fn guessed(&mut self) {
+        self.guessed_at = Some(now());
+        let mut views = std::mem::take(&mut self.views);
+        for view in views.iter_mut().filter(|view| view.viewer.steers()) {
+            view.seq += 1;
+            let text = write(view, Kind::Conference, Some(self.summary_for(view)), None, None);
+            // Without watchers there is nobody to tell.
+            let _ = view.feed.send(self.message(text));
+        }
+        self.views = views;
     }
 
     /// Rows.

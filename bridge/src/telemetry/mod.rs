@@ -133,6 +133,7 @@ impl Collector for Source {
                 &self.house.dialler.refused,
             ),
             ("sotto_calls_routed", "Calls handed to a conference", &self.registry.routed),
+            ("sotto_pin_alarms", "Times that somebody was found guessing PINs", &self.registry.guessed),
             (
                 "sotto_calls_unknown_number",
                 "Calls for numbers that are not ours",

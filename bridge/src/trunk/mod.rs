@@ -134,6 +134,11 @@ impl Trunks {
         self.find(source).map(|known| known.admission)
     }
 
+    /// The name of the trunk that a source is of.
+    pub fn name(&self, source: IpAddr) -> Option<&str> {
+        Some(self.carrier(self.admit(source)?.trunk)?.name())
+    }
+
     /// Whether callers from there get their personal link by signalling.
     pub fn gives_links(&self, source: IpAddr) -> bool {
         self.find(source).is_some_and(|known| known.links)

@@ -401,6 +401,9 @@ vault::leaves! {
         pub asks_for_none: bool,
         /// What is proved of the number (RFC 8224), without the number.
         pub verification: Verification,
+        /// Tells the number from others without holding it, where a trusted trunk asserts it or it is proved to be the caller's: for
+        /// counting wrong PINs by caller, shown or not.
+        pub vouched: Option<Index>,
     }
 
     /// What a caller's Identity proves.

@@ -3,8 +3,8 @@
 use super::caller::{Withhold, asks_too_much, told};
 use super::compose::write_route;
 use super::facts::{
-    Body, Caller, Hop, Incoming, OurTag, Own, Package, Protocol, Request, Response, Said, Shown, Target,
-    Verification,
+    Attestation, Body, Caller, Hop, Incoming, OurTag, Own, Package, Protocol, Request, Response, Said, Shown,
+    Target, Verification,
 };
 use super::fault::{Fault, Malformed};
 use super::fields::{Fields, context};
@@ -462,7 +462,11 @@ impl<'a> Text<'a, '_> {
         let usual = Numbering::default();
         let numbering = self.numbering().unwrap_or(&usual);
         let told = told(&self.message, from, self.origin.trusted, self.origin.withhold, numbering);
+        let proven = verification == Verification::Verified(Attestation::Full);
+        let vouched = (told.number.own_asserted || proven) && !told.number.own.is_empty();
+        let vouched = vouched.then(|| self.secrets.index(&self.reader.key, &[b"caller", &told.number.own]));
         Caller {
+            vouched,
             name: self.said(subject, told.name),
             number: self.said(subject, told.number),
             profile: self.said(subject, told.profile),
