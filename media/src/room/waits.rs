@@ -9,7 +9,7 @@ const PHASE: i64 = TICK / PHASES as i64;
 /// A talker's packet should come this long before the tick beside what its jitter buffer needs, ns.
 const MARGIN: i64 = 500_000;
 /// Moments that differ by no more than this for each packet are as good, ns.
-const WORTH: i64 = 1_000_000;
+const WORTH: i64 = 250_000;
 
 /// How long talkers' packets wait for the tick, and would wait if it came earlier.
 #[derive(Debug, Default)]

@@ -203,7 +203,8 @@ pub struct Call {
     pub(crate) offer: Offer,
     session: u64,
     local: Option<Local>,
-    pub(crate) repeat: Option<Repeat>,
+    /// Large, and only there until the ACK.
+    pub(crate) repeat: Option<Box<Repeat>>,
     /// The user hung up before the ACK came: BYE follows then (RFC 3261 §15).
     pub(crate) bye_when_acked: bool,
     /// Client: the INVITE's branch, and the ACK that every repeated 2xx gets.

@@ -433,7 +433,8 @@ impl Endpoint {
         let sent = self.server.get(&index).and_then(|t| Some((t.reply.clone()?, t.cseq)));
         if let (Some((reply, cseq)), Some(call)) = (sent, self.calls.get_mut(&id)) {
             let interval = self.times.t1;
-            call.repeat = Some(Repeat { reply, cseq, interval, until: now + self.times.t1 * 64 });
+            let until = now + self.times.t1 * 64;
+            call.repeat = Some(Box::new(Repeat { reply, cseq, interval, until }));
             self.timers.add(now + interval, Key::Repeat(id));
         }
     }
