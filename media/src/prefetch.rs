@@ -1,4 +1,5 @@
-//! A hint to the processor: what will be needed soon. A tick comes to each leg's memory once in 20 ms, when it lies far away.
+//! Memory that is there when a tick comes to it: a hint to the processor what will be needed soon, since a tick comes to each leg's memory once in
+//! 20 ms, when it lies far away; and new memory written to once, so that no tick is the first and waits for the system's page.
 #![allow(unsafe_code)]
 
 const LINE: usize = 64;
@@ -18,6 +19,16 @@ pub(crate) fn prefetch<T: ?Sized>(value: &T, most: usize) {
     let _ = (at, len, LINE);
 }
 
+const PAGE: usize = 4096;
+
+/// Writes to each page of new memory.
+pub(crate) fn touch<T: Copy + Default>(values: &mut [T]) {
+    for page in values.chunks_mut(PAGE / size_of::<T>()) {
+        // Nobody can know that this is what is there already.
+        page[0] = std::hint::black_box(T::default());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +44,15 @@ mod tests {
             assert!(values.iter().all(|v| *v == 7));
         }
         prefetch(&0u64, usize::MAX);
+    }
+
+    #[test]
+    fn new_memory_that_was_touched_is_as_it_was() {
+        touch::<u8>(&mut []);
+        for len in [1, PAGE / 2, PAGE, PAGE + 1, 3 * PAGE] {
+            let mut samples = vec![0i16; len];
+            touch(&mut samples);
+            assert!(samples.iter().all(|s| *s == 0));
+        }
     }
 }

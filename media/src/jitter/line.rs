@@ -2,7 +2,7 @@
 //! by whole pitch periods, so that its pitch stays.
 
 use super::alike::Sketch;
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, touch};
 use crate::units::Rate;
 
 /// How much of what was heard is kept, ms: twice the longest pitch period, and room to search.
@@ -57,6 +57,7 @@ impl Line {
             tail: 0,
             blank: false,
         };
+        touch(&mut line.samples);
         line.clear(highest);
         line
     }

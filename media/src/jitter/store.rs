@@ -1,7 +1,7 @@
 //! Packets that wait to be played, by sequence number: a fixed number of places and a fixed piece of memory for their payloads.
 
 use crate::codec::Codec;
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, touch};
 
 /// Packets at most: a bit of a `u64` for each.
 const PLACES: usize = u64::BITS as usize;
@@ -47,9 +47,12 @@ pub(super) struct Store {
 impl Store {
     /// A store with so many bytes for payloads.
     pub(super) fn new(bytes: usize) -> Self {
+        let mut payloads = vec![0; bytes];
+        // Where packets are played as they come, no more of it is used.
+        touch(&mut payloads[..bytes.min(1024)]);
         Self {
             places: Box::new([Entry::NONE; PLACES]),
-            payloads: vec![0; bytes].into(),
+            payloads: payloads.into(),
             head: 0,
             waits: 0,
             kept: 0,
