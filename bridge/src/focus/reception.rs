@@ -147,6 +147,8 @@ impl Reception {
         match message {
             ToFocus::Digit(_, key) => self.key(Way::Info, key.key()).await,
             ToFocus::Notice(_, Notice::Digit(key)) => self.key(Way::Media, key.key()).await,
+            // Who has not shown that they may come in has nobody called.
+            ToFocus::Refer(call, refer, _) => self.focus.tell(Command::Referred(call, refer, Err(603))),
             ToFocus::Acked(..) => {
                 self.focus.take(message);
                 if self.visit.is_none() && self.until.is_none() && !self.focus.legs.is_empty() {

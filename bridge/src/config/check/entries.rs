@@ -49,6 +49,10 @@ impl Check<'_> {
                 let what = "a conference's `pin` and `host_pin` are the same, expected two";
                 self.wrong(host.span(), what);
             }
+            if let (None, Some(host)) = (pin, host_pin) {
+                // Nobody would be asked for it.
+                self.wrong(host.span(), "a conference's `host_pin` stands without a `pin`, expected both");
+            }
             let Some(entry) = &conference.entry else { continue };
             if !is_digits(entry.get_ref(), 3..=12) {
                 self.wrong(entry.span(), "a conference's `entry` is not usable, expected 3 to 12 digits");
@@ -83,6 +87,12 @@ mod tests {
         assert!(right.is_ok(), "{right:?}");
         for (ivr, one, two, expected) in [
             (
+                "",
+                "host_pin = \"1234\"",
+                "",
+                "f.toml:8: a conference's `host_pin` stands without a `pin`, expected both",
+            ),
+            (
                 "numbers = [\"12\"]",
                 "",
                 "",
@@ -114,9 +124,9 @@ mod tests {
             ),
             (
                 "",
-                "host_pin = \"12345x\"",
+                "pin = \"1234\"\nhost_pin = \"12345x\"",
                 "",
-                "f.toml:8: a conference's `host_pin` is not usable, expected 4 to 12 digits",
+                "f.toml:9: a conference's `host_pin` is not usable, expected 4 to 12 digits",
             ),
             (
                 "",
