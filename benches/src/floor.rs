@@ -9,6 +9,7 @@ use sotto::phone::Line;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ pub(crate) fn measure(participants: usize, seconds: u64, go: &Receiver<()>) -> a
         }
         writeln!(input, "{peers}")?;
         go.recv().context("the bridge was not measured")?;
-        let mut generator = Generator::new(legs, Network::default());
+        let mut generator = Generator::new(legs, Network::default(), Arc::default());
         generator.run(SETTLE, false);
         let (before, begun) = (process(child.id())?, Instant::now());
         generator.run(Duration::from_secs(seconds), true);

@@ -21,6 +21,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use witness::{Seen, Witness};
 
 #[global_allocator]
@@ -348,6 +349,7 @@ fn plan_of(
         srtp,
         opus,
         network: Network::default(),
+        stalls: Arc::default(),
     })
 }
 

@@ -5,6 +5,8 @@ use crate::witness::{Seen, Witness};
 use crate::{BRIDGE_CORE, Bridge, late_ticks, metrics, plan_of};
 use anyhow::Context;
 use sotto::loadtest::{Network, Outcome, Plan, measure, process, told};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What the calls that stay meet.
@@ -32,9 +34,9 @@ struct Look {
 impl Look {
     fn tell(&self) {
         let Self { minute, ticks, resident_kb, busy } = self;
-        let Ticks { late, ours, disturbed, .. } = ticks;
+        let Ticks { late, ours, disturbed, stalled, .. } = ticks;
         let (busy, resident) = (busy / 10.0, resident_kb / 1e3);
-        println!("| {minute:.0} | {busy:.0} % | {late} | {ours} | {disturbed} | {resident:.1} |");
+        println!("| {minute:.0} | {busy:.0} % | {late} | {ours} | {disturbed} | {stalled} | {resident:.1} |");
     }
 }
 
@@ -42,11 +44,13 @@ impl Look {
 #[derive(Clone, Copy)]
 struct Ticks {
     late: u64,
-    /// In seconds in which, and before which, the machine did nothing of its own.
+    /// In seconds in which, and before which, neither the machine nor the generator was kept from working.
     ours: u64,
-    /// Seconds in which it did.
+    /// Seconds in which the machine was.
     disturbed: u64,
-    seen: Seen,
+    /// Those of the others in which the generator was.
+    stalled: u64,
+    seen: (Seen, u64),
     /// The last second was one of those.
     shaken: bool,
 }
@@ -54,17 +58,19 @@ struct Ticks {
 impl Ticks {
     fn first(bridge: &Bridge, witness: &mut Witness) -> anyhow::Result<Self> {
         let late = late_ticks(bridge.admin)?;
-        Ok(Self { late, ours: late, disturbed: 0, seen: witness.seen()?, shaken: false })
+        Ok(Self { late, ours: late, disturbed: 0, stalled: 0, seen: (witness.seen()?, 0), shaken: false })
     }
 
     /// A second later.
-    fn next(&mut self, bridge: &Bridge, witness: &mut Witness) -> anyhow::Result<()> {
-        let (late, seen) = (late_ticks(bridge.admin)?, witness.seen()?);
+    fn next(&mut self, bridge: &Bridge, witness: &mut Witness, stalls: u64) -> anyhow::Result<()> {
+        let (late, seen) = (late_ticks(bridge.admin)?, (witness.seen()?, stalls));
         let shaken = seen != self.seen;
         if !shaken && !self.shaken {
             self.ours += late - self.late;
         }
-        self.disturbed += u64::from(shaken);
+        let disturbed = seen.0 != self.seen.0;
+        self.disturbed += u64::from(disturbed);
+        self.stalled += u64::from(shaken && !disturbed);
         (self.late, self.seen, self.shaken) = (late, seen, shaken);
         Ok(())
     }
@@ -74,11 +80,11 @@ impl Ticks {
 pub(crate) fn run(minutes: u64, conferences: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let bridge = Bridge::of("sotto", Some(BRIDGE_CORE))?;
-    let calls = plan_of(&bridge, conferences, PER_CONF, 1, None, false)?;
-    let stay = Plan { seconds: 60 * minutes, network: NETWORK, pid: None, ..calls.clone() };
+    let calls = Plan { pid: None, ..plan_of(&bridge, conferences, PER_CONF, 1, None, false)? };
+    let stay = Plan { seconds: 60 * minutes, network: NETWORK, ..calls.clone() };
     let (conferences, per_conf, seconds) = CHURN;
     let churn =
-        Plan { conferences, per_conf, seconds, prefix: "confchurn".into(), pid: None, rate: 20, ..calls };
+        Plan { conferences, per_conf, seconds, prefix: "confchurn".into(), rate: 20, stalls: Arc::default(), ..calls };
     let (stayed, came, looks) = runtime.block_on(all(&bridge, &stay, &churn))?;
     tell(&stayed, &came, &looks);
     Ok(())
@@ -96,9 +102,9 @@ async fn all(
     let mut second = tokio::time::interval(SECOND);
     // Told as they come: a run that fails later has shown something all the same.
     println!(
-        "| minute | shard's load | late and missed ticks | of those, not of seconds with the machine's own doings | such seconds | resident memory, MB |"
+        "| minute | shard's load | late and missed ticks | of those, not of seconds in which machine or generator stood still | seconds in which the machine did | those in which the generator did | resident memory, MB |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     let mut seconds = 0;
     let stayed = {
         let measured = measure(stay, |_| {});
@@ -121,7 +127,7 @@ async fn all(
                 outcome = &mut measured => break outcome?,
                 () = &mut comings => anyhow::bail!("those who come and go were not answered"),
                 _ = second.tick() => {
-                    ticks.next(bridge, &mut witness)?;
+                    ticks.next(bridge, &mut witness, stay.stalls.load(Ordering::Relaxed))?;
                     seconds += 1;
                     if seconds % MINUTE == 0 {
                         let look = look(bridge, ticks, begun)?;

@@ -5,7 +5,7 @@ use media::dtls::Role;
 use media::ice::Credentials;
 use media::leg::{Direction, LegSetup, Secure, Security};
 use media::{Codec, Coding, LegId, PayloadType, Rate};
-use sip_stack::sdp::{Capabilities, Encoding, LocalAudio, OpusWish, Setup, Srtp};
+use sip_stack::sdp::{Capabilities, Encoding, LocalAudio, LocalKeys, OpusWish, Setup, Srtp};
 use std::net::SocketAddr;
 
 /// The most that is spent on Opus where the peer names no limit, bits in a second, and what packets are limited to anyway.
@@ -62,7 +62,7 @@ fn security(audio: &LocalAudio) -> Option<Security> {
         let role = if dtls.setup == Setup::Active { Role::Client } else { Role::Server };
         return Some(Security::Dtls { role, theirs: dtls.theirs? });
     }
-    let (ours, theirs) = (audio.crypto?, audio.theirs?);
+    let Some(LocalKeys::Agreed { ours, theirs }) = audio.keys.as_deref() else { return None };
     Some(Security::Keys(Secure { suite: ours.suite, ours: ours.key, theirs: theirs.key }))
 }
 

@@ -74,6 +74,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         srtp: options.srtp.as_deref().and_then(Suite::from_name),
         opus: options.opus,
         network: Network { loss: options.loss, drift: options.drift },
+        stalls: std::sync::Arc::default(),
     };
     let total = plan.conferences * plan.per_conf;
     let progress = |up: usize| {

@@ -114,7 +114,7 @@ impl Focus {
             to: way.to.clone(),
             whom: Whom::Number(callee.clone()),
             rtp,
-            audio,
+            audio: audio.clone(),
             privacy_id: false,
             trunk: way.trunk,
             credentials: way.login.clone(),
@@ -252,7 +252,7 @@ impl Focus {
         // `inactive`, which every peer takes; some take `sendonly` for a fault.
         let direction = if held { Direction::Inactive } else { Direction::SendRecv };
         let audio = LocalAudio { direction, ..leg.audio.offered_again(can) };
-        (leg.held, leg.changing) = (held, Some(audio));
+        (leg.held, leg.changing) = (held, Some(audio.clone()));
         let rtp = leg.rtp;
         self.tell(Command::Modify(call, rtp, audio));
         Ok(())

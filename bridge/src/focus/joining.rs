@@ -32,7 +32,7 @@ impl Focus {
             return self.reject(call, 433, None);
         }
         let Some(leg) = self.answer(&invite, monitor) else { return };
-        let (rtp, audio) = (leg.rtp, leg.audio);
+        let (rtp, audio) = (leg.rtp, leg.audio.clone());
         let participant = self.seat(&mut invite, leg);
         // In the answer to the call, so that nobody else has it.
         let links = participant.filter(|_| self.house.trunks.gives_links(invite.source.ip()));
@@ -60,7 +60,7 @@ impl Focus {
         let call = invite.call;
         // Who requires reliable provisional responses (an IMS, say) expects one (RFC 3262 §3); the answer follows its PRACK.
         if invite.extensions.required.has(Options::REL100) {
-            self.tell(Command::Progress(call, 183, Some((rtp, audio))));
+            self.tell(Command::Progress(call, 183, Some((rtp, audio.clone()))));
         }
         self.tell(Command::Accept(call, rtp, audio, ReplyExtras { link, ..ReplyExtras::default() }));
     }

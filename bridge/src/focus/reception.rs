@@ -137,7 +137,7 @@ impl Reception {
     fn answer(&mut self) {
         let Some(invite) = &self.invite else { return };
         if let Some(leg) = self.focus.answer(invite, None) {
-            let (rtp, audio) = (leg.rtp, leg.audio);
+            let (rtp, audio) = (leg.rtp, leg.audio.clone());
             self.focus.legs.insert(self.call, leg);
             self.focus.accept(invite, rtp, audio, None);
         }

@@ -69,7 +69,7 @@ impl Focus {
             tracing::warn!(error = %e, "a session was not changed");
             return false;
         }
-        leg.audio = *audio;
+        leg.audio = audio.clone();
         if let Some(transport) = &leg.transport {
             transport.change(setup, theirs.rtcp());
         }
@@ -90,7 +90,7 @@ impl Focus {
             let can = self.house.abilities.towards(leg.srtp);
             // What was offered at first has its choices of keys still.
             let first = leg.waiting.is_some();
-            let mut ours = if first { leg.audio } else { leg.audio.offered_again(can) };
+            let mut ours = if first { leg.audio.clone() } else { leg.audio.offered_again(can) };
             if leg.held {
                 ours.direction = sdp::Direction::Inactive;
             }
@@ -98,7 +98,7 @@ impl Focus {
                 self.tell(Command::Hangup(call));
                 return self.left(call);
             };
-            leg.audio = audio;
+            leg.audio = audio.clone();
             let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
             if leg.waiting.is_some() {
                 let Some(mut leg) = self.legs.remove(&call) else { return };

@@ -11,6 +11,8 @@ use media::{Codec, Coding};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Participants' packets are spread over so many moments of a tick, one each millisecond.
@@ -23,6 +25,8 @@ const CYCLE: u64 = 65;
 const BURST: u64 = 30;
 /// Frames of each burst in which a listener may miss a tone that came by Opus.
 const ATTACK: u64 = 3;
+/// Whoever is later than this was kept from working.
+const STALL: Duration = Duration::from_millis(5);
 /// A packet younger than this is the last that can have come, ns.
 const LAST: i64 = 18_000_000;
 
@@ -140,6 +144,7 @@ pub struct Generator {
     begun: Instant,
     network: Network,
     dice: StdRng,
+    stalls: Arc<AtomicU64>,
     /// When each participant's next packet is due, ns since the beginning.
     due: Vec<u64>,
 }
@@ -167,12 +172,13 @@ pub struct Measured {
 
 impl Generator {
     /// A generator for these participants.
-    pub fn new(legs: Vec<Leg>, network: Network) -> Self {
+    pub fn new(legs: Vec<Leg>, network: Network, stalls: Arc<AtomicU64>) -> Self {
         let conferences = legs.iter().map(|l| l.conference + 1).max().unwrap_or(0);
         let talkers = legs.iter().filter_map(|l| l.talker).max().map_or(0, |t| t + 1);
         let due = (0..legs.len() as u64).map(|n| n % PHASES * 1_000_000).collect();
         Self {
             network,
+            stalls,
             dice: StdRng::seed_from_u64(5),
             due,
             legs,
@@ -202,8 +208,14 @@ impl Generator {
         while self.slot < end {
             let due = self.begun + Duration::from_millis(self.slot);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let late = due.elapsed();
             if measuring {
-                self.lateness.push(due.elapsed().as_nanos() as u64);
+                self.lateness.push(late.as_nanos() as u64);
+            }
+            if late > STALL {
+                // Phones that are each on their own do not all send at once what one of them owes: their clocks have stood still.
+                self.begun += late;
+                self.stalls.fetch_add(1, Ordering::Relaxed);
             }
             for index in 0..self.legs.len() {
                 if self.due[index] <= self.slot * 1_000_000 {

@@ -17,6 +17,8 @@ use sip_stack::endpoint::Cause;
 use sip_stack::sdp::{Encoding, Suite};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// What is to be measured.
@@ -46,6 +48,8 @@ pub struct Plan {
     pub opus: bool,
     /// What their packets meet on their way to the bridge.
     pub network: Network,
+    /// Counts how often this generator was itself kept from sending for more than 5 ms, as it happens.
+    pub stalls: Arc<AtomicU64>,
 }
 
 /// What a network, and clocks that are not the bridge's, do to participants' packets; by the same dice in every run.
@@ -175,9 +179,9 @@ pub async fn measure(options: &Plan, progress: impl Fn(usize)) -> anyhow::Result
     anyhow::ensure!(!legs.is_empty(), "no call was answered by {}: {}", options.server, told(&failures));
     let participants = legs.len();
     let seconds = options.seconds;
-    let (pid, network) = (options.pid, options.network);
+    let (pid, network, stalls) = (options.pid, options.network, options.stalls.clone());
     let run = tokio::task::spawn_blocking(move || {
-        let mut generator = generator::Generator::new(legs, network);
+        let mut generator = generator::Generator::new(legs, network, stalls);
         generator.run(SETTLE, false);
         let before = pid.map(process).transpose()?;
         let begun = Instant::now();

@@ -272,7 +272,7 @@ impl UserAgent {
                 format!("{display}<sip:{}@{}>", caller.number, rtp.ip()),
             ),
             rtp,
-            audio: offer,
+            audio: offer.clone(),
             privacy_id: caller.privacy_id,
             trunk: Default::default(),
             credentials: None,

@@ -121,7 +121,7 @@ pub struct Reliable {
 }
 
 /// An answer that waits for a PRACK.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Deferred {
     pub(crate) rtp: SocketAddr,
     pub(crate) audio: LocalAudio,
@@ -279,18 +279,18 @@ impl Call {
     }
 
     /// Our description as it was sent last.
-    pub fn described(&self) -> Option<Local> {
-        self.local
+    pub fn described(&self) -> Option<&Local> {
+        self.local.as_ref()
     }
 
     /// Our description: the version grows when something changed (RFC 3264 §8).
     pub fn describe(&mut self, rtp: SocketAddr, audio: LocalAudio, place: (usize, usize)) -> Local {
         let version = match &self.local {
             None => self.session,
-            Some(l) if (l.rtp, l.audio, l.place) == (rtp, audio, place) => l.version,
+            Some(l) if (l.rtp, &l.audio, l.place) == (rtp, &audio, place) => l.version,
             Some(l) => l.version + 1,
         };
-        *self.local.insert(Local { session: self.session, version, rtp, audio, place })
+        self.local.insert(Local { session: self.session, version, rtp, audio, place }).clone()
     }
 
     /// Where the dialog's requests go: the Route's or Contact's address; for a host name, a peer behind a NAT or a

@@ -70,11 +70,11 @@ impl Endpoint {
         &mut self,
         id: CallId,
         rtp: SocketAddr,
-        audio: LocalAudio,
+        audio: &LocalAudio,
         extras: ReplyExtras,
     ) -> bool {
         let Some(call) = self.calls.get_mut(&id).filter(|c| c.reliable.is_some()) else { return false };
-        call.deferred = Some(Box::new(Deferred { rtp, audio, extras }));
+        call.deferred = Some(Box::new(Deferred { rtp, audio: audio.clone(), extras }));
         true
     }
 

@@ -140,12 +140,10 @@ impl Endpoint {
         };
         let Some(mut request) = request_in(call, method) else { return false };
         if method == Method::Invite {
-            let local = match (offer, call.described()) {
-                (Some((rtp, audio)), _) => call.describe(rtp, audio, (0, 1)),
-                (None, Some(local)) => call.describe(local.rtp, local.audio, local.place),
-                (None, None) => return false,
-            };
-            request.body = Payload::Sdp(local);
+            let described = call.described().map(|local| (local.rtp, local.audio.clone(), local.place));
+            let change = offer.clone().map(|(rtp, audio)| (rtp, audio, (0, 1)));
+            let Some((rtp, audio, place)) = change.or(described) else { return false };
+            request.body = Payload::Sdp(call.describe(rtp, audio, place));
             call.offer = Offer::Ours;
         }
         let seconds = call.timer.map_or(asks_for.expires, |t| t.seconds);
@@ -168,7 +166,7 @@ impl Endpoint {
     pub(super) fn retry_change(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(change) = call.change.take_if(|c| c.waits) else { return };
-        if !self.send_change(now, id, change.offer, change.asked) {
+        if !self.send_change(now, id, change.offer.clone(), change.asked) {
             // Theirs is still being answered.
             if let Some(call) = self.calls.get_mut(&id) {
                 call.change = Some(change);

@@ -393,7 +393,7 @@ impl Endpoint {
             self.confirm_update(now, index, id, Some((local, rejects)));
             return self.answer_deferred(now, id);
         }
-        if !self.defer(id, rtp, audio, extras) {
+        if !self.defer(id, rtp, &audio, extras) {
             self.accept_invite(now, id, rtp, audio, extras);
         }
     }

@@ -8,7 +8,7 @@ mod parse;
 mod path;
 
 pub use answer::{
-    Capabilities, Local, LocalAudio, MOST_CODECS, NotAcceptable, OFFERED_SUITES, Srtp, accept_answer, answer,
+    Capabilities, Local, LocalAudio, LocalKeys, MOST_CODECS, NotAcceptable, OFFERED_SUITES, Srtp, accept_answer, answer,
     offer,
 };
 pub use parse::{MOST_LINES, SdpFault, parse, parse_sealing, rejected_line};

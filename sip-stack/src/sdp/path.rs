@@ -483,7 +483,7 @@ mod tests {
     fn our_own_offer_of_dtls_is_answered_with_it_or_not_at_all() {
         let can = can();
         let ours = offer(&can).with_dtls(&can).unwrap();
-        let text = written(ours);
+        let text = written(ours.clone());
         assert!(text.contains("UDP/TLS/RTP/SAVPF") && text.contains("a=setup:actpass\r\n"), "{text}");
         let (theirs, _) = answer(&parse(text.as_bytes()).unwrap(), &can, false).unwrap();
         let reply = written(theirs);

@@ -206,8 +206,8 @@ fn held(side: &Side) -> (SocketAddr, crate::sdp::LocalAudio) {
 fn a_change_of_ours_is_offered_answered_and_acked() {
     let (mut side, now, call, _, ok) = up(Limits::default(), "Subject: x");
     let (rtp, audio) = held(&side);
-    side.endpoint.modify(now, call, rtp, audio);
-    side.endpoint.modify(now, call, rtp, audio);
+    side.endpoint.modify(now, call, rtp, audio.clone());
+    side.endpoint.modify(now, call, rtp, audio.clone());
     assert!(matches!(side.events()[..], [Event::NotModified { status: 491, .. }]), "one at a time");
     let sent = side.sent();
     let [invite] = &sent[..] else { panic!("{sent:?}") };
@@ -229,7 +229,7 @@ fn a_change_of_ours_is_offered_answered_and_acked() {
 fn glare_is_491_both_ways_and_tried_again_after_the_right_random_time() {
     let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
     let (rtp, audio) = held(&side);
-    side.endpoint.modify(now, call, rtp, audio);
+    side.endpoint.modify(now, call, rtp, audio.clone());
     let invite = side.sent().remove(0);
     side.receive(now, &request_with("INVITE", &tag, 2, SDP, "Subject: x"));
     assert_eq!(status(&side.sent()[0]), 491);
@@ -252,7 +252,7 @@ fn glare_is_491_both_ways_and_tried_again_after_the_right_random_time() {
     // Who was called waits 0 to 2 s, in steps of 10 ms.
     for _ in 0..20 {
         let (mut side, now, call, _, _) = up(Limits::default(), "Subject: x");
-        side.endpoint.modify(now, call, rtp, audio);
+        side.endpoint.modify(now, call, rtp, audio.clone());
         let invite = side.sent().remove(0);
         side.receive(now, response_to(&invite, "491 Request Pending", "", "", "").as_bytes());
         side.sent();
@@ -387,7 +387,7 @@ fn a_reinvites_ack_has_its_number_whatever_was_sent_meanwhile_and_is_repeated_du
     let (mut side, now, call, tag, _) = up(Limits::default(), "Subject: x");
     let (rtp, audio) = held(&side);
     side.receive(now, &request_with("REFER", &tag, 2, "", "Refer-To: <sip:a@example.com>"));
-    side.endpoint.modify(now, call, rtp, audio);
+    side.endpoint.modify(now, call, rtp, audio.clone());
     let first = side.sent().remove(0);
     side.endpoint.referred(now, call, 2, Ok(()));
     side.sent();

@@ -65,7 +65,7 @@ impl Default for Capabilities {
 pub struct NotAcceptable;
 
 /// Our side of the audio line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalAudio {
     /// The codec in use and its payload type.
     pub codec: (Encoding, u8),
@@ -77,12 +77,8 @@ pub struct LocalAudio {
     pub comfort: Option<u8>,
     /// How packets travel.
     pub path: LocalPath,
-    /// Our key, where description carry keys.
-    pub crypto: Option<Crypto>,
-    /// Theirs.
-    pub theirs: Option<Crypto>,
-    /// Keys of ours in an offer, one of which the answer takes.
-    pub choices: [Option<Crypto>; OFFERED_SUITES.len()],
+    /// Where descriptions carry keys. They are large, and most calls have none.
+    pub keys: Option<Box<LocalKeys>>,
     /// What we want to get of Opus.
     pub opus: OpusWish,
     /// What they want to get of Opus.
@@ -102,8 +98,37 @@ impl LocalAudio {
     }
 }
 
+/// Keys that descriptions carry (RFC 4568).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalKeys {
+    /// Those of ours in an offer, one of which the answer takes.
+    Offered([Option<Crypto>; OFFERED_SUITES.len()]),
+    /// What both sides have agreed on.
+    Agreed {
+        /// Ours.
+        ours: Crypto,
+        /// Theirs.
+        theirs: Crypto,
+    },
+}
+
+impl LocalKeys {
+    fn agreed(ours: Crypto, theirs: Crypto) -> Option<Box<Self>> {
+        Some(Box::new(Self::Agreed { ours, theirs }))
+    }
+
+    /// Those of ours.
+    fn ours(&self) -> impl Iterator<Item = &Crypto> {
+        let (offered, agreed) = match self {
+            Self::Offered(choices) => (&choices[..], None),
+            Self::Agreed { ours, .. } => (&[][..], Some(ours)),
+        };
+        offered.iter().flatten().chain(agreed)
+    }
+}
+
 /// A description of ours, ready to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
     /// o= session id.
     pub session: u64,
@@ -135,7 +160,7 @@ pub fn answer<'a>(
     if let Some(theirs) = theirs {
         let keys = can.keys.as_ref().ok_or(NotAcceptable)?;
         let key = keys.random(theirs.suite.master()).map_err(|_| NotAcceptable)?;
-        (agreed.crypto, agreed.theirs) = (Some(Crypto { key, ..*theirs }), Some(*theirs));
+        agreed.keys = LocalKeys::agreed(Crypto { key, ..*theirs }, *theirs);
     }
     // RFC 3264 §8.4: 0.0.0.0 is the old way to say "do not send"; with ICE it is an address that is not known yet.
     let theirs = match audio.address {
@@ -168,9 +193,9 @@ pub fn accept_answer<'a>(
             let fits = |c: &&Crypto| (c.tag, c.suite) == (ours.tag, ours.suite);
             audio.crypto.iter().find(fits).map(|theirs| (ours, *theirs))
         };
-        let offered = ours.choices.into_iter().chain([ours.crypto]).flatten();
-        let (ours, theirs) = offered.filter_map(both).next().ok_or(NotAcceptable)?;
-        (agreed.crypto, agreed.theirs) = (Some(ours), Some(theirs));
+        let offered = ours.keys.iter().flat_map(|keys| keys.ours());
+        let (ours, theirs) = offered.copied().find_map(both).ok_or(NotAcceptable)?;
+        agreed.keys = LocalKeys::agreed(ours, theirs);
     }
     let both = |ours: bool, theirs: bool| ours && theirs;
     let theirs = audio.direction;
@@ -199,9 +224,7 @@ pub fn offer(can: &Capabilities) -> LocalAudio {
         events: [Some((8_000, 101)), has(48_000).then_some((48_000, 110))],
         comfort: (can.comfort_noise && has(8_000)).then_some(Encoding::ComfortNoise.payload_type()),
         path: LocalPath { xr: true, ..LocalPath::default() },
-        crypto: None,
-        theirs: None,
-        choices: [None; _],
+        keys: None,
         opus: can.opus,
         wanted: OpusWish::default(),
         ptime: can.ptime,
@@ -221,7 +244,7 @@ impl LocalAudio {
             *place = Some(Crypto { tag: n as u32 + 1, suite: *suite, key });
         }
         let path = LocalPath { profile: Profile::Savp, ..self.path };
-        Some(Self { choices, path, ..self })
+        Some(Self { keys: Some(Box::new(LocalKeys::Offered(choices))), path, ..self })
     }
 
     /// The same offer with keys by DTLS, and one port for RTP and RTCP. `None`: there is no certificate of ours.
@@ -234,7 +257,12 @@ impl LocalAudio {
     /// An offer of ours in a session that goes on: all that we can, by the way on which packets travel already.
     #[must_use]
     pub fn offered_again(&self, can: &Capabilities) -> Self {
-        Self { crypto: self.crypto, path: self.path.offered_again(), ..offer(can) }
+        let again = |keys: &LocalKeys| match keys {
+            LocalKeys::Agreed { ours, .. } => LocalKeys::Offered([Some(*ours), None, None]),
+            LocalKeys::Offered(_) => keys.clone(),
+        };
+        let keys = self.keys.as_deref().map(|keys| Box::new(again(keys)));
+        Self { keys, path: self.path.offered_again(), ..offer(can) }
     }
 
     /// Makes the answer to a later offer of the session that had `before` say what goes on: a peer that has changed nothing need not learn
@@ -243,7 +271,9 @@ impl LocalAudio {
     /// # Errors
     /// [`NotAcceptable`]: the offer wants what a session must have from its beginning.
     pub fn keep(&mut self, before: &Self) -> Result<(), NotAcceptable> {
-        if let (Some(ours), Some(new), true) = (before.crypto, &mut self.crypto, before.theirs == self.theirs)
+        if let Some(LocalKeys::Agreed { ours, theirs: old }) = before.keys.as_deref()
+            && let Some(LocalKeys::Agreed { ours: new, theirs }) = self.keys.as_deref_mut()
+            && old == theirs
         {
             new.key = ours.key;
         }
@@ -279,9 +309,7 @@ fn agree(audio: &Audio, can: &Capabilities) -> Result<LocalAudio, NotAcceptable>
         events,
         comfort,
         path: LocalPath::default(),
-        crypto: None,
-        theirs: None,
-        choices: [None; _],
+        keys: None,
         opus: can.opus,
         wanted,
         ptime,
@@ -327,8 +355,7 @@ impl Local {
             let _ = write!(out, " {payload_type}");
         }
         out.extend_from_slice(b"\r\n");
-        let answered = audio.crypto.iter().filter(|_| audio.choices[0].is_none());
-        for crypto in audio.choices.iter().flatten().chain(answered) {
+        for crypto in audio.keys.iter().flat_map(|keys| keys.ours()) {
             let _ = write!(out, "a=crypto:{} {} inline:", crypto.tag, crypto.suite.name());
             key(&crypto.key, out);
             out.extend_from_slice(b"\r\n");

@@ -68,7 +68,7 @@ fn our_offer_can_be_answered() {
     let can = Capabilities::default();
     let ours = offer(&can);
     let rtp = ("2001:db8::1".parse::<std::net::IpAddr>().unwrap(), 30_000).into();
-    let local = Local { session: 1, version: 1, rtp, audio: ours, place: (0, 1) };
+    let local = Local { session: 1, version: 1, rtp, audio: ours.clone(), place: (0, 1) };
     let mut text = Vec::new();
     local.write(&mut text, |_, _| {}, |_, _| {});
     let seen = parse(&text).unwrap();
@@ -197,7 +197,7 @@ fn the_offerers_first_suite_is_answered_under_its_number_with_a_key_of_ours() {
     ));
     let (offer, _) = read(&text, &keys);
     let (audio, theirs) = answer(&offer, &can, false).unwrap();
-    let (ours, their) = (audio.crypto.unwrap(), audio.theirs.unwrap());
+    let (ours, their) = agreed(&audio).unwrap();
     assert_eq!((ours.tag, ours.suite, their), (4, Suite::Gcm128, theirs.crypto[0]));
     assert_ne!(ours.key, their.key);
     let mut out = Vec::new();
@@ -230,20 +230,29 @@ fn the_offerers_first_suite_is_answered_under_its_number_with_a_key_of_ours() {
     assert!(answer(&plain, &with(Srtp::Off, None), false).is_ok());
 }
 
+fn agreed(audio: &LocalAudio) -> Option<(Crypto, Crypto)> {
+    match audio.keys.as_deref() {
+        Some(LocalKeys::Agreed { ours, theirs }) => Some((*ours, *theirs)),
+        _ => None,
+    }
+}
+
 #[test]
 fn our_offer_of_srtp_is_answered_with_srtp_or_not_at_all() {
     let keys = keys();
     let can = Capabilities { keys: Some(keys.clone()), ..Capabilities::default() };
     assert!(offer(&Capabilities::default()).secured(&[Suite::Gcm128], &Capabilities::default()).is_none());
     let ours = offer(&can).secured(&OFFERED_SUITES, &can).unwrap();
+    let Some(LocalKeys::Offered(choices)) = ours.keys.as_deref() else { panic!("no keys") };
+    let offered = |n: usize| choices[n].unwrap();
     let answered = |line: &str| {
         let (session, _) = read(&secure_offer(line), &keys);
-        accept_answer(&ours, &session, &can).map(|(audio, _)| (audio.crypto, audio.theirs.is_some()))
+        accept_answer(&ours, &session, &can).map(|(audio, _)| agreed(&audio).unwrap().0)
     };
     let right = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}\r\n");
-    assert_eq!(answered(&right), Ok((ours.choices[0], true)));
+    assert_eq!(answered(&right), Ok(offered(0)));
     let better = "a=crypto:3 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==\r\n";
-    assert_eq!(answered(better), Ok((ours.choices[2], true)));
+    assert_eq!(answered(better), Ok(offered(2)));
     for wrong in [right.replace(":1 ", ":2 "), right.replace("_80", "_32"), String::new()] {
         assert_eq!(answered(&wrong), Err(NotAcceptable), "{wrong}");
     }
