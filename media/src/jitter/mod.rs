@@ -152,6 +152,8 @@ pub struct JitterBuffer {
     anchor: bool,
     /// The last packet said of itself that nobody speaks.
     unspoken: bool,
+    /// The last packet of sound came after its time.
+    late: bool,
     concealer: Concealer,
     noise: Noise,
     counters: Counters,
@@ -174,6 +176,7 @@ impl JitterBuffer {
             made_up: 0,
             uncertain: 0,
             unspoken: false,
+            late: false,
             missed: (0, 0),
             undecoded: None,
             quiet_ticks: 0,
@@ -293,7 +296,13 @@ impl JitterBuffer {
             self.spread.note(transit, packet.arrival);
         }
         let mut result = Put::Accepted;
-        if position < self.next && !self.anchor && samples > 0 {
+        let too_late = position < self.next && !self.anchor;
+        let possible = transit - self.spread.baseline() <= MOST_DELAY;
+        if samples > 0 && std::mem::replace(&mut self.late, too_late) && too_late && possible {
+            // Two in a row are no exception: the way has become longer.
+            self.spread.usual(transit);
+        }
+        if too_late && samples > 0 {
             let late = self.next - position;
             self.counters.late += 1;
             if late <= self.made_up && rate.nanos(late) <= MOST_DELAY && self.excess(packet.now, 0) < 0 {
@@ -357,7 +366,7 @@ impl JitterBuffer {
         });
         (self.next, self.due, self.anchor) = (ORIGIN, first, true);
         (self.pause, self.made_up, self.uncertain, self.undecoded) = (None, 0, 0, None);
-        (self.unspoken, self.missed) = (false, (0, 0));
+        (self.unspoken, self.late, self.missed) = (false, false, (0, 0));
         self.quiet_ticks = 0;
         self.spread.note(packet.arrival.0 as i64, packet.arrival);
         if self.store.put(first, ORIGIN, samples, packet.codec, packet.payload).is_none() {

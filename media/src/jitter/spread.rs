@@ -83,6 +83,15 @@ impl Spread {
         }
     }
 
+    /// This is no exception: so long a packet may take from now on.
+    pub(super) fn usual(&mut self, transit: i64) {
+        let before = &mut self.before[0];
+        if transit > before.most {
+            before.most = transit;
+            self.look();
+        }
+    }
+
     fn look(&mut self) {
         let least = self.before[..BASE - 1].iter().map(|s| s.least).fold(self.now.least, i64::min);
         self.baseline = if least == i64::MAX { 0 } else { least };

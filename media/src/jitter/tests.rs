@@ -407,6 +407,25 @@ fn a_way_that_becomes_much_longer_or_shorter_is_followed() {
 }
 
 #[test]
+fn a_way_that_becomes_a_little_longer_costs_two_frames_and_not_a_second() {
+    for begins in 200..250 {
+        let mut rig = Rig::new();
+        for n in 0..begins {
+            rig.put(n, 5_000_000);
+            rig.pull();
+        }
+        // From here on each packet comes 15 ms later: just after the tick that wants it.
+        let mut made_up = usize::from(rig.pull().0 == Playout::Concealed);
+        for n in begins..begins + 200 {
+            rig.put(n, 10_000_000);
+            made_up += usize::from(rig.pull().0 == Playout::Concealed);
+        }
+        assert!(made_up <= 3, "from packet {begins} on: {made_up} frames made up");
+        assert!(rig.waiting() <= 40, "{}", rig.waiting());
+    }
+}
+
+#[test]
 fn a_burst_after_a_stall_is_not_kept_as_delay_for_long() {
     let mut rig = Rig::new();
     for n in 0..100 {
