@@ -173,6 +173,16 @@ impl Mix {
         }
     }
 
+    /// Lays something over all that is heard at these rates in this tick.
+    pub fn lay_over(&mut self, hear: Rates, over: impl Fn(&mut [i16], Rate)) {
+        for rate in Rate::ALL.into_iter().filter(|rate| hear.has(*rate)) {
+            let Some(side) = &mut self.kit.sides[rate as usize] else { continue };
+            over(&mut side.common, rate);
+            let taken = side.minus.iter_mut().zip(self.places).filter(|(_, place)| place.is_some());
+            taken.for_each(|(minus, _)| over(minus, rate));
+        }
+    }
+
     /// The legs' indexes change: to what `map` says, or to nothing for who has left.
     pub fn reindex(&mut self, map: impl Fn(usize) -> Option<usize>) {
         for place in &mut self.places {

@@ -1,7 +1,7 @@
-//! What is said to one leg alone, over the meeting turned down.
+//! What is said to one leg alone, over the meeting turned down, or to all of a meeting beside what is spoken.
 
 use crate::resample;
-use crate::units::Rate;
+use crate::units::{LONGEST_FRAME, Rate};
 
 /// Recordings in one prompt at most.
 pub const PARTS: usize = 24;
@@ -71,12 +71,19 @@ pub struct Saying {
     prompt: Prompt,
     part: usize,
     at: usize,
+    /// By how much everything else is softer meanwhile, as a shift.
+    duck: u32,
 }
 
 impl Saying {
     /// From its beginning.
     pub fn new(prompt: Prompt) -> Self {
-        Self { prompt, part: 0, at: 0 }
+        Self { prompt, part: 0, at: 0, duck: DUCK }
+    }
+
+    /// The same with everything else as loud as ever.
+    fn beside(prompt: Prompt) -> Self {
+        Self { duck: 0, ..Self::new(prompt) }
     }
 
     /// Lays the next tick of it over what the leg would hear, at `rate`, which must be the same each time. False once all is said; then
@@ -88,7 +95,7 @@ impl Saying {
             let rest = &part[self.at.min(part.len())..];
             let n = rest.len().min(frame.len() - filled);
             for (f, o) in frame[filled..].iter_mut().zip(&rest[..n]) {
-                *f = (*f >> DUCK).saturating_add(*o);
+                *f = (*f >> self.duck).saturating_add(*o);
             }
             (filled, self.at) = (filled + n, self.at + n);
             if n == rest.len() {
@@ -98,8 +105,35 @@ impl Saying {
         if filled == 0 {
             return false;
         }
-        frame[filled..].iter_mut().for_each(|f| *f >>= DUCK);
+        frame[filled..].iter_mut().for_each(|f| *f >>= self.duck);
         true
+    }
+}
+
+/// A prompt that all of a meeting hear, each at their own rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcement([Saying; Rate::ALL.len()]);
+
+impl Announcement {
+    /// From its beginning.
+    pub fn new(prompt: Prompt) -> Self {
+        Self([Saying::beside(prompt); Rate::ALL.len()])
+    }
+
+    /// Lays this tick of it over what somebody hears at `rate`.
+    pub fn lay_over(&self, frame: &mut [i16], rate: Rate) {
+        let mut saying = self.0[rate as usize];
+        saying.lay_over(frame, rate);
+    }
+
+    /// A tick is over. False once all is said.
+    pub fn pass(&mut self) -> bool {
+        let mut nobody = [0; LONGEST_FRAME];
+        let mut more = false;
+        for (saying, rate) in self.0.iter_mut().zip(Rate::ALL) {
+            more |= saying.lay_over(&mut nobody[..rate.frame()], rate);
+        }
+        more
     }
 }
 
@@ -137,6 +171,34 @@ mod tests {
             let ticks = std::iter::from_fn(|| saying.lay_over(&mut frame, rate).then_some(())).count();
             assert_eq!(ticks, 3, "{rate:?}");
         }
+    }
+
+    #[test]
+    fn an_announcement_is_as_far_at_every_rate_and_turns_nobody_down() {
+        let mut announcement = Announcement::new(Prompt::new(recordings(), [0, 2]));
+        let mut heard = Vec::new();
+        loop {
+            let mut wide = [400; Rate::Wide.frame()];
+            announcement.lay_over(&mut wide, Rate::Wide);
+            let mut frame = [400; FRAME];
+            announcement.lay_over(&mut frame, Rate::Narrow);
+            announcement.lay_over(&mut [0; FRAME], Rate::Narrow);
+            if !announcement.pass() {
+                assert_eq!(
+                    (frame, wide),
+                    ([400; FRAME], [400; Rate::Wide.frame()]),
+                    "as it was, once all is said"
+                );
+                break;
+            }
+            heard.extend_from_slice(&frame);
+        }
+        assert_eq!(
+            heard[..260],
+            [vec![500; 200], vec![407; 60]].concat(),
+            "once for each tick, however many hear it"
+        );
+        assert!(heard[260..].iter().all(|s| *s == 400));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One conference's legs and their tick. Packets come in by [`Room::members_mut`], time comes in by the tick, packets
 //! and notices go out to a [`Sink`]: no socket and no clock here.
 
+mod hands;
 pub mod spread;
 mod waits;
 
 pub use waits::PHASES;
 
-use crate::codec::{Coding, LARGEST};
+use crate::codec::LARGEST;
 use crate::dtls::DtlsFault;
 use crate::dtmf::Digit;
 use crate::leg::{Coders, Leg, LegSetup, Report};
@@ -14,10 +15,11 @@ use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::music::{Music, Player};
 use crate::prefetch::prefetch;
-use crate::prompt::{Prompt, Saying};
+use crate::prompt::{Announcement, Prompt, Saying};
 use crate::rtp::HEADER;
 use crate::rtp::contributors::Contributors;
 use crate::units::{LONGEST_FRAME, LegId, Nanos, RoomId};
+use hands::{Class, Hand};
 use spread::Spread;
 use std::net::SocketAddr;
 use waits::Waits;
@@ -28,14 +30,15 @@ const LEVEL_EVERY: u64 = 5;
 const REPORT_EVERY: u64 = 200;
 /// So many ways to encode what all who only listen hear are shared; legs of further ones encode for themselves.
 const CLASSES: usize = 4;
-/// Ticks for which who has spoken goes on with an encoder of their own: by then it has forgotten what only they heard (300 ms).
-const HAND_BACK: u8 = 15;
 /// Ticks of silence after which comfort noise is sent instead (200 ms), and how often it is sent again (2 s).
 const COMFORT_AFTER: u64 = 10;
 const COMFORT_EVERY: u64 = 100;
 
 /// Ticks over which talkers' waits are looked at before the tick may move (2 s).
 const LOOK: u64 = 100;
+
+/// The volume at which a leg hears what everybody hears.
+const USUAL: f32 = 1.0;
 
 /// What a tick tells the rest of the house.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,8 @@ pub enum Notice {
     Report(Report),
     /// A key was pressed.
     Digit(Digit),
+    /// Somebody who is muted has been talking for a while.
+    Unheard,
     /// A leg that wants keys by DTLS gets none.
     Unprotected(DtlsFault),
 }
@@ -58,15 +63,6 @@ pub trait Sink<S> {
     fn packet(&mut self, socket: &mut S, to: SocketAddr, packet: &[u8]);
     /// Takes a notice; false when there is no room for it now.
     fn notice(&mut self, room: RoomId, leg: LegId, notice: Notice) -> bool;
-}
-
-/// Whose encoder makes what a leg hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hand {
-    /// One for all who only listen and have the same coding.
-    Shares,
-    /// Its own; for so many ticks more once it only listens.
-    Own(u8),
 }
 
 /// A leg in a room, with what it needs to send and receive.
@@ -88,18 +84,6 @@ impl<S> Member<S> {
     }
 }
 
-/// A way to encode the common mix. Where that has a memory, one of the legs that share it, the leader, has the encoder.
-#[derive(Debug)]
-struct Class {
-    coding: Coding,
-    leader: LegId,
-    /// Behind room for a header, which each leg writes there in turn.
-    packet: [u8; HEADER + LARGEST],
-    len: usize,
-    /// The tick for which it was encoded.
-    made: u64,
-}
-
 /// One conference on its shard.
 #[derive(Debug)]
 pub struct Room<S> {
@@ -112,6 +96,7 @@ pub struct Room<S> {
     silent: u64,
     watched: bool,
     music: Player,
+    announcement: Option<Announcement>,
     waits: Waits,
     wish: Option<u32>,
     /// The rates at which somebody hears in this tick.
@@ -146,6 +131,7 @@ impl<S> Room<S> {
             silent: 0,
             watched: false,
             music: Player::new(manner.music),
+            announcement: None,
             waits: Waits::default(),
             wish: None,
             hear: Rates::default(),
@@ -297,6 +283,11 @@ impl<S> Room<S> {
         }
     }
 
+    /// Says something to everybody, beside what is spoken and in place of what is being said to them all.
+    pub fn announce(&mut self, prompt: Prompt) {
+        self.announcement = Some(Announcement::new(prompt));
+    }
+
     /// Applies new signalling to a leg; what it needs no more is put in place of `coders`. Its member is returned when the peer's address changed.
     pub fn change(&mut self, setup: LegSetup, coders: &mut Box<Coders>) -> Option<&mut Member<S>> {
         let index = self.members.iter().position(|m| m.leg.id() == setup.id)?;
@@ -387,8 +378,15 @@ impl<S> Room<S> {
         if self.wants_levels {
             self.contribute();
         }
+        if let Some(announcement) = &mut self.announcement {
+            self.mix.lay_over(hear, |frame, rate| announcement.lay_over(frame, rate));
+            if !announcement.pass() {
+                self.announcement = None;
+            }
+        }
         self.music.tick(self.members.len() == 1 && self.spread.is_none());
-        self.silent = if self.mix.speakers().next().is_none() { self.silent + 1 } else { 0 };
+        let quiet = self.mix.speakers().next().is_none() && self.announcement.is_none();
+        self.silent = if quiet { self.silent + 1 } else { 0 };
         self.hand_over();
         for index in 0..self.members.len() {
             if let Some(next) = self.members.get(index + 2) {
@@ -434,9 +432,14 @@ impl<S> Room<S> {
         let speaks = mix.is_heard(place);
         // Who was alone when the music began is the first in the list.
         let plays = index == 0 && music.plays();
-        if plays || saying.is_some() {
+        let volume = leg.volume();
+        if plays || saying.is_some() || volume != USUAL {
             let frame = &mut frame[..coding.rate.frame()];
             frame.copy_from_slice(heard);
+            if volume != USUAL {
+                // `as` saturates.
+                frame.iter_mut().for_each(|s| *s = (f32::from(*s) * volume) as i16);
+            }
             if plays {
                 music.lay_over(frame, coding.rate);
             }
@@ -444,7 +447,7 @@ impl<S> Room<S> {
             if !said {
                 *saying = None;
             }
-            if plays || said {
+            if plays || said || volume != USUAL {
                 let n = leg.encoder().encode(frame, &mut packet[HEADER..]);
                 return leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));
             }
@@ -487,103 +490,15 @@ impl<S> Room<S> {
         leg.packetise(&mut class.packet[..HEADER + class.len], |to, p| sink.packet(socket, to, p));
     }
 
-    /// Before anything is encoded: who needs an encoder of their own goes on with the shared stream, whose leader must be one of those who
-    /// go on sharing it.
-    fn hand_over(&mut self) {
-        for place in self.mix.speakers() {
-            let index = match &self.spread {
-                None => Some(place),
-                Some(spread) => {
-                    let leg = spread.leg_at(place);
-                    self.members.iter().position(|m| Some(m.leg.id()) == leg)
-                }
-            };
-            if let Some(index) = index {
-                self.take_own(index);
-            }
-        }
-        for index in 0..self.members.len() {
-            if self.members[index].saying.is_some() || (index == 0 && self.music.plays()) {
-                self.take_own(index);
-            }
-        }
-        for place in 0..self.classes.len() {
-            let Class { coding, leader, .. } = self.classes[place];
-            let Some(mut index) = self.members.iter().position(|m| m.leg.id() == leader) else { continue };
-            if !self.members[index].leg.encoder().remembers() {
-                continue;
-            }
-            if !self.members[index].leg.hears() {
-                match self.successor(index, coding) {
-                    Some(next) => {
-                        self.follow(next, leader);
-                        self.classes[place].leader = self.members[next].leg.id();
-                        index = next;
-                    }
-                    None => continue,
-                }
-            }
-            let seat = self.place(index);
-            let Self { members, mix, classes, ticks, .. } = self;
-            let class = &mut classes[place];
-            let heard = mix.for_leg(seat, coding.rate);
-            class.len = members[index].leg.encoder().encode(heard, &mut class.packet[HEADER..]);
-            class.made = *ticks;
-        }
-    }
-
-    /// This leg needs its own encoder from now on.
-    fn take_own(&mut self, index: usize) {
-        let member = &mut self.members[index];
-        if member.hand == Hand::Shares {
-            let (coding, id) = (member.leg.coding(), member.leg.id());
-            if member.leg.encoder().remembers() && member.leg.hears() {
-                let leader = self.classes.iter().find(|c| c.coding == coding).map(|c| c.leader);
-                match leader {
-                    Some(leader) if leader == id => self.pass_on_leadership(index),
-                    Some(leader) => self.follow(index, leader),
-                    None => {}
-                }
-            }
-        }
-        self.members[index].hand = Hand::Own(HAND_BACK);
-    }
-
-    /// The leg goes on with the leader's stream.
-    fn follow(&mut self, index: usize, leader: LegId) {
-        let Some(first) = self.members.iter().position(|m| m.leg.id() == leader) else { return };
-        if let Ok([follower, leader]) = self.members.get_disjoint_mut([index, first]) {
-            follower.leg.encoder().follow(leader.leg.encoder());
-        }
-    }
-
-    /// A leg that leads will lead no longer: another that shares the stream goes on with it.
-    fn pass_on_leadership(&mut self, index: usize) {
-        let leader = self.members[index].leg.id();
-        let Some(place) = self.classes.iter().position(|c| c.leader == leader) else { return };
-        let coding = self.classes[place].coding;
-        match self.successor(index, coding) {
-            Some(next) => {
-                self.follow(next, leader);
-                self.classes[place].leader = self.members[next].leg.id();
-            }
-            None => drop(self.classes.swap_remove(place)),
-        }
-    }
-
-    /// Another leg than this one that shares what is encoded so.
-    fn successor(&self, index: usize, coding: Coding) -> Option<usize> {
-        self.members.iter().enumerate().position(|(i, m)| {
-            i != index && m.hand == Hand::Shares && m.leg.hears() && m.leg.coding() == coding
-        })
-    }
-
     /// Tells what is new of a leg.
     fn tell(&mut self, index: usize, now: Nanos, sink: &mut impl Sink<S>) {
         let Member { leg, announced, .. } = &mut *self.members[index];
         let (id, speaks) = (leg.id(), leg.speaks());
         if let Some(key) = leg.take_key() {
             sink.notice(self.id, id, Notice::Digit(key));
+        }
+        if leg.take_unheard() {
+            sink.notice(self.id, id, Notice::Unheard);
         }
         if speaks != *announced && sink.notice(self.id, id, Notice::Speaking(speaks)) {
             *announced = speaks;

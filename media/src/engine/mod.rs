@@ -412,6 +412,22 @@ impl Engine {
         self.tell(room, leg, Command::Mute(room, leg, muted))
     }
 
+    /// Sets how loud a leg hears the meeting, 0 to 8; 0: not at all.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn set_volume(&self, room: RoomId, leg: LegId, factor: f32) -> Result<(), EngineError> {
+        self.tell(room, leg, Command::Volume(room, leg, factor))
+    }
+
+    /// Says something to everybody in a conference, beside what is spoken.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn announce(&self, room: RoomId, prompt: Prompt) -> Result<(), EngineError> {
+        self.tell_parts(room, || Command::Announce(room, prompt))
+    }
+
     /// Says something to a leg alone.
     ///
     /// # Errors
@@ -425,9 +441,13 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
     pub fn watch(&self, room: RoomId, watched: bool) -> Result<(), EngineError> {
+        self.tell_parts(room, || Command::Watch(room, watched))
+    }
+
+    fn tell_parts(&self, room: RoomId, command: impl Fn() -> Command) -> Result<(), EngineError> {
         let places = self.core.places();
         let place = places.rooms.get(&room).ok_or(EngineError::NoRoom)?;
-        place.parts.iter().try_for_each(|p| self.core.shards[p.shard].tell(Command::Watch(room, watched)))
+        place.parts.iter().try_for_each(|p| self.core.shards[p.shard].tell(command()))
     }
 
     /// Each shard's counters.

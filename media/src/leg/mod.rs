@@ -109,6 +109,10 @@ pub struct Leg {
     playout: Playout,
     speaks: bool,
     muted: bool,
+    /// What it hears is multiplied with this.
+    volume: f32,
+    /// Ticks of speech that nobody heard.
+    unheard: u8,
     /// Frames made up that [`Self::bursts`] knows of.
     concealed: u64,
     /// Ticks for which it stays in the mix though it does not speak.
@@ -158,6 +162,8 @@ impl Leg {
             playout: Playout::Idle,
             speaks: false,
             muted: false,
+            volume: 1.0,
+            unheard: 0,
             concealed: 0,
             bursts: Bursts::default(),
             begun: None,
@@ -307,6 +313,25 @@ impl Leg {
     /// Mutes or unmutes what it says.
     pub fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
+    }
+
+    /// What it hears of the meeting is multiplied with this.
+    pub fn volume(&self) -> f32 {
+        self.volume
+    }
+
+    /// Sets how loud it hears the meeting, 0 to 8; 0: not at all.
+    pub fn set_volume(&mut self, factor: f32) {
+        self.volume = factor.clamp(0.0, 8.0);
+    }
+
+    /// Whether it has been talking for a while though it is muted. Told once for each while.
+    pub fn take_unheard(&mut self) -> bool {
+        let long = self.unheard >= UNHEARD;
+        if long {
+            self.unheard = 0;
+        }
+        long
     }
 
     /// Applies new signalling, with what its codecs need; what is needed no more takes its place. True when the peer's address changed, so
@@ -461,6 +486,11 @@ impl Leg {
         }
         let may = !self.muted && self.setup.direction.receive;
         self.speaks = speech && may;
+        self.unheard = match (self.muted, speech) {
+            (true, true) => self.unheard.saturating_add(1),
+            (true, false) => self.unheard,
+            (false, _) => 0,
+        };
         self.lingers = match (may, speech) {
             (false, _) => 0,
             (true, true) => LINGER,
@@ -496,6 +526,8 @@ impl Leg {
 
 /// Ticks for which who has spoken stays in the mix (4 s): as long as there is a place, nothing is cut out of a talk.
 const LINGER: u16 = 200;
+/// Ticks of speech after which who is muted is told so (1.5 s).
+const UNHEARD: u8 = 75;
 /// The most payload bytes in a packet of ours: it fits an Ethernet frame with all that may be around it.
 const LARGEST_PACKET: usize = 1280;
 

@@ -1,7 +1,7 @@
 //! Who encodes for whom: what each far end hears while legs begin and stop to speak, come and go.
 
 use super::*;
-use crate::codec::{Codec, Decoder, Encoder};
+use crate::codec::{Codec, Coding, Decoder, Encoder};
 use crate::rtp::{Packet, Stream};
 use crate::units::{PayloadType, Rate};
 use std::net::SocketAddr;

@@ -194,6 +194,64 @@ fn a_muted_leg_is_not_heard_and_hears() {
 }
 
 #[test]
+fn who_talks_while_muted_is_told_of_it_now_and_then() {
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcmu]);
+    let told = |rig: &Rig, leg| {
+        let unheard =
+            rig.told.iter().filter(|(of, notice)| *of == LegId(leg) && matches!(notice, Notice::Unheard));
+        unheard.count()
+    };
+    (0..100).for_each(|_| rig.tick(|_| 3000, 5_000_000));
+    assert_eq!((told(&rig, 0), told(&rig, 1)), (0, 0), "nobody is muted");
+    rig.room.leg_mut(LegId(0)).unwrap().set_muted(true);
+    (0..100).for_each(|_| rig.tick(|_| 0, 5_000_000));
+    assert_eq!(told(&rig, 0), 0, "who is silent has nothing to be told");
+    (0..80).for_each(|_| rig.tick(|_| 3000, 5_000_000));
+    assert_eq!((told(&rig, 0), told(&rig, 1)), (1, 0));
+    (0..75).for_each(|_| rig.tick(|_| 3000, 5_000_000));
+    assert_eq!(told(&rig, 0), 2, "again after another while");
+}
+
+#[test]
+fn who_wants_it_hears_the_meeting_softer_louder_or_not_at_all_and_prompts_as_ever() {
+    let words: &Recordings = Box::leak(Box::new(Recordings::new(&[&[2000; 3 * FRAME]])));
+    let mut rig = Rig::new(&[Codec::Pcmu; 4]);
+    for (leg, factor) in [(1, 0.0), (2, 2.0)] {
+        rig.room.leg_mut(LegId(leg)).unwrap().set_volume(factor);
+    }
+    (0..20).for_each(|_| rig.tick(|n| [4000, 0, 0, 0][n], 5_000_000));
+    let near = |got: i16, expected: i16| (got - expected).abs() <= expected / 16 + 10;
+    for (leg, expected) in [(0, 0), (1, 0), (2, 8000), (3, 4000)] {
+        assert!(near(rig.last(leg), expected), "leg {leg} hears {}, not {expected}", rig.last(leg));
+    }
+    rig.room.say(LegId(1), Prompt::new(words, [0]));
+    rig.tick(|n| [4000, 0, 0, 0][n], 5_000_000);
+    assert!(near(rig.last(1), 2000));
+    rig.room.leg_mut(LegId(1)).unwrap().set_volume(1.0);
+    (0..20).for_each(|_| rig.tick(|n| [4000, 0, 0, 0][n], 5_000_000));
+    assert!(near(rig.last(1), 4000), "and shares what all hear again");
+}
+
+#[test]
+fn an_announcement_is_heard_by_all_beside_the_talkers_and_once() {
+    let chime: &Recordings = Box::leak(Box::new(Recordings::new(&[&[2000; 3 * FRAME]])));
+    let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcma, Codec::Pcmu]);
+    (0..20).for_each(|_| rig.tick(|n| [4000, 0, 0][n], 5_000_000));
+    rig.room.announce(Prompt::new(chime, [0]));
+    for tick in 0..6 {
+        rig.tick(|n| [4000, 0, 0][n], 5_000_000);
+        let expected = if tick < 3 { [2000, 6000, 6000] } else { [0, 4000, 4000] };
+        let got: Vec<_> = (0..3).map(|n| rig.last(n)).collect();
+        assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() < 300), "{tick}: {got:?} {expected:?}");
+    }
+    // Where nobody speaks and noise stands for silence too.
+    (0..300).for_each(|_| rig.tick(|_| 0, 5_000_000));
+    rig.room.announce(Prompt::new(chime, [0]));
+    rig.tick(|_| 0, 5_000_000);
+    assert!((0..3).all(|n| (rig.last(n) - 2000).abs() < 200));
+}
+
+#[test]
 fn a_leg_on_hold_is_sent_nothing_and_a_silent_listener_everything() {
     let mut rig = Rig::new(&[Codec::Pcmu; 3]);
     for (id, send) in [(1, false), (2, true)] {

@@ -34,8 +34,12 @@ pub enum Command {
     Sound(RoomId, LegId, Sound),
     /// Mutes or unmutes.
     Mute(RoomId, LegId, bool),
+    /// How loud a leg hears the meeting, as a factor.
+    Volume(RoomId, LegId, f32),
     /// Says something to a leg alone.
     Say(RoomId, LegId, Prompt),
+    /// Says something to everybody in a conference.
+    Announce(RoomId, Prompt),
     /// Whether somebody watches a conference.
     Watch(RoomId, bool),
     /// Ends the thread.

@@ -405,6 +405,16 @@ impl Shard {
                         room.say(leg, prompt);
                     }
                 }
+                Ok(Command::Announce(room, prompt)) => {
+                    if let Some(room) = self.room(room) {
+                        room.announce(prompt);
+                    }
+                }
+                Ok(Command::Volume(room, leg, factor)) => {
+                    if let Some(leg) = self.leg(room, leg) {
+                        leg.set_volume(factor);
+                    }
+                }
                 Ok(Command::Mute(room, leg, muted)) => {
                     if let Some(leg) = self.leg(room, leg) {
                         leg.set_muted(muted);
