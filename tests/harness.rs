@@ -409,6 +409,16 @@ pub fn speech(n: usize) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("assets/speech/{n}.wav"))
 }
 
+/// A demo caller's speech, again and again, for as long as a test may take.
+pub fn endless(folder: &Folder, n: usize) -> PathBuf {
+    let path = folder.0.join(format!("endless{n}.wav"));
+    let mut recorder = sotto::phone::Recorder::create(&path, Rate::Narrow).unwrap();
+    let speech = sotto::phone::read_wav(&speech(n)).unwrap().at(Rate::Narrow);
+    (0..20).for_each(|_| recorder.write(&speech).unwrap());
+    recorder.finish().unwrap();
+    path
+}
+
 /// Two seconds of a demo caller's speech, after a silence.
 pub fn clip(folder: &Folder, n: usize, after: f32) -> PathBuf {
     let path = folder.0.join(format!("voice{n}.wav"));

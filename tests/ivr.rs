@@ -1,9 +1,7 @@
 //! Callers are led into conferences: by number and PIN, in words, with an end for who guesses.
 
-use crate::harness::{Bridge, Process, Setup, heard, here, samples, until};
+use crate::harness::{Bridge, Process, Setup, endless, heard, here, samples, until};
 use crate::listener::{Listener, prompt};
-use media::Rate;
-use sotto::phone::Recorder;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -39,14 +37,8 @@ fn a_caller_hears_the_way_and_is_in_with_number_and_pin() {
 
     // A host, by the conference's own number: only the PIN is asked for. Each hears the other.
     let said = samples(&here().join("../bridge/assets/speech/3.wav"));
-    let voice = bridge.folder.0.join("voice.wav");
-    let mut talks = Recorder::create(&voice, Rate::Narrow).unwrap();
     // He talks all the time: what he says before he is in is not heard.
-    for _ in 0..10 {
-        talks.write(&said.iter().map(|s| *s as i16).collect::<Vec<_>>()).unwrap();
-    }
-    talks.finish().unwrap();
-    let voice = voice.display().to_string();
+    let voice = endless(&bridge.folder, 3).display().to_string();
     let bob =
         Listener::call(&bridge, BOARD, "bob.wav", &["--dtmf", &format!("wwww{HOST}#"), "--wav", &voice]);
     let from = bob.hears(&prompt("people-on"), 0);

@@ -2,8 +2,10 @@
 
 use crate::harness::{Bridge, Process, samples, until};
 use media::Codec;
+use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::process::{ChildStdin, Stdio};
 
 /// What the bridge says, as it sounds to a caller.
 pub fn prompt(name: &str) -> Vec<f32> {
@@ -50,6 +52,7 @@ fn place(words: &[f32], heard: &[f32], from: usize) -> Option<usize> {
 /// A caller who stays until they are told to go, and what they hear.
 pub struct Listener {
     pub process: Process,
+    keypad: ChildStdin,
     pub file: PathBuf,
 }
 
@@ -57,7 +60,16 @@ impl Listener {
     pub fn call(bridge: &Bridge, to: &str, name: &str, more: &[&str]) -> Self {
         let file = bridge.folder.0.join(name);
         let path = file.display().to_string();
-        Self { process: bridge.caller(to, 60.0, &[&["--record", &path], more].concat()), file }
+        let mut call = bridge.call(to, 60.0, &[&["--record", &path, "--keypad"], more].concat());
+        let mut child = call.stdout(Stdio::null()).stdin(Stdio::piped()).spawn().unwrap();
+        let keypad = child.stdin.take().unwrap();
+        Self { process: Process(child), keypad, file }
+    }
+
+    /// Presses keys; a w is a pause.
+    pub fn press(&mut self, keys: &str) {
+        self.keypad.write_all(keys.as_bytes()).unwrap();
+        self.keypad.flush().unwrap();
     }
 
     /// What was heard so far: behind the file's head, which has no length yet.

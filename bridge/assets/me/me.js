@@ -82,14 +82,35 @@ function show(me) {
   at("seen").hidden = rows.length === 0;
   at("nobody").hidden = rows.length > 0;
   at("seen").tBodies[0].replaceChildren(...rows);
+  const { muted, muted_by: by, hand, lobby } = participant;
+  at("mute").textContent = !muted ? "Mute" : by === "own" ? "Unmute" : "Ask to speak";
+  at("mute").dataset.action = muted ? "unmute" : "mute";
+  at("hand").textContent = hand ? "Lower hand" : "Raise hand";
+  at("hand").dataset.action = hand ? "lower-hand" : "raise-hand";
+  at("acts").hidden = Boolean(lobby);
   const states = { live: "You are in the meeting.", held: "Your call is on hold.", joining: "You are joining." };
-  tell(states[participant.state] ?? "");
+  const why = { own: "You are muted.", host: "The host has muted you.", lecture: "Only those who have the floor are heard now." };
+  const state = lobby ? "Please wait: the host will let you in." : (states[participant.state] ?? "");
+  tell([state, (muted && why[by]) || "", hand ? "Your hand is up." : ""].filter(Boolean).join(" "));
 }
 
 async function choose(choice) {
   busy = true;
   try {
     show(await ask("PUT", "me/disclosure", choice));
+  } catch (wrong) {
+    failed(wrong);
+  } finally {
+    busy = false;
+  }
+}
+
+async function act(action) {
+  busy = true;
+  try {
+    const me = await ask("POST", `me/controls/${action}`);
+    if (action === "leave") close("You have left the meeting.");
+    else show(me);
   } catch (wrong) {
     failed(wrong);
   } finally {
@@ -123,6 +144,9 @@ at("enter").addEventListener("submit", async (event) => {
   }
 });
 at("hide").addEventListener("click", () => choose({ name: "withhold", number: "withhold", profile: "withhold" }));
+
+for (const button of ["mute", "hand"]) at(button).addEventListener("click", () => act(at(button).dataset.action));
+at("leave").addEventListener("click", () => act("leave"));
 
 async function begin() {
   if (begin.done && !location.hash) return;

@@ -9,11 +9,13 @@ use media::Rate;
 use media::codec::{FRAME, Frame};
 use media::leg::{LegSetup, Security};
 use sip_stack::sdp::Encoding;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 
 /// Options of `sotto call`.
 #[derive(clap::Args)]
@@ -44,6 +46,9 @@ pub struct Options {
     /// Keys to press: 0-9 * # A-D, and w for a pause of half a second.
     #[arg(long, default_value = "")]
     dtmf: String,
+    /// Press the keys that are typed into the standard input, too, as they come.
+    #[arg(long)]
+    keypad: bool,
     /// Press them as tones in the audio, and offer no telephone events.
     #[arg(long)]
     tones: bool,
@@ -74,6 +79,8 @@ struct Handset {
     record: Option<Recorder>,
     failed: Option<WavError>,
     keys: std::vec::IntoIter<char>,
+    /// Keys that are typed.
+    typed: Option<Receiver<char>>,
     wait: u32,
     /// Keys are pressed as tones; the one that is being pressed, and for how many frames.
     tones: bool,
@@ -108,7 +115,8 @@ impl Handset {
             self.wait -= 1;
             return None;
         }
-        match self.keys.next()? {
+        let typed = || self.typed.as_ref().and_then(|typed| typed.try_recv().ok());
+        match self.keys.next().or_else(typed)? {
             'w' => {
                 self.wait = 25;
                 None
@@ -161,6 +169,21 @@ impl Talk for Handset {
     }
 }
 
+/// The keys that are typed into the standard input, until it ends; what is no key is passed over.
+fn keypad() -> Receiver<char> {
+    let (typed, keys) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let keys =
+            std::io::stdin().lock().bytes().map_while(Result::ok).map(|b| char::from(b).to_ascii_lowercase());
+        for key in keys.filter(|key| "0123456789*#abcdw".contains(*key)) {
+            if typed.send(key).is_err() {
+                return;
+            }
+        }
+    });
+    keys
+}
+
 /// How a call's sound is encrypted, in a word.
 fn security(setup: &LegSetup) -> &'static str {
     match setup.security {
@@ -201,6 +224,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         record: None,
         failed: None,
         keys: options.dtmf.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>().into_iter(),
+        typed: options.keypad.then(keypad),
         wait: 0,
         tones: options.tones,
         pressed: None,

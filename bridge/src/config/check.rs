@@ -165,6 +165,11 @@ impl Check<'_> {
             let what = "`conferences.adhoc_prefix` is not usable, expected 1 to 32 letters, digits or -._~";
             self.wrong(prefix.span(), what);
         }
+        if let Some(url) = &config.ledger.url
+            && url.get_ref().strip_prefix("sqlite:").is_none_or(str::is_empty)
+        {
+            self.wrong(url.span(), "`ledger.url` is not usable, expected sqlite:FILE");
+        }
         self.codes(&config.conferences.codes);
         self.disclosure(&config.disclosure);
         if let Some(url) = &config.http.public_url

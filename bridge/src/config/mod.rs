@@ -10,6 +10,7 @@ pub use media::{Media, MusicError, Srtp, encoding, music};
 pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
+use crate::meeting::Lobby;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,9 @@ pub struct Config {
     /// Encrypted memory.
     #[serde(default)]
     pub vault: Vault,
+    /// What lasts, encrypted.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// Who may see what.
     #[serde(default)]
     pub disclosure: Disclosure,
@@ -163,6 +167,16 @@ impl Default for Http {
     }
 }
 
+/// `[ledger]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// `sqlite:FILE`; absent: `ledger.db` in the data folder.
+    pub url: Option<Spanned<String>>,
+    /// File with its key, mode 0600; absent: `ledger.key` in the data folder. It is made with the ledger.
+    pub key_file: Option<PathBuf>,
+}
+
 /// `[vault]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -171,6 +185,18 @@ pub struct Vault {
     pub allow_weaker: bool,
     /// A second process traces this one, so that nobody else can stop its threads and read their registers. False: a debugger can attach.
     pub guardian: bool,
+}
+
+impl Config {
+    /// Where the ledger is.
+    pub fn ledger(&self) -> crate::ledger::Home {
+        let folder = &self.node.data_dir;
+        let file = self.ledger.url.as_ref().and_then(|url| url.get_ref().strip_prefix("sqlite:"));
+        crate::ledger::Home {
+            file: file.map_or_else(|| folder.join("ledger.db"), PathBuf::from),
+            key_file: self.ledger.key_file.clone().unwrap_or_else(|| folder.join("ledger.key")),
+        }
+    }
 }
 
 impl Default for Vault {
@@ -260,6 +286,10 @@ pub struct Conferences {
     pub withhold: Withhold,
     /// Refuse callers who withhold their number: 433 (RFC 5079).
     pub refuse_anonymous: bool,
+    /// Who waits before a conference until they are let in, unless it says otherwise: `off`, `until-host` or `admit`.
+    pub lobby: Lobby,
+    /// All hear a chime when somebody comes or goes, unless a conference says otherwise.
+    pub chimes: bool,
 }
 
 impl Default for Conferences {
@@ -270,6 +300,8 @@ impl Default for Conferences {
             codes: Codes::default(),
             withhold: Withhold::default(),
             refuse_anonymous: false,
+            lobby: Lobby::Off,
+            chimes: false,
         }
     }
 }
@@ -402,6 +434,34 @@ pub struct Codes {
     pub share_profile: Spanned<String>,
     /// Speaks a code with which the caller opens their own page.
     pub link: Spanned<String>,
+    /// Mutes the caller, or has them heard again.
+    pub mute: Spanned<String>,
+    /// Raises the caller's hand, or lowers it.
+    pub hand: Spanned<String>,
+    /// The caller hears nothing of the meeting, or hears it again.
+    pub deafen: Spanned<String>,
+    /// The caller hears the meeting louder.
+    pub louder: Spanned<String>,
+    /// The caller hears the meeting softer.
+    pub softer: Spanned<String>,
+    /// Says how many are in the meeting.
+    pub people: Spanned<String>,
+    /// Says what can be dialled.
+    pub help: Spanned<String>,
+    /// The caller leaves.
+    pub leave: Spanned<String>,
+    /// Of hosts: everybody else is muted.
+    pub mute_all: Spanned<String>,
+    /// Of hosts: what hosts have muted is heard again.
+    pub unmute_all: Spanned<String>,
+    /// Of hosts: nobody comes in any more, or they do again.
+    pub lock: Spanned<String>,
+    /// Of hosts: only who has the floor is heard, or everybody again.
+    pub lecture: Spanned<String>,
+    /// Of hosts: all who wait come in.
+    pub admit_all: Spanned<String>,
+    /// Of hosts: the meeting is over.
+    pub end: Spanned<String>,
 }
 
 impl Default for Codes {
@@ -417,13 +477,27 @@ impl Default for Codes {
             withhold_profile: code(""),
             share_profile: code(""),
             link: code("*83"),
+            mute: code("*1"),
+            hand: code("*2"),
+            deafen: code(""),
+            louder: code("*9"),
+            softer: code("*7"),
+            people: code("*4"),
+            help: code("*0"),
+            leave: code("*5"),
+            mute_all: code("#1"),
+            unmute_all: code("#2"),
+            lock: code("#5"),
+            lecture: code("#4"),
+            admit_all: code("#6"),
+            end: code("#99"),
         }
     }
 }
 
 impl Codes {
     /// By name.
-    pub fn all(&self) -> [(&'static str, &Spanned<String>); 9] {
+    pub fn all(&self) -> [(&'static str, &Spanned<String>); 23] {
         [
             ("withhold", &self.withhold),
             ("share", &self.share),
@@ -434,6 +508,20 @@ impl Codes {
             ("withhold_profile", &self.withhold_profile),
             ("share_profile", &self.share_profile),
             ("link", &self.link),
+            ("mute", &self.mute),
+            ("hand", &self.hand),
+            ("deafen", &self.deafen),
+            ("louder", &self.louder),
+            ("softer", &self.softer),
+            ("people", &self.people),
+            ("help", &self.help),
+            ("leave", &self.leave),
+            ("mute_all", &self.mute_all),
+            ("unmute_all", &self.unmute_all),
+            ("lock", &self.lock),
+            ("lecture", &self.lecture),
+            ("admit_all", &self.admit_all),
+            ("end", &self.end),
         ]
     }
 }
@@ -509,4 +597,8 @@ pub struct Conference {
     pub pin: Option<Spanned<String>>,
     /// PIN of its hosts, 4 to 12 digits.
     pub host_pin: Option<Spanned<String>>,
+    /// Like `conferences.lobby`.
+    pub lobby: Option<Spanned<Lobby>>,
+    /// Like `conferences.chimes`.
+    pub chimes: Option<bool>,
 }

@@ -88,7 +88,7 @@ pub async fn run(house: Arc<House>, registry: Arc<Registry>, mut events: mpsc::U
     let (calls, subscriptions) = (HashMap::new(), HashMap::new());
     // Once: there is one control.
     let _ = registry.wishes.set(told.clone());
-    let mut control = Control { house, registry, told, calls, subscriptions, next_room: 1 };
+    let mut control = Control { house, registry, told, calls, subscriptions };
     loop {
         tokio::select! {
             // What a focus tells of a call of its own comes before what happens to it.
@@ -103,6 +103,8 @@ pub async fn run(house: Arc<House>, registry: Arc<Registry>, mut events: mpsc::U
                 }
                 ToControl::Enter(plan, arrival) => control.enter(plan, arrival).await,
                 ToControl::Received(room) => control.received(room),
+                ToControl::Opened(room, of) => control.opened(room, of),
+                ToControl::Closed(room) => drop(control.registry.by_room.remove(&room)),
                 ToControl::Guessed(id) => control.guessed(&id).await,
             },
             event = events.recv() => match event {
@@ -145,7 +147,6 @@ struct Control {
     told: mpsc::UnboundedSender<ToControl>,
     calls: HashMap<CallId, mpsc::Sender<ToFocus>>,
     subscriptions: HashMap<SubscriptionId, mpsc::Sender<ToFocus>>,
-    next_room: u64,
 }
 
 impl Control {
@@ -217,7 +218,7 @@ impl Control {
 
     /// A call whose caller has to say where they want to go, or show that they may.
     fn receive(&mut self, invite: Box<Invite>, plan: Option<Plan>) {
-        let (call, room) = (invite.call, self.new_room());
+        let (call, room) = (invite.call, self.house.new_room());
         match focus::receive(self.house.clone(), room, invite, plan, self.told.clone()) {
             Ok(inbox) => {
                 self.registry.by_room.insert(room, inbox.clone());
@@ -257,17 +258,18 @@ impl Control {
         }
     }
 
-    fn new_room(&mut self) -> RoomId {
-        let room = RoomId(self.next_room);
-        self.next_room += 1;
-        room
+    /// A conference has one more room.
+    fn opened(&self, room: RoomId, of: RoomId) {
+        if let Some(inbox) = self.registry.by_room.get(&of).map(|inbox| inbox.clone()) {
+            self.registry.by_room.insert(room, inbox);
+        }
     }
 
     /// The inbox of a conference that somebody enters; it begins if it is not there.
     fn open(&mut self, plan: Plan) -> Option<mpsc::Sender<ToFocus>> {
         let id = plan.id.clone();
         if !self.registry.by_id.contains_key(&id) {
-            let room = self.new_room();
+            let room = self.house.new_room();
             match focus::start(self.house.clone(), room, plan, self.told.clone()) {
                 Ok(inbox) => {
                     self.registry.by_room.insert(room, inbox.clone());
@@ -350,7 +352,7 @@ impl Control {
             entry.room == idle.room && entry.joins == idle.joins
         });
         if let Some((_, entry)) = ended {
-            self.registry.by_room.remove(&entry.room);
+            self.registry.by_room.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
             self.calls.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
             self.subscriptions.retain(|_, inbox| !inbox.same_channel(&entry.inbox));
         }

@@ -215,6 +215,11 @@ impl Viewer {
         matches!(self.role, Role::Host | Role::Operator | Role::Admin | Role::Auditor)
     }
 
+    /// Whether they lead conferences, run them or are in them.
+    pub fn takes_part(&self) -> bool {
+        matches!(self.role, Role::Host | Role::Operator | Role::Guest)
+    }
+
     /// Takes a value that they sealed under their key; `None` without a key, or when it does not open.
     pub fn receive<T: FromViewers>(&self, jwe: &str, to: &Keyring, here: Context) -> Option<Sealed<T>> {
         self.key.as_ref().filter(|_| !self.is_over())?.receive(jwe, to, here).ok()

@@ -1,6 +1,7 @@
 //! Codes that a caller dials during the call. Keys are kept only while they may be part of a code.
 
 use crate::disclosure::{Choice, Wish};
+use crate::prompt::ToDial;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,6 +15,48 @@ pub enum Act {
     Choose(Choice),
     /// The caller wants a code for their own page.
     Link,
+    /// What a caller does to themselves.
+    Own(OwnKey),
+    /// What a host does to the meeting; of who is none it is nothing.
+    Host(HostKey),
+}
+
+/// What a caller does to themselves by a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnKey {
+    /// Mutes, or is heard again.
+    Mute,
+    /// Raises their hand, or lowers it.
+    Hand,
+    /// Hears nothing, or hears again.
+    Deafen,
+    /// Hears louder.
+    Louder,
+    /// Hears softer.
+    Softer,
+    /// Hears how many are in the meeting.
+    People,
+    /// Hears what can be dialled.
+    Help,
+    /// Leaves.
+    Leave,
+}
+
+/// What a host does to the meeting by a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKey {
+    /// Everybody else is muted.
+    MuteAll,
+    /// What hosts have muted is heard again.
+    UnmuteAll,
+    /// Nobody comes in any more, or they do again.
+    Lock,
+    /// Only who has the floor is heard, or everybody again.
+    Lecture,
+    /// All who wait come in.
+    AdmitAll,
+    /// It is over.
+    End,
 }
 
 /// The codes that callers may dial; none begins with another.
@@ -25,7 +68,25 @@ impl Codes {
     pub fn to_tell(&self) -> [&str; 3] {
         let all =
             [Act::Choose(Choice::all(Wish::Withhold)), Act::Choose(Choice::all(Wish::Share)), Act::Link];
-        all.map(|act| self.0.iter().find(|(_, a)| *a == act).map_or("", |(code, _)| code))
+        all.map(|act| self.of(act))
+    }
+
+    /// What a caller dials for this; empty where there is nothing.
+    pub fn of(&self, act: Act) -> &str {
+        self.0.iter().find(|(_, a)| *a == act).map_or("", |(code, _)| code)
+    }
+
+    /// What prompts tell callers to dial.
+    pub fn to_dial(&self) -> ToDial<'_> {
+        ToDial {
+            mute: self.of(Act::Own(OwnKey::Mute)),
+            hand: self.of(Act::Own(OwnKey::Hand)),
+            withhold: self.of(Act::Choose(Choice::all(Wish::Withhold))),
+            leave: self.of(Act::Own(OwnKey::Leave)),
+            mute_all: self.of(Act::Host(HostKey::MuteAll)),
+            lock: self.of(Act::Host(HostKey::Lock)),
+            end: self.of(Act::Host(HostKey::End)),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Legs that begin with a call of ours: hosts and operators dial people in, and callers are transferred.
 
 use super::own::Owned;
+use super::places::Done;
 use super::quality::Meter;
 use super::{Control, Focus, Keys, Leg, Refused, ToControl};
 use crate::audit;
 use crate::dial::{DialError, Outcome, another_may_do};
 use crate::disclosure::{Identity, Value};
+use crate::meeting::{Place, Role, Stance};
 use crate::prompt::Language;
 use crate::roster::now;
 use crate::trunk::Way;
@@ -52,7 +54,7 @@ impl Focus {
         by: &str,
         refer: Option<(CallId, u32)>,
     ) -> Result<String, DialError> {
-        if self.legs.len() >= self.plan.capacity {
+        if self.legs.len() >= self.plan.capacity || self.meeting.has_ended() {
             return Err(DialError::Full);
         }
         let ways = self.house.trunks.ways().into_iter();
@@ -124,6 +126,11 @@ impl Focus {
         };
         let leg = Leg {
             participant: participant.to_owned(),
+            stance: Stance::new(Role::Speaker, Place::Main),
+            room: self.room,
+            done: Done::default(),
+            through: false,
+            warned: None,
             waiting: Some(pair),
             rtp,
             audio,

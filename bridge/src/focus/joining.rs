@@ -2,11 +2,14 @@
 
 use super::codes::Keys;
 use super::own::Owned;
+use super::places::Done;
 use super::quality::Meter;
 use super::{Focus, Leg};
+use crate::meeting::{Place, Role, Shut, Stance};
 use crate::monitor::Monitor;
 use crate::prompt::Language;
 use crate::roster::Verified;
+use media::RoomId;
 use sip_stack::endpoint::Invite;
 use sip_stack::message::{LinkToken, Options, ReplyExtras};
 use sip_stack::sdp::{self, LocalAudio, Srtp};
@@ -31,11 +34,24 @@ impl Focus {
             // RFC 5079 §4: Anonymity Disallowed.
             return self.reject(call, 433, None);
         }
-        let Some(leg) = self.answer(&invite, monitor) else { return };
+        // Whoever takes a call's place takes part as it did.
+        let stance = match replaced.and_then(|old| self.legs.get(&old)) {
+            Some(old) => old.stance.clone(),
+            None if monitor.is_some() => Stance::new(Role::Listener, Place::Main),
+            None => match self.meeting.enter(Role::Speaker, self.is_hosted()) {
+                Ok(place) => Stance::new(Role::Speaker, place),
+                Err(Shut::Locked | Shut::Ended) => return self.reject(call, 403, None),
+            },
+        };
+        let Some(room) = self.room_of(call, stance.place()) else { return self.reject(call, 503, None) };
+        let Some(leg) = self.answer(&invite, monitor, room, stance) else { return self.tidy(room) };
         let (rtp, audio) = (leg.rtp, leg.audio.clone());
         let participant = self.seat(&mut invite, leg);
         // In the answer to the call, so that nobody else has it.
         let links = participant.filter(|_| self.house.trunks.gives_links(invite.source.ip()));
+        // Who waits does not see yet who is in.
+        let waits = self.legs.get(&call).is_some_and(|leg| leg.stance.place() == Place::Lobby);
+        let links = links.filter(|_| !waits);
         let link =
             links.map(|participant| (participant, LinkToken::random())).filter(|(participant, token)| {
                 let now = std::time::Instant::now();
@@ -66,7 +82,13 @@ impl Focus {
     }
 
     /// A leg for a call, with its media where the call brought an offer. `None`: the call was refused.
-    pub(super) fn answer(&self, invite: &Invite, monitor: Option<Monitor>) -> Option<Leg> {
+    pub(super) fn answer(
+        &self,
+        invite: &Invite,
+        monitor: Option<Monitor>,
+        room: RoomId,
+        stance: Stance,
+    ) -> Option<Leg> {
         let call = invite.call;
         let refuse = |status, warning| {
             self.reject(call, status, warning);
@@ -109,6 +131,11 @@ impl Focus {
         let rtp = SocketAddr::new(address, pair.address.port());
         let mut leg = Leg {
             participant: String::new(),
+            stance,
+            room,
+            done: Done::default(),
+            through: false,
+            warned: None,
             waiting: Some(pair),
             rtp,
             audio,
@@ -151,6 +178,7 @@ impl Focus {
         }
         let seen = leg.monitor.is_none().then(|| leg.participant.clone());
         self.legs.insert(invite.call, leg);
+        self.settle(invite.call);
         seen
     }
 }

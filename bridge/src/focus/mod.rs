@@ -6,13 +6,14 @@ mod controls;
 mod dial;
 mod joining;
 mod own;
+mod places;
 mod quality;
 mod reception;
 mod session;
 mod subscribers;
 
-pub use codes::{Act, Codes};
-pub use controls::{Control, Refused, SoundWish};
+pub use codes::{Act, Codes, HostKey, OwnKey};
+pub use controls::{Control, SoundWish, Who};
 pub use reception::{Arrival, receive};
 
 use crate::audit::{self, Audit};
@@ -21,6 +22,7 @@ use crate::disclosure::{Choice, Viewer};
 use crate::ivr::Script;
 use crate::legal::{self, Legal, LegalError};
 use crate::link::Links;
+use crate::meeting::{self, By, Meeting, Place, Role, Stance, Steer};
 use crate::monitor::{Monitor, Monitors};
 use crate::pin::Doors;
 use crate::prompt::Language;
@@ -35,6 +37,7 @@ use media::room::Notice;
 use media::transport::{Remote, Transport};
 use media::{Engine, LegId, Prompt, Report, RoomId};
 use own::Owned;
+use places::{Done, Places};
 use quality::Meter;
 pub use quality::Scores;
 use sip_stack::dialog::Flow;
@@ -46,6 +49,7 @@ use sip_stack::{CallId, Cause};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use subscribers::Subscriber;
 use tokio::sync::{mpsc, oneshot};
@@ -54,6 +58,8 @@ use tokio::sync::{mpsc, oneshot};
 const INBOX: usize = 4096;
 /// A caller hears from hosts no more often than this that they would like to see a name.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Who talks though muted hears no more often than this that nobody hears them.
+const WARN_AGAIN: Duration = Duration::from_secs(30);
 /// A conference that nobody is in any more stays this long, so that a caller who dials again finds its roster's watchers.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -98,6 +104,26 @@ pub struct House {
     pub script: Arc<Script>,
     /// Where work runs that is not signalling: RTCP here.
     pub runtime: tokio::runtime::Handle,
+    /// Rooms that were opened.
+    pub rooms: AtomicU64,
+}
+
+impl House {
+    /// An id for a new room.
+    pub fn new_room(&self) -> RoomId {
+        RoomId(1 + self.rooms.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Why a control was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No such participant.
+    NoParticipant,
+    /// The media shard or the audit takes nothing now.
+    Busy,
+    /// They were asked a moment ago.
+    TooSoon,
 }
 
 /// What a focus is told.
@@ -135,8 +161,16 @@ pub enum ToFocus {
     Snapshot(Arc<Viewer>, oneshot::Sender<Text>),
     /// Somebody wants the conference in short.
     Summary(oneshot::Sender<crate::roster::Summary>),
-    /// A control, and what became of it.
-    Control(String, Control, oneshot::Sender<Result<(), Refused>>),
+    /// A host's control over a participant, and what became of it.
+    Control(String, Control, Who, oneshot::Sender<Result<(), Refused>>),
+    /// A host's control over the meeting, and what became of it.
+    Steer(Steer, Who, oneshot::Sender<Result<(), Refused>>),
+    /// What hosts call the meeting from now on.
+    Rename(Option<String>, Who, oneshot::Sender<Result<(), Refused>>),
+    /// Somebody is to be in a breakout, or with all others again.
+    Place(String, Place, Who, oneshot::Sender<Result<(), Refused>>),
+    /// What a participant does to themselves. `None`: no such participant.
+    Own(String, OwnAct, oneshot::Sender<Option<Text>>),
     /// A participant wants to know what is shown of them, and to whom it was. `None`: no such participant.
     Me(String, oneshot::Sender<Option<Text>>),
     /// A participant chooses on their own page. `None`: no such participant.
@@ -160,6 +194,15 @@ pub enum ToFocus {
     Unsubscribed(SubscriptionId),
     /// All calls end: the house is being closed.
     HangUp,
+}
+
+/// What a participant does on their own page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnAct {
+    /// Takes part in another way.
+    Act(meeting::Act),
+    /// Leaves.
+    Leave,
 }
 
 /// A participant's values, each as a JWE for the key outside; `None`: there is none.
@@ -194,6 +237,10 @@ pub enum ToControl {
     Enter(Plan, Box<Arrival>),
     /// A reception's room is closed.
     Received(RoomId),
+    /// This room is one more of the conference that has that one.
+    Opened(RoomId, RoomId),
+    /// This one is no more.
+    Closed(RoomId),
     /// Somebody guesses PINs of the conference with this id.
     Guessed(String),
 }
@@ -226,8 +273,22 @@ fn make(
     let (inbox, messages) = mpsc::channel(INBOX);
     let usual = Sound { gain: 0, noise_suppression: house.taste.noise_suppression };
     let roster = Roster::new(plan.id.clone(), plan.capacity, usual, keys, house.audit.clone());
-    let (legs, subscribers) = (HashMap::new(), Vec::new());
-    let focus = Focus { house, control, room, plan, roster, legs, subscribers, joins: 0, watched: false };
+    let mut focus = Focus {
+        meeting: Meeting::new(plan.lobby),
+        title: None,
+        places: Places::default(),
+        ending: None,
+        house,
+        control,
+        room,
+        plan,
+        roster,
+        legs: HashMap::new(),
+        subscribers: Vec::new(),
+        joins: 0,
+        watched: false,
+    };
+    focus.show_course();
     Ok((focus, inbox, messages))
 }
 
@@ -253,6 +314,16 @@ fn is_lost(report: &Report, remote: &Remote, limit: Duration) -> bool {
 /// One leg, as its focus knows it.
 struct Leg {
     participant: String,
+    /// How they take part, by the meeting's rules.
+    stance: Stance,
+    /// Where their sound is.
+    room: RoomId,
+    /// How much of it the shard knows.
+    done: Done,
+    /// The call is established.
+    through: bool,
+    /// When they were last told that nobody hears them.
+    warned: Option<tokio::time::Instant>,
     /// Sockets that wait for the answer to our own offer.
     waiting: Option<Pair>,
     rtp: SocketAddr,
@@ -290,6 +361,11 @@ struct Focus {
     subscribers: Vec<Subscriber>,
     joins: u64,
     watched: bool,
+    meeting: Meeting,
+    title: Option<String>,
+    places: Places,
+    /// When all calls end: a host has ended the meeting.
+    ending: Option<tokio::time::Instant>,
 }
 
 impl Focus {
@@ -297,11 +373,12 @@ impl Focus {
         // Since when nobody is in it: who only looks does not keep it.
         let mut empty = tokio::time::Instant::now();
         loop {
-            let may_end = self.plan.adhoc && self.legs.is_empty();
+            let may_end = self.plan.adhoc && self.legs.is_empty() && self.is_left();
             if !may_end {
                 empty = tokio::time::Instant::now();
             }
             let telling = self.next_telling();
+            let due = self.places.due().into_iter().chain(self.ending).min();
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => {
@@ -312,6 +389,11 @@ impl Focus {
                 },
                 () = async { tokio::time::sleep_until(telling.unwrap_or_else(tokio::time::Instant::now)).await },
                     if telling.is_some() => self.tell_subscribers(),
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await },
+                    if due.is_some() => {
+                        self.on_time();
+                        self.tell_subscribers();
+                    }
                 () = tokio::time::sleep_until(empty + LINGER), if may_end => {
                     empty = tokio::time::Instant::now();
                     // Control closes the inbox unless a call is on its way.
@@ -324,6 +406,7 @@ impl Focus {
         }
         // Who was being called meanwhile is not left alone.
         self.legs.keys().for_each(|call| self.tell(Command::Hangup(*call)));
+        self.close_rooms();
         self.roster.end();
         self.end_subscriptions();
         self.house.engine.close(self.room);
@@ -338,7 +421,7 @@ impl Focus {
             ToFocus::Acked(call, answer) => self.acked(call, answer),
             ToFocus::Digit(call, key) => self.pressed(call, Way::Info, key.key()),
             ToFocus::Ended(call, cause, retry_after) => {
-                if !self.not_answered(call, cause, retry_after) {
+                if !self.gone(call) && !self.not_answered(call, cause, retry_after) {
                     self.left(call);
                 }
             }
@@ -358,8 +441,23 @@ impl Focus {
             }
             ToFocus::Snapshot(viewer, reply) => drop(reply.send(self.roster.snapshot(&viewer))),
             ToFocus::Summary(reply) => drop(reply.send(self.roster.summary("open"))),
-            ToFocus::Control(participant, control, reply) => {
-                let _ = reply.send(self.control(&participant, control));
+            ToFocus::Control(participant, control, by, reply) => {
+                let _ = reply.send(self.control(&participant, control, &by));
+            }
+            ToFocus::Steer(steer, by, reply) => drop(reply.send(self.steer(steer, &by))),
+            ToFocus::Rename(title, by, reply) => drop(reply.send(self.rename(title, &by))),
+            ToFocus::Place(participant, place, by, reply) => {
+                let control = Control::Act(meeting::Act::Move(place));
+                let _ = reply.send(self.control(&participant, control, &by));
+            }
+            ToFocus::Own(participant, act, reply) => {
+                let call = self.call_of(&participant);
+                // Who leaves is told how they were.
+                let before = self.roster.me(&participant).filter(|_| act == OwnAct::Leave);
+                if let Some(call) = call {
+                    self.own_act(call, act);
+                }
+                drop(reply.send(call.and_then(|_| before.or_else(|| self.roster.me(&participant)))));
             }
             ToFocus::Me(participant, reply) => drop(reply.send(self.roster.me(&participant))),
             ToFocus::Legal { request, by, participant, reply } => {
@@ -375,13 +473,7 @@ impl Focus {
             ToFocus::Subscribe(id, flow) => self.subscribe(id, flow),
             ToFocus::Notified(id) => self.notified(id),
             ToFocus::Unsubscribed(id) => self.unsubscribed(id),
-            ToFocus::HangUp => {
-                let calls: Vec<_> = self.legs.keys().copied().collect();
-                for call in calls {
-                    self.tell(Command::Hangup(call));
-                    self.left(call);
-                }
-            }
+            ToFocus::HangUp => self.hang_up(),
         }
     }
 
@@ -389,7 +481,8 @@ impl Focus {
     fn look(&mut self) {
         let watched = self.roster.watchers() > 0;
         // A shard that takes nothing is asked again with the next report.
-        if watched != self.watched && self.house.engine.watch(self.room, watched).is_ok() {
+        let mut rooms = std::iter::once(self.room).chain(self.places.rooms());
+        if watched != self.watched && rooms.all(|room| self.house.engine.watch(room, watched).is_ok()) {
             self.watched = watched;
         }
     }
@@ -405,8 +498,9 @@ impl Focus {
     }
 
     fn say(&self, call: CallId, prompt: Prompt) {
+        let room = self.legs.get(&call).map_or(self.room, |leg| leg.room);
         // A shard that takes nothing now has more to do than to speak.
-        let _ = self.house.engine.say(self.room, LegId(call.0), prompt);
+        let _ = self.house.engine.say(room, LegId(call.0), prompt);
     }
 
     fn call_of(&self, participant: &str) -> Option<CallId> {
@@ -414,12 +508,33 @@ impl Focus {
     }
 
     fn left(&mut self, call: CallId) {
-        let Some(leg) = self.legs.remove(&call) else { return };
-        // A leg that still waits for its answer has no media.
-        if leg.waiting.is_none() {
-            self.house.engine.remove(self.room, LegId(call.0));
+        if let Some(leg) = self.forget(call) {
+            self.silence(call, &leg);
+            self.tidy(leg.room);
         }
+    }
+
+    /// Takes a leg's sound away.
+    fn silence(&self, call: CallId, leg: &Leg) {
+        // One that still waits for its answer has no media.
+        if leg.waiting.is_none() {
+            self.house.engine.remove(leg.room, LegId(call.0));
+        }
+    }
+
+    /// Somebody is not in the meeting any more; their sound is still to be taken away.
+    fn forget(&mut self, call: CallId) -> Option<Leg> {
+        let leg = self.legs.remove(&call)?;
         self.roster.leave(&leg.participant);
+        if leg.monitor.is_none() && leg.through && leg.stance.place() == Place::Main && self.ending.is_none()
+        {
+            self.chime(false);
+        }
+        if self.legs.is_empty() {
+            // The next who come find it as it was meant to be.
+            (self.meeting, self.title, self.ending) = (Meeting::new(self.plan.lobby), None, None);
+            self.show_course();
+        }
         self.house.links.over(std::time::Instant::now(), &leg.participant);
         // It is over, recorded or not; what was not is counted.
         let _ = self.record_monitor(&leg, false);
@@ -431,6 +546,12 @@ impl Focus {
                 self.left(call);
             }
         }
+        Some(leg)
+    }
+
+    /// Whether a host is in.
+    fn is_hosted(&self) -> bool {
+        self.legs.values().any(|leg| leg.stance.role() == Role::Host)
     }
 
     /// Audits that somebody begins or ends to listen without being seen, if the leg is such a one.
@@ -480,6 +601,7 @@ impl Focus {
                 }
             }
             Notice::Digit(digit) => self.pressed(call, Way::Media, digit.key()),
+            Notice::Unheard => self.warn(call),
             Notice::Unprotected(why) => {
                 tracing::warn!(error = %why, "a call ends: its sound cannot be encrypted");
                 self.tell(Command::Hangup(call));

@@ -1,10 +1,13 @@
 //! A caller's own values: how they pass to the conference, and what the caller, and they alone, does with them.
 
-use super::codes::{Act, Way};
-use super::{ASK_AGAIN, Focus, LegalValues, Refused};
+use super::codes::{Act, HostKey, OwnKey, Way};
+use super::{
+    ASK_AGAIN, By, Focus, LegalValues, Meeting, OwnAct, Place, Refused, Role, Steer, WARN_AGAIN, Who, meeting,
+};
 use crate::audit;
 use crate::disclosure::{Choice, Identity, Value, Wish};
 use crate::legal::{self, LegalError};
+use crate::meeting::{MutedBy, Told};
 use crate::prompt::{self, Outcome};
 use crate::roster::now;
 use media::LegId;
@@ -86,7 +89,83 @@ impl Focus {
         match leg.keys.press(&self.house.codes, tokio::time::Instant::now(), way, key) {
             Some(Act::Choose(choice)) => self.choose(call, choice, "code"),
             Some(Act::Link) => self.personal_code(call),
+            Some(Act::Own(key)) => self.own_key(call, key),
+            Some(Act::Host(key)) => self.host_key(call, key),
             None => {}
+        }
+    }
+
+    /// What somebody does on their own page.
+    pub(super) fn own_act(&mut self, call: CallId, act: OwnAct) {
+        match act {
+            OwnAct::Act(act) => self.own(call, act),
+            OwnAct::Leave => self.farewell(call, prompt::goodbye),
+        }
+    }
+
+    fn own(&mut self, call: CallId, act: meeting::Act) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let by = Who { id: leg.participant.clone(), role: "guest" };
+        // Nobody refuses what is one's own.
+        let _ = self.act(call, By::Own, act, &by);
+    }
+
+    fn own_key(&mut self, call: CallId, key: OwnKey) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let (stance, language) = (&leg.stance, leg.language);
+        let act = match key {
+            OwnKey::Mute => self.meeting.toggled_mute(stance),
+            OwnKey::Hand => Meeting::toggled_hand(stance),
+            OwnKey::Deafen if stance.is_deaf() => meeting::Act::Hear,
+            OwnKey::Deafen => meeting::Act::Deafen,
+            OwnKey::Louder => meeting::Act::Louder,
+            OwnKey::Softer => meeting::Act::Softer,
+            OwnKey::People => return self.say(call, prompt::people(language, self.roster.len())),
+            OwnKey::Help => {
+                let hosts = stance.role() == Role::Host;
+                return self.say(call, prompt::help(language, self.house.codes.to_dial(), hosts));
+            }
+            OwnKey::Leave => return self.farewell(call, prompt::goodbye),
+        };
+        self.own(call, act);
+    }
+
+    /// A host's key. The host hears what it has done.
+    fn host_key(&mut self, call: CallId, key: HostKey) {
+        let Some(leg) = self.legs.get(&call) else { return };
+        let language = leg.language;
+        if leg.stance.role() != Role::Host {
+            return self.say(call, prompt::not_available(language));
+        }
+        let by = Who { id: leg.participant.clone(), role: "host" };
+        let (locked, lecture) = (self.meeting.is_locked(), self.meeting.is_lecture());
+        let steer = match key {
+            HostKey::MuteAll => Steer::MuteAll,
+            HostKey::UnmuteAll => Steer::UnmuteAll,
+            HostKey::Lock if locked => Steer::Unlock,
+            HostKey::Lock => Steer::Lock,
+            HostKey::Lecture if lecture => Steer::Discussion,
+            HostKey::Lecture => Steer::Lecture,
+            HostKey::AdmitAll => Steer::AdmitAll,
+            HostKey::End => Steer::End,
+        };
+        let words = match self.steer(steer, &by) {
+            // Everybody hears of an end.
+            Ok(()) if steer == Steer::End => return,
+            Ok(()) => prompt::steered(language, steer),
+            Err(_) => prompt::not_available(language),
+        };
+        self.say(call, words);
+    }
+
+    /// Somebody talks whom nobody hears.
+    pub(super) fn warn(&mut self, call: CallId) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let now = tokio::time::Instant::now();
+        let own = self.meeting.muted(&leg.stance) == Some(MutedBy::Own);
+        if own && leg.warned.is_none_or(|warned| now >= warned + WARN_AGAIN) {
+            leg.warned = Some(now);
+            self.hears(call, Told::Muted);
         }
     }
 
@@ -194,7 +273,9 @@ impl Focus {
     pub(super) fn personal_code(&mut self, call: CallId) {
         let Some(leg) = self.legs.get(&call) else { return };
         let (now, language) = (std::time::Instant::now(), leg.language);
-        let code = self.house.links.make_code(now, &self.plan.id, &leg.participant);
+        // Who waits does not see yet who is in.
+        let may = leg.stance.place() != Place::Lobby;
+        let code = may.then(|| self.house.links.make_code(now, &self.plan.id, &leg.participant)).flatten();
         let spoken = |code: String| prompt::personal_code(language, &code);
         self.say(call, code.map_or_else(|| prompt::not_available(language), spoken));
     }
@@ -209,7 +290,7 @@ impl Focus {
         let [_, code, _] = self.house.codes.to_tell();
         self.house
             .engine
-            .say(self.room, LegId(call.0), prompt::ask(leg.language, code))
+            .say(leg.room, LegId(call.0), prompt::ask(leg.language, code))
             .map_err(|_| Refused::Busy)?;
         leg.asked = Some(now);
         Ok(())

@@ -5,9 +5,10 @@ use super::codes::Way;
 use super::{Focus, House, Leg, StartError, ToControl, ToFocus};
 use crate::audit;
 use crate::ivr::{Ask, Entered, Input, Output, Part, Verdict, Visit};
+use crate::meeting::{Place, Role, Shut, Stance};
 use crate::pin::{Entrant, Tried, Try};
 use crate::prompt::{self, Language, Turned};
-use crate::roster::{Kind, Role, now};
+use crate::roster::now;
 use crate::routing::Plan;
 use media::room::Notice;
 use media::{LegId, RoomId};
@@ -136,7 +137,8 @@ impl Reception {
     /// Answers the call: what is said to a caller costs them as much as the meeting does, and is said to nobody before.
     fn answer(&mut self) {
         let Some(invite) = &self.invite else { return };
-        if let Some(leg) = self.focus.answer(invite, None) {
+        let nowhere = Stance::new(Role::Speaker, Place::Main);
+        if let Some(leg) = self.focus.answer(invite, None, self.focus.room, nowhere) {
             let (rtp, audio) = (leg.rtp, leg.audio.clone());
             self.focus.legs.insert(self.call, leg);
             self.focus.accept(invite, rtp, audio, None);
@@ -323,21 +325,23 @@ impl Focus {
         if self.plan.refuse_anonymous && arrival.invite.caller.as_ref().is_some_and(withheld) {
             return arrival.turn_away(Turned::Anonymous);
         }
-        let Arrival { call, mut invite, leg, from, entrant, reply } = arrival;
-        if let Err(e) = self.house.engine.move_leg(from, LegId(call.0), self.room) {
+        let role = if arrival.entrant == Entrant::Host { Role::Host } else { Role::Speaker };
+        let place = match self.meeting.enter(role, self.is_hosted()) {
+            Ok(place) => place,
+            Err(Shut::Locked) => return arrival.turn_away(Turned::Locked),
+            Err(Shut::Ended) => return arrival.turn_away(Turned::Ended),
+        };
+        let Some(room) = self.room_of(arrival.call, place) else { return arrival.turn_away(Turned::Busy) };
+        let Arrival { call, mut invite, leg, from, reply, .. } = arrival;
+        if let Err(e) = self.house.engine.move_leg(from, LegId(call.0), room) {
             tracing::warn!(error = %e, "a caller was turned away");
             let _ = reply.send(Err((Turned::Busy, invite, leg)));
-            return;
+            return self.tidy(room);
         }
-        self.seat(&mut invite, *leg);
-        if entrant == Entrant::Host
-            && let Some(leg) = self.legs.get(&call)
-        {
-            let id = leg.participant.clone();
-            self.roster.update(&id, Kind::Updated, |p| p.role = Role::Host);
-        }
+        self.seat(&mut invite, Leg { stance: Stance::new(role, place), room, through: false, ..*leg });
         // They are through already.
         self.acked(call, None);
+        self.begin_with_host(call);
         // The reception waits for this.
         let _ = reply.send(Ok(()));
     }

@@ -1,6 +1,7 @@
 //! A leg's session: its media as signalling agrees on it and changes it (RFC 3264).
 
 use super::{Focus, House, Leg};
+use crate::meeting::{Place, Told};
 use crate::roster::{Kind, State};
 use crate::sound;
 use media::LegId;
@@ -18,7 +19,7 @@ impl Focus {
         let setup = setup(&self.house, call, &leg.audio, theirs, source, leg.monitor.is_some());
         let Some(setup) = setup else { return false };
         let rtcp = theirs.rtcp().unwrap_or(SocketAddr::new(source, theirs.port.wrapping_add(1)));
-        match self.house.engine.add(self.room, setup, pair, rtcp, self.house.runtime.clone()) {
+        match self.house.engine.add(leg.room, setup, pair, rtcp, self.house.runtime.clone()) {
             Ok(transport) => leg.transport = Some(transport),
             Err(e) => tracing::warn!(error = %e, "a call was refused"),
         }
@@ -65,7 +66,7 @@ impl Focus {
         let fallback = theirs.rtp().map_or(leg.rtp.ip(), |a| a.ip());
         let setup = setup(&self.house, call, audio, theirs, fallback, leg.monitor.is_some());
         let Some(setup) = setup else { return false };
-        if let Err(e) = self.house.engine.change(self.room, setup) {
+        if let Err(e) = self.house.engine.change(leg.room, setup) {
             tracing::warn!(error = %e, "a session was not changed");
             return false;
         }
@@ -73,14 +74,7 @@ impl Focus {
         if let Some(transport) = &leg.transport {
             transport.change(setup, theirs.rtcp());
         }
-        let held = !audio.direction.sends();
-        self.roster.update(&leg.participant, Kind::Updated, |p| {
-            p.state = match p.state {
-                State::Joining => State::Joining,
-                _ if held => State::Held,
-                _ => State::Live,
-            }
-        });
+        self.show(call);
         true
     }
 
@@ -113,11 +107,23 @@ impl Focus {
                 return self.left(call);
             }
         }
-        let Some(leg) = self.legs.get(&call) else { return };
-        let held = !leg.audio.direction.sends();
-        self.roster.update(&leg.participant, Kind::Updated, |p| {
-            p.state = if held { State::Held } else { State::Live };
-        });
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let comes = !std::mem::replace(&mut leg.through, true) && leg.monitor.is_none();
+        let in_main = leg.stance.place() == Place::Main;
+        let hidden = leg.monitor.is_some();
+        let (row, held) = (leg.participant.clone(), !leg.audio.direction.sends());
+        if hidden {
+            // Nobody's rules are for them.
+            self.roster
+                .update(&row, Kind::Updated, |p| p.state = if held { State::Held } else { State::Live });
+            return;
+        }
+        self.settle(call);
+        if comes && in_main {
+            self.chime(true);
+        } else if comes {
+            self.hears(call, Told::Waits);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the bridge says to one caller alone: recordings in each of its languages, and the sentences made of them.
 
 use crate::ivr::{Part, Script, ScriptError};
+use crate::meeting::{Steer, Told};
 use media::prompt::Recordings;
 use media::{Codec, Prompt};
 use std::sync::OnceLock;
@@ -52,7 +53,15 @@ recordings! {
     ShownProfile "shown-profile", HiddenProfile "hidden-profile", UnknownProfile "unknown-profile",
     Ask "ask", Code "code", CodeAfter "code-after", NotAvailable "not-available",
     Welcome "welcome", EnterConference "enter-conference", UnknownConference "unknown-conference", EnterPin "enter-pin", WrongPin "wrong-pin",
-    PeopleOn "people-on", Joining "joining", Full "full", NoAnonymous "no-anonymous", Later "later", Goodbye "goodbye",
+    PeopleOn "people-on", Joining "joining",
+    Comes "comes", Goes "goes",
+    Muted "muted", Heard "heard", MutedByHost "muted-by-host", AllMuted "all-muted", LectureOnly "lecture-only", Floor "floor", AskedToSpeak "asked-to-speak",
+    ToBeHeard "to-be-heard", WishPassedOn "wish-passed-on", HandRaised "hand-raised", HandLowered "hand-lowered", Deaf "deaf", Hears "hears", Waits "waits",
+    YouAreHost "you-are-host", Removed "removed", Ended "ended", Locked "locked", Unlocked "unlocked", EveryoneMuted "everyone-muted",
+    EveryoneHeard "everyone-heard", LectureOn "lecture-on", LectureOff "lecture-off", LetIn "let-in",
+    HelpMute "help-mute", HelpHand "help-hand", HelpWithhold "help-withhold", HelpLeave "help-leave", HelpMuteAll "help-mute-all", HelpLock "help-lock",
+    HelpEnd "help-end",
+    Full "full", NoAnonymous "no-anonymous", Later "later", Goodbye "goodbye",
 }
 
 /// The recordings' samples. They are decoded once and last as long as the process.
@@ -123,6 +132,10 @@ pub enum Turned {
     Anonymous,
     /// There is no room for more now.
     Busy,
+    /// A host has locked the meeting.
+    Locked,
+    /// It is over.
+    Ended,
 }
 
 /// Says why somebody does not come in; how long that takes.
@@ -131,9 +144,128 @@ pub fn turned_away(language: Language, why: Turned) -> (Prompt, Duration) {
         Turned::Full => Recording::Full,
         Turned::Anonymous => Recording::NoAnonymous,
         Turned::Busy => Recording::Later,
+        Turned::Locked => Recording::Locked,
+        Turned::Ended => Recording::Ended,
     };
-    let said = [why, Recording::Goodbye].map(|recording| Part::Recording(recording as u8));
+    at_length(language, &[why, Recording::Goodbye])
+}
+
+/// Something that is said before a call ends, and how long it takes.
+fn at_length(language: Language, recordings: &[Recording]) -> (Prompt, Duration) {
+    let said: Vec<_> = recordings.iter().map(|recording| Part::Recording(*recording as u8)).collect();
     (of(language, &said, 0), length(language, &said, 0))
+}
+
+/// A host has ended somebody's part.
+pub fn removed(language: Language) -> (Prompt, Duration) {
+    at_length(language, &[Recording::Removed, Recording::Goodbye])
+}
+
+/// The meeting is over.
+pub fn ended(language: Language) -> (Prompt, Duration) {
+    at_length(language, &[Recording::Ended, Recording::Goodbye])
+}
+
+/// Somebody leaves by their own wish.
+pub fn goodbye(language: Language) -> (Prompt, Duration) {
+    at_length(language, &[Recording::Goodbye])
+}
+
+/// Somebody comes.
+pub fn comes() -> Prompt {
+    prompt(Language::default(), [Recording::Comes])
+}
+
+/// Somebody goes.
+pub fn goes() -> Prompt {
+    prompt(Language::default(), [Recording::Goes])
+}
+
+/// How many are in the meeting.
+pub fn people(language: Language, count: usize) -> Prompt {
+    of(language, &[Part::Recording(Recording::PeopleOn as u8), Part::Count], count)
+}
+
+/// What callers dial; empty where there is nothing for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToDial<'a> {
+    /// To mute themselves, or to be heard again.
+    pub mute: &'a str,
+    /// To raise a hand.
+    pub hand: &'a str,
+    /// To withhold everything.
+    pub withhold: &'a str,
+    /// To leave.
+    pub leave: &'a str,
+    /// As a host, to mute everybody else.
+    pub mute_all: &'a str,
+    /// As a host, to lock the meeting.
+    pub lock: &'a str,
+    /// As a host, to end it.
+    pub end: &'a str,
+}
+
+/// Something, and behind it what is to be dialled; nothing where there is nothing to dial.
+fn with_code(recording: Recording, code: &str) -> impl Iterator<Item = Recording> {
+    Some(recording).filter(|_| !code.is_empty()).into_iter().chain(keys(code))
+}
+
+/// What is new with somebody.
+pub fn told(language: Language, told: Told, dial: ToDial<'_>) -> Prompt {
+    let to_be_heard = || with_code(Recording::ToBeHeard, dial.mute);
+    let to_ask = || with_code(Recording::HelpHand, dial.hand);
+    match told {
+        Told::Muted => prompt(language, [Recording::Muted].into_iter().chain(to_be_heard())),
+        Told::Heard => prompt(language, [Recording::Heard]),
+        Told::MutedByHost => prompt(language, [Recording::MutedByHost].into_iter().chain(to_ask())),
+        Told::AllMuted => prompt(language, [Recording::AllMuted].into_iter().chain(to_be_heard())),
+        Told::Lecture => prompt(language, [Recording::LectureOnly].into_iter().chain(to_ask())),
+        Told::Floor => prompt(language, [Recording::Floor]),
+        Told::AskedToSpeak => prompt(language, [Recording::AskedToSpeak].into_iter().chain(to_be_heard())),
+        Told::WishPassedOn => prompt(language, [Recording::MutedByHost, Recording::WishPassedOn]),
+        Told::HandRaised => prompt(language, [Recording::HandRaised]),
+        Told::HandLowered => prompt(language, [Recording::HandLowered]),
+        Told::Deaf => prompt(language, [Recording::Deaf]),
+        Told::Hears => prompt(language, [Recording::Hears]),
+        Told::Waits => prompt(language, [Recording::Waits]),
+        Told::Admitted => prompt(language, [Recording::Joining]),
+        Told::Host => prompt(language, [Recording::YouAreHost]),
+    }
+}
+
+/// What a host has done to the meeting.
+pub fn steered(language: Language, steer: Steer) -> Prompt {
+    prompt(
+        language,
+        match steer {
+            Steer::MuteAll => Some(Recording::EveryoneMuted),
+            Steer::UnmuteAll => Some(Recording::EveryoneHeard),
+            Steer::Lock => Some(Recording::Locked),
+            Steer::Unlock => Some(Recording::Unlocked),
+            Steer::Lecture => Some(Recording::LectureOn),
+            Steer::Discussion => Some(Recording::LectureOff),
+            Steer::AdmitAll | Steer::Lobby(_) => Some(Recording::LetIn),
+            Steer::LowerHands => Some(Recording::HandLowered),
+            Steer::Recall => None,
+            Steer::End => Some(Recording::Ended),
+        },
+    )
+}
+
+/// What can be dialled; to hosts a little more.
+pub fn help(language: Language, dial: ToDial<'_>, host: bool) -> Prompt {
+    let all = with_code(Recording::HelpMute, dial.mute)
+        .chain(with_code(Recording::HelpHand, dial.hand))
+        .chain(with_code(Recording::HelpWithhold, dial.withhold))
+        .chain(with_code(Recording::HelpLeave, dial.leave));
+    let more = with_code(Recording::HelpMuteAll, dial.mute_all)
+        .chain(with_code(Recording::HelpLock, dial.lock))
+        .chain(with_code(Recording::HelpEnd, dial.end));
+    if host {
+        prompt(language, more.chain(with_code(Recording::HelpMute, dial.mute)))
+    } else {
+        prompt(language, all)
+    }
 }
 
 /// Decodes the recordings, so that nobody waits for it later.

@@ -13,6 +13,7 @@ use view::{Me, Message, SeenRow, View, write};
 use crate::audit::{self, Audit, Receipt};
 use crate::dial::Outcome;
 use crate::disclosure::{self, Identity, Viewer};
+use crate::meeting::{Lobby, MutedBy, Role};
 use serde::Serialize;
 use sip_stack::message::{Attestation, Verification};
 use std::borrow::Cow;
@@ -31,18 +32,6 @@ const BEHIND: usize = 1024;
 const RECEIPTS: usize = 200;
 /// Who sees only roughly hears of speakers this often.
 const ROUGHLY: Duration = Duration::from_secs(2);
-
-/// A participant's role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Came in by a host's PIN.
-    Host,
-    /// May speak.
-    Speaker,
-    /// Only listens.
-    Listener,
-}
 
 /// How far a participant's call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -131,14 +120,32 @@ pub struct Participant {
     pub role: Role,
     /// State.
     pub state: State,
-    /// Muted by a host.
+    /// Not heard.
     pub muted: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted_by: Option<MutedBy>,
+    /// Hears nothing, by wish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deaf: bool,
+    /// Waits to be let in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lobby: bool,
+    /// In a breakout: its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breakout: Option<u8>,
+    /// Has the floor in a lecture.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub floor: bool,
     /// How a host wants them to be heard.
     pub sound: Sound,
     /// Speaks now.
     pub speaking: bool,
     /// Raised hand.
     pub hand: bool,
+    /// When it went up (RFC 3339, UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand_raised_at: Option<String>,
     /// Loudness now, dBov, −127 to 0.
     pub level: i8,
     /// How well it is heard; `null` until something was heard.
@@ -182,6 +189,20 @@ pub enum Kind {
     Conference,
 }
 
+/// How a meeting is run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Course {
+    /// Nobody comes in any more.
+    pub locked: bool,
+    /// Only hosts are heard, and who has the floor.
+    pub lecture: bool,
+    /// Who waits to be let in.
+    pub lobby: Lobby,
+    /// What hosts call it: for those alone who steer it or are in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
 /// The conference, in snapshots and in its own events.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
@@ -189,6 +210,11 @@ pub struct Summary {
     pub id: String,
     /// Participants in it.
     pub participants: usize,
+    /// Who waits to be let in.
+    pub waiting: usize,
+    /// How the meeting is run.
+    #[serde(flatten)]
+    pub course: Course,
     /// Participants at most.
     pub capacity: usize,
     /// `open` or `ended`.
@@ -224,6 +250,7 @@ pub struct Roster {
     told_roughly: Option<Instant>,
     /// When somebody was last found guessing PINs.
     guessed_at: Option<String>,
+    course: Course,
 }
 
 impl Roster {
@@ -245,6 +272,7 @@ impl Roster {
             withheld: Arc::default(),
             told_roughly: None,
             guessed_at: None,
+            course: Course::default(),
         }
     }
 
@@ -310,6 +338,8 @@ impl Roster {
         Summary {
             id: self.conference.clone(),
             participants: self.len(),
+            waiting: self.rows.iter().filter(|r| r.public.lobby).count(),
+            course: Course { title: None, ..self.course.clone() },
             capacity: self.capacity,
             state,
             started_at: self.started_at.clone(),
@@ -320,14 +350,29 @@ impl Roster {
     /// The same as a viewer sees it.
     fn summary_for(&self, view: &View) -> Summary {
         let pins_guessed_at = self.guessed_at.clone().filter(|_| view.viewer.steers());
-        Summary { pins_guessed_at, ..self.summary("open") }
+        let mut summary = Summary { pins_guessed_at, ..self.summary("open") };
+        summary.course.title = self.course.title.clone().filter(|_| view.viewer.takes_part());
+        summary
+    }
+
+    /// How the meeting is run from now on.
+    pub fn runs(&mut self, course: Course) {
+        if self.course != course {
+            self.course = course;
+            self.tell_of_conference(|_| true);
+        }
     }
 
     /// Tells those who steer the conference that somebody guesses its PINs.
     pub fn guessed(&mut self) {
         self.guessed_at = Some(now());
+        self.tell_of_conference(Viewer::steers);
+    }
+
+    /// Tells these viewers how the conference is.
+    fn tell_of_conference(&mut self, of: impl Fn(&Viewer) -> bool) {
         let mut views = std::mem::take(&mut self.views);
-        for view in views.iter_mut().filter(|view| view.viewer.steers()) {
+        for view in views.iter_mut().filter(|view| of(&view.viewer)) {
             view.seq += 1;
             let text = write(view, Kind::Conference, Some(self.summary_for(view)), None, None);
             // Without watchers there is nobody to tell.
@@ -336,9 +381,9 @@ impl Roster {
         self.views = views;
     }
 
-    /// Rows.
+    /// Rows of those who are in the meeting.
     pub fn len(&self) -> usize {
-        self.rows.iter().filter(|r| !r.public.hidden).count()
+        self.rows.iter().filter(|r| !r.public.hidden && !r.public.lobby).count()
     }
 
     /// Whether nobody is there.
@@ -365,9 +410,15 @@ impl Roster {
             role,
             state: State::Joining,
             muted: false,
+            muted_by: None,
+            deaf: false,
+            lobby: false,
+            breakout: None,
+            floor: false,
             sound: self.usual,
             speaking: false,
             hand: false,
+            hand_raised_at: None,
             level: -127,
             quality: None,
             joined_at: now(),

@@ -19,6 +19,7 @@ impl Participant {
             quality: None,
             verified: None,
             joined_at: to_the_minute(&self.joined_at),
+            hand_raised_at: None,
             speaking,
             ..self.clone()
         }

@@ -1,6 +1,7 @@
 //! Which conference a dialled number belongs to.
 
 use crate::config::{self, Config};
+use crate::meeting::Lobby;
 use crate::pin::{Doors, Pins};
 use sip_stack::{AddressBook, Dialled, Target};
 
@@ -19,6 +20,10 @@ pub struct Plan {
     pub refuse_anonymous: bool,
     /// What is asked for before somebody comes in.
     pub pins: Pins,
+    /// Who waits before it.
+    pub lobby: Lobby,
+    /// All hear when somebody comes or goes.
+    pub chimes: bool,
 }
 
 /// All numbers of ours.
@@ -44,6 +49,8 @@ impl Routing {
             withhold: config.conferences.withhold,
             refuse_anonymous: config.conferences.refuse_anonymous,
             pins: Pins::default(),
+            lobby: config.conferences.lobby,
+            chimes: config.conferences.chimes,
         };
         let plan = |c: &config::Conference| Plan {
             id: c.id.get_ref().clone(),
@@ -56,6 +63,8 @@ impl Routing {
                     |pin: &Option<toml::Spanned<String>>| pin.as_ref().map(|pin| pin.get_ref().clone());
                 doors.pins(c.id.get_ref(), digits(&c.pin).as_deref(), digits(&c.host_pin).as_deref())
             },
+            lobby: c.lobby.as_ref().map_or(usual.lobby, |l| *l.get_ref()),
+            chimes: c.chimes.unwrap_or(usual.chimes),
         };
         let numbers = config.conference.iter().map(|c| &c.number).chain(&config.ivr.numbers);
         let entry = |c: &config::Conference| c.entry.as_ref().map_or(String::new(), |e| e.get_ref().clone());

@@ -2,6 +2,7 @@
 
 use super::{Check, digits};
 use crate::config::Config;
+use crate::meeting::Lobby;
 use crate::pin;
 use std::ops::RangeInclusive;
 
@@ -53,6 +54,12 @@ impl Check<'_> {
                 // Nobody would be asked for it.
                 self.wrong(host.span(), "a conference's `host_pin` stands without a `pin`, expected both");
             }
+            if let (None, Some(lobby)) = (host_pin, &conference.lobby)
+                && *lobby.get_ref() == Lobby::UntilHost
+            {
+                let what = "a conference's `lobby` is `until-host`, but it has no `host_pin` by which hosts come, expected one";
+                self.wrong(lobby.span(), what);
+            }
             let Some(entry) = &conference.entry else { continue };
             if !is_digits(entry.get_ref(), 3..=12) {
                 self.wrong(entry.span(), "a conference's `entry` is not usable, expected 3 to 12 digits");
@@ -91,6 +98,12 @@ mod tests {
                 "host_pin = \"1234\"",
                 "",
                 "f.toml:8: a conference's `host_pin` stands without a `pin`, expected both",
+            ),
+            (
+                "",
+                "pin = \"1234\"\nlobby = \"until-host\"",
+                "",
+                "f.toml:9: a conference's `lobby` is `until-host`, but it has no `host_pin` by which hosts come, expected one",
             ),
             (
                 "numbers = [\"12\"]",
