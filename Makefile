@@ -44,6 +44,8 @@ lint: setup-build
 
 setup-build:
 	@scripts/setup build
+	@scripts/portal
 
 setup-test:
 	@scripts/setup test
+	@scripts/portal

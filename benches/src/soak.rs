@@ -83,8 +83,15 @@ pub(crate) fn run(minutes: u64, conferences: usize) -> anyhow::Result<()> {
     let calls = Plan { pid: None, ..plan_of(&bridge, conferences, PER_CONF, 1, None, false)? };
     let stay = Plan { seconds: 60 * minutes, network: NETWORK, ..calls.clone() };
     let (conferences, per_conf, seconds) = CHURN;
-    let churn =
-        Plan { conferences, per_conf, seconds, prefix: "confchurn".into(), rate: 20, stalls: Arc::default(), ..calls };
+    let churn = Plan {
+        conferences,
+        per_conf,
+        seconds,
+        prefix: "confchurn".into(),
+        rate: 20,
+        stalls: Arc::default(),
+        ..calls
+    };
     let (stayed, came, looks) = runtime.block_on(all(&bridge, &stay, &churn))?;
     tell(&stayed, &came, &looks);
     Ok(())

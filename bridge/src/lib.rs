@@ -10,8 +10,9 @@
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`place`] | where a carrier is reached, as it is configured |
 //! | [`ivr`] | a caller's way to their meeting: the script, as data |
-//! | [`prompt`] | what is said to one caller alone |
 //! | [`pin`] | PINs, and how often they may be guessed |
+//! | [`meeting`] | a meeting's rules: who may do what, and what follows from it |
+//! | [`prompt`] | what is said to one caller alone |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`routing`] | which conference a dialled number belongs to |
@@ -23,7 +24,9 @@
 //! | [`monitor`] | listening without being seen: a role of its own, audited |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
-//! | [`access`] | tokens, their roles and their viewers' keys |
+//! | [`ledger`] | what lasts: one encrypted file |
+//! | [`account`] | who may sign in |
+//! | [`access`] | tokens, sessions, their roles and their viewers' keys |
 //! | [`surface`] | the list of everything that shows or writes something |
 //! | [`telemetry`] | log, metrics, health |
 //! | [`api`] | HTTP and WebSocket |
@@ -45,9 +48,11 @@ pub mod place;
 
 pub mod ivr;
 
-pub mod prompt;
-
 pub mod pin;
+
+pub mod meeting;
+
+pub mod prompt;
 
 pub mod config;
 pub mod trunk;
@@ -69,6 +74,10 @@ pub mod monitor;
 pub mod focus;
 
 pub mod control;
+
+pub mod ledger;
+
+pub mod account;
 
 pub mod access;
 

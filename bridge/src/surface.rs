@@ -6,6 +6,10 @@
 /// A place where something is shown or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Surface {
+    /// Signing in.
+    Login,
+    /// What a token is good for, and signing out.
+    OwnSession,
     /// Conferences.
     Conferences,
     /// A conference's list, once.
@@ -18,6 +22,12 @@ pub enum Surface {
     Control,
     /// How a participant is heard.
     Sound,
+    /// Where in a meeting a participant is.
+    Place,
+    /// Controls over a meeting.
+    Steer,
+    /// What hosts call a meeting.
+    Title,
     /// The carriers and how they are.
     Trunks,
     /// Registering a viewer's key.
@@ -38,12 +48,18 @@ pub enum Surface {
     Me,
     /// A participant's own choice.
     OwnDisclosure,
+    /// What a participant does to themselves.
+    OwnControl,
     /// A participant's own page.
     Page,
     /// Its script.
     PageScript,
     /// Its style.
     PageStyle,
+    /// Hosts' page.
+    Portal,
+    /// What it loads.
+    PortalAsset,
     /// The API's description.
     Description,
     /// Whether the process answers.
@@ -72,13 +88,18 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 39] = [
+        Self::Login,
+        Self::OwnSession,
         Self::Conferences,
         Self::Roster,
         Self::Events,
         Self::Dial,
         Self::Control,
         Self::Sound,
+        Self::Place,
+        Self::Steer,
+        Self::Title,
         Self::Trunks,
         Self::ViewerKeys,
         Self::ViewerKey,
@@ -89,9 +110,12 @@ impl Surface {
         Self::Session,
         Self::Me,
         Self::OwnDisclosure,
+        Self::OwnControl,
         Self::Page,
         Self::PageScript,
         Self::PageStyle,
+        Self::Portal,
+        Self::PortalAsset,
         Self::Description,
         Self::Health,
         Self::Readiness,
@@ -109,6 +133,8 @@ impl Surface {
     /// Its path, for one that HTTP serves.
     pub const fn path(self) -> Option<&'static str> {
         Some(match self {
+            Self::Login => "/v1/login",
+            Self::OwnSession => "/v1/session",
             Self::Conferences => "/v1/conferences",
             Self::Roster => "/v1/conferences/{id}/roster",
             Self::Events => "/v1/conferences/{id}/events",
@@ -116,6 +142,10 @@ impl Surface {
             Self::Trunks => "/v1/trunks",
             Self::Control => "/v1/conferences/{id}/participants/{pid}/{action}",
             Self::Sound => "/v1/conferences/{id}/participants/{pid}/sound",
+            Self::Place => "/v1/conferences/{id}/participants/{pid}/place",
+            Self::Steer => "/v1/conferences/{id}/controls/{action}",
+            Self::Title => "/v1/conferences/{id}/title",
+            Self::OwnControl => "/v1/me/controls/{action}",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",
             Self::Monitors => "/v1/conferences/{id}/monitors",
@@ -128,6 +158,8 @@ impl Surface {
             Self::Page => "/me",
             Self::PageScript => "/me.js",
             Self::PageStyle => "/me.css",
+            Self::Portal => "/",
+            Self::PortalAsset => "/assets/{name}",
             Self::Description => "/openapi.json",
             Self::Health => "/healthz",
             Self::Readiness => "/readyz",

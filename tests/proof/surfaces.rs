@@ -124,6 +124,76 @@ impl House {
             Surface::Conferences => shown(self.get(surface), "\"participants\":7"),
             Surface::Roster => shown(self.get(surface), "Guest 3"),
             Surface::Description => shown(self.get(surface), "openapi"),
+            Surface::Portal => shown(self.get(surface), "Sotto"),
+            Surface::PortalAsset => {
+                let page = self.ask("GET", "/", None, None).1;
+                let name = page.split("/assets/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+                let Identity { name: strange, .. } = &self.stranger;
+                let answers =
+                    [name, strange].map(|name| self.ask("GET", &format!("/assets/{name}"), None, None));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [200, 404]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "No such resource")
+            }
+            Surface::Login => {
+                let Identity { name, number, email, .. } = &self.stranger;
+                let bodies = [
+                    format!(r#"{{"user":"{name}","password":"{number}"}}"#),
+                    format!(r#"{{"user":"{email}","password":"{name}","otp":"{number}"}}"#),
+                    format!(r#"{{"{email}":"{name}"}}"#),
+                ];
+                let answers = bodies.map(|body| self.ask("POST", surface.path().unwrap(), None, Some(&body)));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [401, 401, 400], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "one-time password is wrong")
+            }
+            Surface::Place => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path =
+                    |id: &str| surface.path().unwrap().replace("{id}", CONFERENCE).replace("{pid}", id);
+                let good = Some(r#"{"breakout":null}"#);
+                let strange = format!(r#"{{"breakout":"{name}"}}"#);
+                let answers = [
+                    self.ask("PUT", &path(number), Some(TOKEN), good),
+                    self.ask("PUT", &path(&self.withhold[0].identity.name), Some(TOKEN), good),
+                    self.ask("PUT", &path("p_x"), Some(TOKEN), Some(&strange)),
+                ];
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 404, 400]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "breakout")
+            }
+            Surface::Steer => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path =
+                    |of: &str| surface.path().unwrap().replace("{id}", CONFERENCE).replace("{action}", of);
+                let all = [path(name), path(number), path("lock"), path("unlock")];
+                let answers = all.map(|path| self.ask("POST", &path, Some(TOKEN), None));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 404, 204, 204]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "No such control")
+            }
+            Surface::Title => {
+                let Identity { name, .. } = &self.stranger;
+                let path = surface.path().unwrap().replace("{id}", CONFERENCE);
+                let bodies = [
+                    format!(r#"{{"{name}":"x"}}"#),
+                    format!(r#"{{"title":"{}"}}"#, name.repeat(20)),
+                    r#"{"title":"Figures"}"#.to_owned(),
+                ];
+                let answers = bodies.map(|body| self.ask("PUT", &path, Some(TOKEN), Some(&body)));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [400, 400, 204], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "120 characters")
+            }
+            Surface::OwnControl => {
+                let Identity { name, .. } = &self.stranger;
+                let path = |of: &str| surface.path().unwrap().replace("{action}", of);
+                let own = Some(self.session.as_str());
+                let answers = [
+                    self.ask("POST", &path(name), own, None),
+                    self.ask("POST", &path("mute"), own, None),
+                    self.ask("POST", &path("unmute"), own, None),
+                    self.ask("POST", &path("mute"), Some(TOKEN), None),
+                ];
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 200, 200, 403]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"muted_by\":\"own\"")
+            }
+            Surface::OwnSession => shown(self.get(surface), "\"role\":\"host\""),
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),
             Surface::PageScript => shown(self.get(surface), "use strict"),
             Surface::PageStyle => shown(self.get(surface), "body"),

@@ -2,10 +2,11 @@
 //! code ([`crate::link`]); a host's token does not open it.
 
 use super::problem::Problem;
-use super::{Api, LARGEST_BODY, Surfaces, ask, token, unauthorized};
+use super::{Api, LARGEST_BODY, Segments, Surfaces, ask, token, unauthorized};
 use crate::disclosure::Choice;
-use crate::focus::{Codes, ToFocus};
+use crate::focus::{Codes, OwnAct, ToFocus};
 use crate::link::{LinkError, Person, SESSION};
+use crate::meeting::{Act, By};
 use crate::surface::Surface;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
@@ -44,6 +45,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
     let own = Router::new()
         .surface(Surface::Me, get(me))
         .surface(Surface::OwnDisclosure, put(choose))
+        .surface(Surface::OwnControl, post(control))
         .layer(axum::middleware::from_fn_with_state(api.clone(), own_session));
     let file = |kind: &'static str, text: &'static str| {
         get(move || async move {
@@ -155,6 +157,22 @@ async fn choose(
         return Err(Problem::BAD_CHOICE);
     }
     answer(&api, &person, session, |reply| ToFocus::Choose(person.participant.clone(), choice, reply)).await
+}
+
+/// `POST /v1/me/controls/{action}`
+async fn control(
+    State(api): State<Api>,
+    Extension(person): Extension<Arc<Person>>,
+    Extension(session): Extension<Opened>,
+    Segments(action): Segments<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let act = match action.as_str() {
+        "leave" => OwnAct::Leave,
+        word => {
+            OwnAct::Act(Act::named(word).filter(|act| act.is_for(By::Own)).ok_or(Problem::NO_OWN_ACTION)?)
+        }
+    };
+    answer(&api, &person, session, |reply| ToFocus::Own(person.participant.clone(), act, reply)).await
 }
 
 async fn answer(

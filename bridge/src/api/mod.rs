@@ -1,10 +1,13 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
+mod controls;
 mod dial;
 mod keys;
 mod legal;
+mod login;
 mod me;
 mod monitors;
+mod portal;
 mod problem;
 mod server;
 
@@ -12,9 +15,10 @@ pub use me::PAGE;
 pub use server::serve;
 
 use crate::access::{Access, Grant};
+use crate::account::Accounts;
 use crate::control::Registry;
 use crate::disclosure::Viewer;
-use crate::focus::{Control, House, Refused, SoundWish, ToFocus};
+use crate::focus::{Control, House, Refused, SoundWish, ToFocus, Who};
 use crate::link::LinkError;
 use crate::roster::{Missed, Text};
 use crate::surface::Surface;
@@ -24,7 +28,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -38,6 +42,9 @@ use tokio::sync::{mpsc, oneshot};
 const PING: Duration = Duration::from_secs(20);
 /// A request's body, bytes.
 const LARGEST_BODY: usize = 16 * 1024;
+/// The WebSocket's own protocol, and the beginning of the one that is a token.
+const PROTOCOL: &str = "sotto";
+const BEARER: &str = "bearer.";
 /// The description of the API.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -50,6 +57,8 @@ pub struct Api {
     pub house: Arc<House>,
     /// Tokens.
     pub access: Arc<Access>,
+    /// Accounts, where there is a ledger.
+    pub accounts: Option<Arc<Accounts>>,
 }
 
 /// Routes come from the list of surfaces only.
@@ -70,12 +79,16 @@ impl Surfaces for Router<Api> {
 /// The API's routes.
 pub fn router(api: Api) -> Router {
     let guarded = Router::new()
+        .surface(Surface::OwnSession, get(login::session).delete(login::logout))
         .surface(Surface::Conferences, get(conferences))
         .surface(Surface::Roster, get(roster))
         .surface(Surface::Events, get(events))
         .surface(Surface::Dial, post(dial::dial))
         .surface(Surface::Control, post(control))
         .surface(Surface::Sound, put(sound))
+        .surface(Surface::Place, put(controls::place))
+        .surface(Surface::Steer, post(controls::steer))
+        .surface(Surface::Title, put(controls::title))
         .surface(Surface::Trunks, get(dial::trunks))
         .surface(Surface::ViewerKeys, post(keys::register))
         .surface(Surface::ViewerKey, delete(keys::end))
@@ -88,6 +101,8 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .merge(guarded)
         .merge(me::router(&api))
+        .merge(portal::router())
+        .surface(Surface::Login, post(login::login).layer(DefaultBodyLimit::max(LARGEST_BODY)))
         .surface(
             Surface::Description,
             get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }),
@@ -122,8 +137,16 @@ async fn bearer(State(api): State<Api>, mut request: Request, next: Next) -> Res
 
 /// The bearer token of a request; empty when there is none.
 fn token(request: &Request) -> &str {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    given.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or_default()
+    token_of(request.headers())
+}
+
+/// The same of its headers. A page cannot send the usual one with a WebSocket, but it can name protocols: the token is one of them.
+fn token_of(headers: &HeaderMap) -> &str {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    let given = text(header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer "));
+    let named =
+        || text(header::SEC_WEBSOCKET_PROTOCOL)?.split(',').find_map(|p| p.trim().strip_prefix(BEARER));
+    given.or_else(named).unwrap_or_default()
 }
 
 fn unauthorized(problem: Problem) -> Response {
@@ -216,16 +239,8 @@ async fn control(
     Extension(grant): Extension<Arc<Grant>>,
     Segments((id, participant, action)): Segments<(String, String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let control = match action.as_str() {
-        "mute" => Control::Mute,
-        "unmute" => Control::Unmute,
-        "remove" => Control::Remove,
-        "ask" => Control::Ask,
-        "hold" => Control::Hold,
-        "resume" => Control::Resume,
-        _ => return Err(Problem::NO_ACTION),
-    };
-    steer(&api, &grant, &id, participant, control).await
+    let control = Control::named(&action).ok_or(Problem::NO_ACTION)?;
+    carry_out(&api, &grant, &id, |by, reply| ToFocus::Control(participant, control, by, reply)).await
 }
 
 /// `PUT …/sound`: louder or softer, with noise or without.
@@ -236,22 +251,23 @@ async fn sound(
     wish: Result<Json<SoundWish>, JsonRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let wish = wish.ok().map(|Json(wish)| wish).filter(SoundWish::is_possible).ok_or(Problem::BAD_SOUND)?;
-    steer(&api, &grant, &id, participant, Control::Sound(wish)).await
+    let control = Control::Sound(wish);
+    carry_out(&api, &grant, &id, |by, reply| ToFocus::Control(participant, control, by, reply)).await
 }
 
-/// Has a conference carry out a control, if the token may.
-async fn steer(
+/// Has a conference carry something out, if the token may.
+async fn carry_out(
     api: &Api,
     grant: &Grant,
     id: &str,
-    participant: String,
-    control: Control,
+    wish: impl FnOnce(Who, oneshot::Sender<Result<(), Refused>>) -> ToFocus,
 ) -> Result<StatusCode, Problem> {
     let inbox = find(api, grant, id)?;
     if !grant.controls() {
         return Err(Problem::FORBIDDEN);
     }
-    match ask(&inbox, |reply| ToFocus::Control(participant, control, reply)).await? {
+    let by = Who { id: grant.id().to_owned(), role: grant.role().as_str() };
+    match ask(&inbox, |reply| wish(by, reply)).await? {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(Refused::NoParticipant) => Err(Problem::NO_PARTICIPANT),
         Err(Refused::Busy) => Err(Problem::BUSY),
@@ -269,7 +285,10 @@ async fn events(
     let inbox = find(&api, &grant, &id)?;
     let upgrade = upgrade.map_err(|_| Problem::UPGRADE)?;
     // What a watcher sends is read over; little of it is taken.
-    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| watch(socket, inbox, viewer)))
+    Ok(upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(1024)
+        .on_upgrade(move |socket| watch(socket, inbox, viewer)))
 }
 
 /// Sends the snapshot, then every change; a watcher that is too slow gets a new snapshot instead of what it missed.

@@ -9,17 +9,37 @@ use serde_json::json;
 pub(super) struct Problem {
     status: StatusCode,
     title: &'static str,
+    /// Where a program has to tell it from others with its status.
+    kind: &'static str,
 }
 
 impl Problem {
     const fn new(status: StatusCode, title: &'static str) -> Self {
-        Self { status, title }
+        Self { status, title, kind: "about:blank" }
     }
 
     pub(super) const UNAUTHORIZED: Self =
         Self::new(StatusCode::UNAUTHORIZED, "A bearer token of this installation is needed");
     pub(super) const FORBIDDEN: Self =
         Self::new(StatusCode::FORBIDDEN, "This token's role may look, not steer");
+    pub(super) const BAD_LOGIN: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"user\": …, \"password\": …} and, where it is needed, \"otp\"",
+    );
+    pub(super) const WRONG_LOGIN: Self =
+        Self::new(StatusCode::UNAUTHORIZED, "Name, password or one-time password is wrong");
+    pub(super) const OTP_NEEDED: Self = Self {
+        status: StatusCode::UNAUTHORIZED,
+        title: "A one-time password is needed",
+        kind: "urn:sotto:problem:otp-needed",
+    };
+    pub(super) const TOO_MANY_LOGINS: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tries; wait as long as Retry-After says");
+    pub(super) const NO_ACCOUNTS: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Nobody can sign in now");
+    pub(super) const NO_SESSION: Self = Self::new(
+        StatusCode::CONFLICT,
+        "This token is of the token file; it ends when it is taken out there",
+    );
     pub(super) const NO_LINK: Self =
         Self::new(StatusCode::UNAUTHORIZED, "No such personal link, code or session");
     pub(super) const LINK_USED: Self =
@@ -86,7 +106,25 @@ impl Problem {
     pub(super) const NO_PARTICIPANT: Self = Self::new(StatusCode::NOT_FOUND, "No such participant");
     pub(super) const NO_ACTION: Self = Self::new(
         StatusCode::NOT_FOUND,
-        "No such action; there are mute, unmute, hold, resume, remove and ask",
+        "No such action; there are mute, unmute, deafen, hear, hold, resume, lower-hand, give-floor, take-floor, make-host, make-speaker, admit, \
+         remove and ask",
+    );
+    pub(super) const NO_CONTROL: Self = Self::new(
+        StatusCode::NOT_FOUND,
+        "No such control; there are mute-all, unmute-all, lock, unlock, lecture, discussion, lobby-off, lobby-until-host, lobby-on, admit-all, \
+         lower-hands, recall and end",
+    );
+    pub(super) const NO_OWN_ACTION: Self = Self::new(
+        StatusCode::NOT_FOUND,
+        "No such action; there are mute, unmute, deafen, hear, louder, softer, raise-hand, lower-hand and leave",
+    );
+    pub(super) const BAD_TITLE: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"title\": …}: 1 to 120 characters in one line, or null for none",
+    );
+    pub(super) const BAD_PLACE: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"breakout\": …}: a number from 1 to 50, or null for the meeting itself",
     );
     pub(super) const BAD_SOUND: Self = Self::new(
         StatusCode::BAD_REQUEST,
@@ -108,7 +146,7 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "Only an operator, an admin or an auditor sees the carriers");
     pub(super) const BUSY: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
-        "The conference's audio takes no commands now; nothing was changed",
+        "The conference's audio or the audit takes nothing now; nothing was changed",
     );
     pub(super) const UPGRADE: Self =
         Self::new(StatusCode::UPGRADE_REQUIRED, "The feed is a WebSocket (RFC 6455)");
@@ -118,7 +156,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({ "type": "about:blank", "title": self.title, "status": self.status.as_u16() });
+        let body = json!({ "type": self.kind, "title": self.title, "status": self.status.as_u16() });
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (self.status, kind, body.to_string()).into_response()
     }

@@ -67,6 +67,36 @@ pub enum Event {
         /// What is shared now, of what they named.
         shared: Vec<&'static str>,
     },
+    /// Somebody signed in.
+    SignedIn {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// With which account.
+        account: String,
+        /// Its role.
+        role: &'static str,
+        /// How the audit names them from then on.
+        viewer: String,
+    },
+    /// Somebody steered a meeting, or took part in it otherwise than before.
+    Controlled {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// Who: a token's viewer, or a participant.
+        by: String,
+        /// Their role.
+        role: &'static str,
+        /// The conference.
+        conference: String,
+        /// What they did.
+        control: &'static str,
+        /// With whom, where it was with one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<String>,
+        /// Their pseudonym.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pseudonym: Option<String>,
+    },
     /// Somebody guesses a conference's PINs.
     PinsGuessed {
         /// When (RFC 3339, UTC).

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod load;
 pub mod roster;
 pub mod serve;
+pub mod user;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     Roster(roster::Options),
     /// Have somebody called into a conference.
     Dial(dial::Options),
+    /// Accounts: who may sign in.
+    User(user::Options),
     /// A bridge with embedded defaults and six callers who speak, and its live roster.
     Demo(demo::Options),
 }
@@ -56,6 +59,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(options) => load::run(&options),
         Command::Roster(options) => roster::run(&options),
         Command::Dial(options) => dial::run(&options),
+        Command::User(options) => user::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

@@ -2,13 +2,15 @@
 
 use super::BAD_CONFIGURATION;
 use crate::access::{self, Access};
+use crate::account::Accounts;
 use crate::api::{self, Api};
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
 use crate::dial::Dialler;
 use crate::disclosure::Choice;
-use crate::focus::{Act, Codes, House, Scores};
+use crate::focus::{Act, Codes, HostKey, House, OwnKey, Scores};
+use crate::ledger::Ledger;
 use crate::legal::Legal;
 use crate::link::Links;
 use crate::monitor::Monitors;
@@ -32,7 +34,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -288,14 +290,22 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         doors,
         script,
         runtime: tokio::runtime::Handle::current(),
+        rooms: AtomicU64::new(0),
     });
+    let ledger = Ledger::open(&config.ledger()).context("ledger")?;
+    let accounts = Arc::new(Accounts::new(ledger)?);
     let registry = Arc::new(Registry::default());
     signalling.spawn(control::run(house.clone(), registry.clone(), events));
     for events in notices {
         signalling.spawn(control::notices(registry.clone(), events));
     }
-    tokio::spawn(housekeeping(house.clone(), access.clone()));
-    let api = Api { registry: registry.clone(), house: house.clone(), access: access.clone() };
+    tokio::spawn(housekeeping(house.clone(), access.clone(), accounts.clone()));
+    let api = Api {
+        registry: registry.clone(),
+        house: house.clone(),
+        access: access.clone(),
+        accounts: Some(accounts),
+    };
     let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
     let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
     tracing::info!(node = config.node.name, region = config.node.region, shards, "taking calls");
@@ -317,6 +327,20 @@ fn codes(codes: &config::Codes) -> Codes {
         "share_number" => Act::Choose(number(Share)),
         "withhold_profile" => Act::Choose(profile(Withhold)),
         "share_profile" => Act::Choose(profile(Share)),
+        "mute" => Act::Own(OwnKey::Mute),
+        "hand" => Act::Own(OwnKey::Hand),
+        "deafen" => Act::Own(OwnKey::Deafen),
+        "louder" => Act::Own(OwnKey::Louder),
+        "softer" => Act::Own(OwnKey::Softer),
+        "people" => Act::Own(OwnKey::People),
+        "help" => Act::Own(OwnKey::Help),
+        "leave" => Act::Own(OwnKey::Leave),
+        "mute_all" => Act::Host(HostKey::MuteAll),
+        "unmute_all" => Act::Host(HostKey::UnmuteAll),
+        "lock" => Act::Host(HostKey::Lock),
+        "lecture" => Act::Host(HostKey::Lecture),
+        "admit_all" => Act::Host(HostKey::AdmitAll),
+        "end" => Act::Host(HostKey::End),
         _ => Act::Link,
     };
     let used = codes.all().into_iter().filter(|(_, code)| !code.get_ref().is_empty());
@@ -325,13 +349,19 @@ fn codes(codes: &config::Codes) -> Codes {
 
 /// Memory that a burst of calls took goes back to the system when the burst is over; shards are told what they could not take; viewers'
 /// keys end with their time.
-async fn housekeeping(house: Arc<House>, access: Arc<Access>) {
+async fn housekeeping(house: Arc<House>, access: Arc<Access>, accounts: Arc<Accounts>) {
     let mut now_and_then = tokio::time::interval(Duration::from_secs(5));
     let mut most = 0;
     loop {
         now_and_then.tick().await;
         house.engine.settle();
         access.expire(Instant::now());
+        if access.has_sessions() {
+            match accounts.standing().await {
+                Ok(standing) => access.review(&standing),
+                Err(e) => tracing::error!(error = %e, "accounts cannot be looked at"),
+            }
+        }
         house.links.expire(Instant::now());
         let kept = house.sip.counters().transactions.load(Ordering::Relaxed);
         if kept < most / 2 {

@@ -8,8 +8,8 @@ mod parse;
 mod path;
 
 pub use answer::{
-    Capabilities, Local, LocalAudio, LocalKeys, MOST_CODECS, NotAcceptable, OFFERED_SUITES, Srtp, accept_answer, answer,
-    offer,
+    Capabilities, Local, LocalAudio, LocalKeys, MOST_CODECS, NotAcceptable, OFFERED_SUITES, Srtp,
+    accept_answer, answer, offer,
 };
 pub use parse::{MOST_LINES, SdpFault, parse, parse_sealing, rejected_line};
 pub use path::{Dtls, Ice, LocalPath, Mid, Path, Profile, Setup};

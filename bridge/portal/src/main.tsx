@@ -1,0 +1,45 @@
+// The page: signing in, the meetings there are now, one of them live.
+
+import { signal } from "@preact/signals";
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { ask, Refused, type Session, token } from "./api";
+import { Meeting } from "./views/meeting";
+import { Meetings } from "./views/meetings";
+import { SignIn } from "./views/sign-in";
+
+const session = signal<Session | null | undefined>(undefined);
+const place = signal(location.hash);
+addEventListener("hashchange", () => (place.value = location.hash));
+
+async function know() {
+  if (!token.get()) {
+    session.value = null;
+    return;
+  }
+  try {
+    session.value = await ask<Session>("GET", "session");
+  } catch (wrong) {
+    if (wrong instanceof Refused && wrong.status === 401) token.clear();
+    session.value = null;
+  }
+}
+
+async function leave() {
+  // A token of the token file has no session to end.
+  await ask("DELETE", "session").catch(() => {});
+  token.clear();
+  session.value = null;
+}
+
+function App() {
+  useEffect(() => void know(), []);
+  if (session.value === undefined) return null;
+  if (session.value === null) return <SignIn entered={know} />;
+  const id = /^#\/meetings\/([^/]+)$/.exec(place.value)?.[1];
+  if (id) return <Meeting key={id} id={decodeURIComponent(id)} session={session.value} leave={leave} />;
+  return <Meetings session={session.value} leave={leave} />;
+}
+
+const root = document.getElementById("app");
+if (root) render(<App />, root);

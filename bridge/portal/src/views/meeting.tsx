@@ -1,0 +1,294 @@
+// One meeting, live: who waits, whose hands are up, who is in, and what hosts do.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type { Conference, Participant, Session } from "../api";
+import { Feed } from "../feed";
+import { Bar, Dialog, since, useNow, words } from "./parts";
+import { People } from "./people";
+import { Who, type Do } from "./person";
+
+const LINK = {
+  connecting: "Connecting …",
+  live: "",
+  lost: "The connection is lost; trying again …",
+  over: "You are signed out; sign in again.",
+  gone: "Nobody is in this meeting now.",
+};
+const BREAKOUTS = [1, 2, 3, 4, 5, 6, 7, 8];
+
+export function Meeting({ id, session, leave }: { id: string; session: Session; leave: () => void }) {
+  const feed = useMemo(() => new Feed(id, session), [id, session]);
+  useEffect(() => () => feed.end(), [feed]);
+  const [wrong, setWrong] = useState("");
+  const [more, setMore] = useState<string | null>(null);
+  const [asking, setAsking] = useState<"end" | "title" | "dial" | null>(null);
+  const now = useNow(15);
+  const { roster } = feed;
+  const conference = roster.conference.value;
+  const link = feed.link.value;
+  const title = conference?.title ?? id;
+  useEffect(() => {
+    document.title = `${title} – Sotto`;
+  }, [title]);
+  // What is counted beside the main list changes with this.
+  roster.shape.value;
+  const rows = roster.order.value.map((p) => roster.rows.get(p)).filter((row) => row !== undefined);
+  const told = (of: (p: Participant) => boolean) => rows.filter((row) => of(row.told.peek()));
+  const waiting = told((p) => p.lobby === true);
+  const inside = told((p) => !p.lobby);
+  const hands = told((p) => p.hand).sort((a, b) => (a.told.peek().hand_raised_at ?? "").localeCompare(b.told.peek().hand_raised_at ?? ""));
+  const steers = session.steers && link === "live";
+  const attempt: Do = (what) => {
+    setWrong("");
+    what().catch((e) => setWrong(words(e)));
+  };
+
+  return (
+    <>
+      <Bar
+        leave={leave}
+        title={
+          <h1>
+            {title}
+            {steers && (
+              <button type="button" class="quiet" onClick={() => setAsking("title")} aria-haspopup="dialog">
+                Rename
+              </button>
+            )}
+          </h1>
+        }
+      />
+      <main class="meeting">
+        <p class="count" data-testid="count">
+          <strong>{inside.length}</strong> in the meeting
+          {waiting.length > 0 && `, ${waiting.length} waiting`}
+          {conference && inside.length > 0 && <span class="muted-text"> · since {since(conference.started_at, now)}</span>}
+        </p>
+        <p role="status" class="link">
+          {LINK[link]}
+        </p>
+        <p role="alert" class="wrong">
+          {wrong}
+        </p>
+        <p class="sr" aria-live="polite">
+          {roster.news.value}
+        </p>
+        {conference?.pins_guessed_at && (
+          <p class="alarm">Somebody is guessing this meeting’s PINs. Look at who comes in, or lock the meeting.</p>
+        )}
+        {steers && conference && <Controls feed={feed} conference={conference} attempt={attempt} ask={setAsking} hands={hands.length} />}
+        {waiting.length > 0 && (
+          <section aria-labelledby="waiting">
+            <h2 id="waiting">Waiting to be let in</h2>
+            {steers && (
+              <button type="button" onClick={() => attempt(() => feed.steer("admit-all"))}>
+                Let all in
+              </button>
+            )}
+            <ul class="queue">
+              {waiting.map((row) => (
+                <li key={row.told.peek().id}>
+                  <Who row={row} />
+                  {steers && (
+                    <span class="acts">
+                      <button type="button" onClick={() => attempt(() => feed.act(row.told.peek().id, "admit"))}>
+                        Let in
+                      </button>
+                      <button type="button" class="quiet" onClick={() => attempt(() => feed.act(row.told.peek().id, "remove"))}>
+                        Turn away
+                      </button>
+                    </span>
+                  )}
+                </li>
+              ))}
+            </ul>
+          </section>
+        )}
+        {hands.length > 0 && (
+          <section aria-labelledby="hands">
+            <h2 id="hands">Hands up</h2>
+            <ol class="queue">
+              {hands.map((row) => (
+                <li key={row.told.peek().id}>
+                  <Who row={row} />
+                  {steers && (
+                    <span class="acts">
+                      <button type="button" onClick={() => attempt(() => feed.act(row.told.peek().id, "give-floor"))}>
+                        Give the floor
+                      </button>
+                      <button type="button" class="quiet" onClick={() => attempt(() => feed.act(row.told.peek().id, "lower-hand", { hand: false }))}>
+                        Lower
+                      </button>
+                    </span>
+                  )}
+                </li>
+              ))}
+            </ol>
+          </section>
+        )}
+        <h2 class={waiting.length + hands.length > 0 ? "" : "sr"}>In the meeting</h2>
+        <People feed={feed} ids={inside.map((row) => row.told.peek().id)} now={now} steers={steers} attempt={attempt} more={setMore} />
+      </main>
+      {more && <More feed={feed} id={more} close={() => setMore(null)} attempt={attempt} />}
+      {asking === "end" && (
+        <Dialog label="End the meeting" close={() => setAsking(null)}>
+          <h2>End the meeting for everybody?</h2>
+          <p>All hear that it is over, and their calls end.</p>
+          <p class="row">
+            <button type="button" class="danger" onClick={() => (attempt(() => feed.steer("end")), setAsking(null))}>
+              End it
+            </button>
+            <button type="button" class="quiet" onClick={() => setAsking(null)}>
+              Go on
+            </button>
+          </p>
+        </Dialog>
+      )}
+      {asking === "title" && (
+        <Ask label="Name of the meeting" value={conference?.title ?? ""} close={() => setAsking(null)} done={(text) => attempt(() => feed.rename(text.trim() || null))} button="Rename" />
+      )}
+      {asking === "dial" && (
+        <Ask label="Number to call, as +12025550143" value="" type="tel" close={() => setAsking(null)} done={(text) => attempt(() => feed.dial(text.replace(/[^+0-9]/g, "")))} button="Call" />
+      )}
+    </>
+  );
+}
+
+function Controls({ feed, conference, attempt, ask, hands }: {
+  feed: Feed;
+  conference: Conference;
+  attempt: Do;
+  ask: (what: "end" | "dial") => void;
+  hands: number;
+}) {
+  const { locked, lecture, lobby } = conference;
+  const steer = (control: string) => () => attempt(() => feed.steer(control));
+  return (
+    <div class="controls" role="toolbar" aria-label="Meeting controls">
+      <button type="button" onClick={steer("mute-all")}>
+        Mute all
+      </button>
+      <button type="button" onClick={steer("unmute-all")}>
+        Unmute all
+      </button>
+      <button type="button" aria-pressed={locked} onClick={steer(locked ? "unlock" : "lock")}>
+        Lock
+      </button>
+      <button type="button" aria-pressed={lecture} onClick={steer(lecture ? "discussion" : "lecture")}>
+        Lecture
+      </button>
+      <button type="button" aria-pressed={lobby !== "off"} onClick={steer(lobby === "off" ? "lobby-on" : "lobby-off")}>
+        Lobby
+      </button>
+      {hands > 1 && (
+        <button type="button" onClick={steer("lower-hands")}>
+          Lower all hands
+        </button>
+      )}
+      <button type="button" onClick={steer("recall")}>
+        Bring all back
+      </button>
+      <button type="button" onClick={() => ask("dial")} aria-haspopup="dialog">
+        Call somebody
+      </button>
+      <button type="button" class="danger" onClick={() => ask("end")} aria-haspopup="dialog">
+        End
+      </button>
+    </div>
+  );
+}
+
+/** All that can be done with one participant. */
+function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () => void; attempt: Do }) {
+  const row = feed.roster.rows.get(id);
+  useEffect(() => {
+    if (!row) close();
+  });
+  if (!row) return null;
+  const told = row.told.value;
+  const act = (action: string) => () => {
+    attempt(() => feed.act(id, action));
+    close();
+  };
+  const put = (breakout: number | null) => {
+    attempt(() => feed.place(id, breakout));
+    close();
+  };
+  return (
+    <Dialog label={`Controls for ${feed.roster.called(id)}`} close={close}>
+      <h2>
+        <Who row={row} />
+      </h2>
+      <div class="menu">
+        <button type="button" onClick={act(told.role === "host" ? "make-speaker" : "make-host")}>
+          {told.role === "host" ? "Take the host’s role" : "Make a host"}
+        </button>
+        <button type="button" onClick={act(told.floor ? "take-floor" : "give-floor")}>
+          {told.floor ? "Take the floor" : "Give the floor"}
+        </button>
+        <button type="button" onClick={act(told.deaf ? "hear" : "deafen")}>
+          {told.deaf ? "Let hear again" : "Let hear nothing"}
+        </button>
+        <button type="button" onClick={act(told.state === "held" ? "resume" : "hold")}>
+          {told.state === "held" ? "Take off hold" : "Put on hold"}
+        </button>
+        {(told.name.status !== "shared" || told.number.status !== "shared") && (
+          <button type="button" onClick={act("ask")}>
+            Ask to show name and number
+          </button>
+        )}
+        <label>
+          Where
+          <select value={told.breakout ?? ""} onChange={({ currentTarget }) => put(currentTarget.value ? Number(currentTarget.value) : null)}>
+            <option value="">In the meeting</option>
+            {BREAKOUTS.map((n) => (
+              <option key={n} value={n}>
+                Breakout {n}
+              </option>
+            ))}
+          </select>
+        </label>
+        <button type="button" class="danger" onClick={act("remove")}>
+          Remove from the meeting
+        </button>
+        <button type="button" class="quiet" onClick={close}>
+          Close
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** Asks for one line. */
+function Ask({ label, value, type, button, done, close }: {
+  label: string;
+  value: string;
+  type?: string;
+  button: string;
+  done: (text: string) => void;
+  close: () => void;
+}) {
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    done(String(new FormData(event.currentTarget as HTMLFormElement).get("text") ?? ""));
+    close();
+  };
+  return (
+    <Dialog label={label} close={close}>
+      <form onSubmit={submit}>
+        <label>
+          {label}
+          <input name="text" type={type ?? "text"} defaultValue={value} maxLength={120} autocomplete="off" />
+        </label>
+        <p class="row">
+          <button type="submit" class="main">
+            {button}
+          </button>
+          <button type="button" class="quiet" onClick={close}>
+            Cancel
+          </button>
+        </p>
+      </form>
+    </Dialog>
+  );
+}
