@@ -191,7 +191,7 @@ impl House {
                     self.ask("POST", &path("mute"), Some(TOKEN), None),
                 ];
                 assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 200, 200, 403]);
-                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"muted_by\":\"own\"")
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"hand\":true")
             }
             Surface::OwnSession => shown(self.get(surface), "\"role\":\"host\""),
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),

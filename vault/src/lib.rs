@@ -19,6 +19,7 @@
 //! | [`lasting`] | what lasts between two visits and cannot be sealed: TLS sessions |
 //! | [`media`] | SRTP keys, and what works with them on real-time threads |
 //! | [`fingerprint`] | hashes that prove certificates in DTLS-SRTP |
+//! | [`foreign`] | what others' libraries keep in memory |
 //! | [`harden`] | process settings and the panic hook |
 //! | [`guardian`] | a second process that keeps tracers away |
 //!
@@ -28,6 +29,7 @@
 mod compact;
 pub mod envelope;
 pub mod fingerprint;
+pub mod foreign;
 pub mod guardian;
 pub mod harden;
 pub mod heap;

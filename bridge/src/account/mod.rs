@@ -296,7 +296,7 @@ impl Accounts {
         let login = fitting(login)?;
         let (id, password) = (random_id("u_"), new_password(password)?);
         let index = self.ledger.keys().index(normal(&login).as_bytes());
-        let label = self.ledger.keys().seal(id.as_bytes(), &login);
+        let label = self.ledger.keys().seal(id.as_bytes(), &login)?;
         let conferences = conferences.map(|list| serde_json::json!(list).to_string());
         let (row, created_at) = (id.clone(), seconds(SystemTime::now()) as i64 * 1000);
         let insert = move |db: &mut Connection| {

@@ -1,10 +1,11 @@
-//! What lasts: one file, encrypted as a whole (SQLCipher). A thread of its own reads and writes, so that no call waits for a disk.
+//! What lasts: one file, encrypted as a whole (SQLCipher). A thread of its own reads and writes, so that no call waits for a disk; it opens the file when there
+//! is something to do and closes it when there is no more, so that neither the key nor an open page lies in memory meanwhile.
 //!
 //! The key file has 32 octets in hexadecimal digits and is for its owner alone. Keys for what is kept apart even within the ledger are derived from
 //! it (HKDF, RFC 5869): whoever reads the open ledger in memory finds names neither in its pages nor in its indexes.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::hmac;
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
@@ -60,10 +61,10 @@ pub struct Home {
     pub key_file: PathBuf,
 }
 
-/// The key, and what is derived from it.
+/// What is derived from its key.
 pub struct Keys {
+    home: Home,
     index: hmac::Key,
-    seal: LessSafeKey,
 }
 
 impl std::fmt::Debug for Keys {
@@ -81,16 +82,16 @@ impl KeyType for Length {
 }
 
 impl Keys {
-    fn new(root: &[u8; KEY]) -> Option<Self> {
-        let root = Salt::new(HKDF_SHA256, b"sotto ledger").extract(root);
-        let derived = |purpose: &[u8]| {
-            let mut key = Zeroizing::new([0; KEY]);
-            derive(&root, purpose, &mut key);
-            key
-        };
-        let seal = UnboundKey::new(&AES_256_GCM, &*derived(b"seal")).ok()?;
-        let index = hmac::Key::new(hmac::HMAC_SHA256, &*derived(b"index"));
-        Some(Self { index, seal: LessSafeKey::new(seal) })
+    fn new(home: &Home, root: &[u8; KEY]) -> Self {
+        Self { home: home.clone(), index: hmac::Key::new(hmac::HMAC_SHA256, &*derived(root, b"index")) }
+    }
+
+    /// Made for each use: who signs others in needs none.
+    fn sealing(&self) -> Result<LessSafeKey, LedgerError> {
+        let root = key(&self.home)?;
+        // Octets of that number are always a key.
+        let key = UnboundKey::new(&AES_256_GCM, &*derived(&root, b"seal")).map_err(|_| LedgerError::Busy)?;
+        Ok(LessSafeKey::new(key))
     }
 
     /// By what something is found again without being kept.
@@ -101,19 +102,20 @@ impl Keys {
     }
 
     /// Seals a text; `place` is where it is kept, so that it opens nowhere else.
-    pub fn seal(&self, place: &[u8], text: &str) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`LedgerError`] of the key's.
+    pub fn seal(&self, place: &[u8], text: &str) -> Result<Vec<u8>, LedgerError> {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = text.as_bytes().to_vec();
-        let done = self.seal.seal_in_place_append_tag(
+        let done = self.sealing()?.seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(place),
             &mut sealed,
         );
         // Only texts beyond 64 GiB fail.
-        if done.is_err() {
-            return Vec::new();
-        }
-        [&nonce[..], &sealed].concat()
+        done.map_err(|_| LedgerError::Busy)?;
+        Ok([&nonce[..], &sealed].concat())
     }
 
     /// Opens it again. `None`: it is none of ours, or of another place.
@@ -121,20 +123,22 @@ impl Keys {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = Zeroizing::new(text.to_vec());
-        let open = self.seal.open_in_place(nonce, Aad::from(place), &mut text).ok()?;
+        let open = self.sealing().ok()?.open_in_place(nonce, Aad::from(place), &mut text).ok()?;
         std::str::from_utf8(open).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 }
 
-fn derive(root: &Prk, purpose: &[u8], key: &mut [u8; KEY]) {
-    let info = [purpose];
+fn derived(root: &[u8; KEY], purpose: &[u8]) -> Zeroizing<[u8; KEY]> {
+    let (root, info) = (Salt::new(HKDF_SHA256, b"sotto ledger").extract(root), [purpose]);
+    let mut key = Zeroizing::new([0; KEY]);
     // HKDF gives so few octets always (RFC 5869 §2.3).
     if let Ok(okm) = root.expand(&info, Length) {
-        let _ = okm.fill(key);
+        let _ = okm.fill(&mut *key);
     }
+    key
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(Option<&mut Connection>) + Send>;
 
 /// The way to the ledger. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -149,15 +153,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: then nothing was changed.
     pub fn open(home: &Home) -> Result<Self, LedgerError> {
+        if !vault::foreign::hash_random_numbers() {
+            tracing::warn!("OpenSSL keeps a key for its random numbers in memory");
+        }
         let root = key(home)?;
-        let connection = connect(home, &root)?;
-        // Octets of that number are always a key.
-        let keys = std::sync::Arc::new(Keys::new(&root).ok_or(LedgerError::Busy)?);
+        let mut connection = connect(home, &root)?;
+        Migrations::from_slice(STEPS).to_latest(&mut connection)?;
+        drop(connection);
+        let keys = std::sync::Arc::new(Keys::new(home, &root));
         let (jobs, waiting) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("ledger".into());
-        thread
-            .spawn(move || work(connection, &waiting))
-            .map_err(|e| LedgerError::Io(home.file.clone(), e))?;
+        let (thread, home, file) = (std::thread::Builder::new(), home.clone(), home.file.clone());
+        let spawned = thread.name("ledger".into()).spawn(move || work(&home, &waiting));
+        spawned.map_err(|e| LedgerError::Io(file, e))?;
         Ok(Self { jobs, keys })
     }
 
@@ -177,17 +184,22 @@ impl Ledger {
         let (reply, done) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             // Who asked may have gone.
-            let _ = reply.send(job(connection));
+            let _ = reply.send(connection.map(job));
         });
         self.jobs.try_send(job).map_err(|_| LedgerError::Busy)?;
-        Ok(done.await.map_err(|_| LedgerError::Busy)??)
+        Ok(done.await.map_err(|_| LedgerError::Busy)?.ok_or(LedgerError::Busy)??)
     }
 }
 
 /// Does what comes until the last [`Ledger`] is gone.
-fn work(mut connection: Connection, waiting: &Receiver<Job>) {
-    while let Ok(job) = waiting.recv() {
-        job(&mut connection);
+fn work(home: &Home, waiting: &Receiver<Job>) {
+    while let Ok(first) = waiting.recv() {
+        let mut connection = key(home).and_then(|root| connect(home, &root));
+        if let Err(e) = &connection {
+            tracing::error!(error = %e, "the ledger does not open");
+        }
+        // What comes meanwhile is done with it open.
+        std::iter::once(first).chain(waiting.try_iter()).for_each(|job| job(connection.as_mut().ok()));
     }
 }
 
@@ -256,8 +268,10 @@ fn connect(home: &Home, root: &[u8; KEY]) -> Result<Connection, LedgerError> {
     let io = |e| LedgerError::Io(home.file.clone(), e);
     // For its owner alone from its first moment on.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&home.file).map_err(io)?;
-    let mut connection = Connection::open(&home.file)?;
+    let connection = Connection::open(&home.file)?;
     connection.busy_timeout(PATIENCE)?;
+    // What SQLite frees is wiped, from the key on.
+    connection.execute_batch("PRAGMA cipher_memory_security = ON")?;
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", &*to_hex(root)));
     connection.execute_batch(&pragma)?;
     let opens = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
@@ -268,7 +282,6 @@ fn connect(home: &Home, root: &[u8; KEY]) -> Result<Connection, LedgerError> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA synchronous = FULL;")?;
     // Answers with the mode's name.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    Migrations::from_slice(STEPS).to_latest(&mut connection)?;
     Ok(connection)
 }
 
@@ -290,7 +303,7 @@ mod tests {
     async fn what_is_written_lasts_and_opens_with_its_key_alone() {
         let (home, folder) = home();
         let ledger = Ledger::open(&home).unwrap();
-        let sealed = ledger.keys().seal(b"here", "ada@example.com");
+        let sealed = ledger.keys().seal(b"here", "ada@example.com").unwrap();
         assert_eq!(
             ledger.keys().open(b"here", &sealed).as_deref().map(String::as_str),
             Some("ada@example.com")
@@ -312,13 +325,14 @@ mod tests {
         );
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let bytes = std::fs::read(&path).unwrap();
+            // The log of the last writes goes when the file is closed.
+            let (Ok(bytes), Ok(about)) = (std::fs::read(&path), std::fs::metadata(&path)) else { continue };
             assert!(
                 !bytes.windows(6).any(|w| w == b"CANARY") && !bytes.starts_with(b"SQLite"),
                 "{}",
                 path.display()
             );
-            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            let mode = about.permissions().mode();
             assert_eq!(mode & 0o077, 0, "{}", path.display());
         }
         drop(again);
