@@ -1,35 +1,69 @@
 //! What is said to one leg alone, over the meeting turned down, or to all of a meeting beside what is spoken.
 
-use crate::resample;
-use crate::units::{LONGEST_FRAME, Rate};
+use crate::units::Rate;
 
 /// Recordings in one prompt at most.
 pub const PARTS: usize = 24;
 /// The meeting is this much softer meanwhile: 12 dB, as a shift.
 const DUCK: u32 = 2;
 
-/// The recordings of the house, at each rate. They last as long as the process, so that a real-time thread frees nothing.
+/// Samples of a recording on each side of a moment from which what lies between two of them is made.
+const REACH: usize = 8;
+/// What each of those counts, for a moment.
+type Taps = [f32; 2 * REACH];
+
+/// The recordings of the house. They last as long as the process, so that a real-time thread frees nothing. They are kept at 8 kHz; what a higher rate has between
+/// two samples is made as it is said (a sinc under a window of Blackman's).
 #[derive(Debug)]
 pub struct Recordings {
-    rates: [Box<[Box<[i16]>]>; Rate::ALL.len()],
+    all: Box<[Box<[i16]>]>,
+    /// For each rate, and each moment between two samples, the first on a sample.
+    between: [Box<[Taps]>; Rate::ALL.len()],
 }
 
 impl Recordings {
     /// From recordings of 8 kHz, one channel.
     pub fn new(narrow: &[&[i16]]) -> Self {
-        let at = |to| narrow.iter().map(|pcm| resample::whole(pcm, Rate::Narrow, to).into()).collect();
-        Self { rates: Rate::ALL.map(at) }
+        Self { all: narrow.iter().map(|pcm| (*pcm).into()).collect(), between: Rate::ALL.map(between) }
     }
 
     /// One at 8 kHz; nothing of one that there is not.
     pub fn narrow(&self, place: usize) -> &[i16] {
-        self.rates[0].get(place).map_or(&[], |part| part)
+        self.all.get(place).map_or(&[], |part| part)
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.rates[0].len()
+        self.all.len()
     }
+
+    /// A recording's sample at a place of `rate`'s own count.
+    fn sample(&self, part: &[i16], at: usize, rate: Rate) -> i16 {
+        let moments = &self.between[rate as usize];
+        let (on, moment) = (at / moments.len(), at % moments.len());
+        if moment == 0 {
+            return part.get(on).copied().unwrap_or(0);
+        }
+        let of =
+            |tap: usize| (on + tap).checked_sub(REACH - 1).and_then(|n| part.get(n)).copied().unwrap_or(0);
+        let sum: f32 =
+            moments[moment].iter().enumerate().map(|(tap, counts)| counts * f32::from(of(tap))).sum();
+        // `as` saturates.
+        sum.round() as i16
+    }
+}
+
+/// What the samples around count, for each moment that `rate` has between two of them.
+fn between(rate: Rate) -> Box<[Taps]> {
+    use std::f64::consts::PI;
+    let moments = rate.frame() / Rate::Narrow.frame();
+    let counts = |moment: usize, tap: usize| {
+        let distance = tap as f64 - (REACH - 1) as f64 - moment as f64 / moments as f64;
+        let sinc = if distance == 0.0 { 1.0 } else { (PI * distance).sin() / (PI * distance) };
+        let x = PI * distance / REACH as f64;
+        (sinc * (0.42 + 0.5 * x.cos() + 0.08 * (2.0 * x).cos())) as f32
+    };
+    (0..moments).map(|moment| std::array::from_fn(|tap| counts(moment, tap))).collect()
 }
 
 /// Recordings to be said one behind the other.
@@ -59,9 +93,9 @@ impl Prompt {
         prompt
     }
 
-    fn part(&self, index: usize, rate: Rate) -> Option<&'static [i16]> {
+    fn part(&self, index: usize) -> Option<&'static [i16]> {
         let place = self.parts[..usize::from(self.count)].get(index)?;
-        self.recordings.rates[rate as usize].get(usize::from(*place)).map(|part| &**part)
+        Some(self.recordings.narrow(usize::from(*place)))
     }
 }
 
@@ -86,54 +120,68 @@ impl Saying {
         Self { duck: 0, ..Self::new(prompt) }
     }
 
-    /// Lays the next tick of it over what the leg would hear, at `rate`, which must be the same each time. False once all is said; then
-    /// `frame` is as it was.
+    /// Lays the next tick of it over what the leg would hear, a frame at `rate`. False once all is said; then `frame` is as it was.
     pub fn lay_over(&mut self, frame: &mut [i16], rate: Rate) -> bool {
+        let whole = Rate::Narrow.frame();
+        let factor = rate.frame() / whole;
+        // In samples of the recordings.
         let mut filled = 0;
-        while filled < frame.len() {
-            let Some(part) = self.prompt.part(self.part, rate) else { break };
-            let rest = &part[self.at.min(part.len())..];
-            let n = rest.len().min(frame.len() - filled);
-            for (f, o) in frame[filled..].iter_mut().zip(&rest[..n]) {
-                *f = (*f >> self.duck).saturating_add(*o);
+        while filled < whole {
+            let Some(part) = self.prompt.part(self.part) else { break };
+            let rest = part.len().saturating_sub(self.at);
+            let n = rest.min(whole - filled);
+            let at = self.at * factor;
+            for (i, f) in frame[filled * factor..(filled + n) * factor].iter_mut().enumerate() {
+                let said = self.prompt.recordings.sample(part, at + i, rate);
+                *f = (*f >> self.duck).saturating_add(said);
             }
             (filled, self.at) = (filled + n, self.at + n);
-            if n == rest.len() {
+            if n == rest {
                 (self.part, self.at) = (self.part + 1, 0);
             }
         }
         if filled == 0 {
             return false;
         }
-        frame[filled..].iter_mut().for_each(|f| *f >>= self.duck);
+        frame[filled * factor..].iter_mut().for_each(|f| *f >>= self.duck);
         true
+    }
+
+    /// A tick of it passes. False once all is said.
+    fn pass(&mut self) -> bool {
+        let mut left = Rate::Narrow.frame();
+        while left > 0 {
+            let Some(part) = self.prompt.part(self.part) else { break };
+            let rest = part.len().saturating_sub(self.at);
+            let n = rest.min(left);
+            (left, self.at) = (left - n, self.at + n);
+            if n == rest {
+                (self.part, self.at) = (self.part + 1, 0);
+            }
+        }
+        left < Rate::Narrow.frame()
     }
 }
 
 /// A prompt that all of a meeting hear, each at their own rate.
 #[derive(Debug, Clone, Copy)]
-pub struct Announcement([Saying; Rate::ALL.len()]);
+pub struct Announcement(Saying);
 
 impl Announcement {
     /// From its beginning.
     pub fn new(prompt: Prompt) -> Self {
-        Self([Saying::beside(prompt); Rate::ALL.len()])
+        Self(Saying::beside(prompt))
     }
 
     /// Lays this tick of it over what somebody hears at `rate`.
     pub fn lay_over(&self, frame: &mut [i16], rate: Rate) {
-        let mut saying = self.0[rate as usize];
+        let mut saying = self.0;
         saying.lay_over(frame, rate);
     }
 
     /// A tick is over. False once all is said.
     pub fn pass(&mut self) -> bool {
-        let mut nobody = [0; LONGEST_FRAME];
-        let mut more = false;
-        for (saying, rate) in self.0.iter_mut().zip(Rate::ALL) {
-            more |= saying.lay_over(&mut nobody[..rate.frame()], rate);
-        }
-        more
+        self.0.pass()
     }
 }
 
@@ -161,6 +209,28 @@ mod tests {
         assert_eq!(heard[..460], expected);
         assert!(heard[460..].iter().all(|s| *s == 100), "the last frame is filled by the meeting");
         assert_eq!(heard.len(), 480);
+    }
+
+    #[test]
+    fn a_tone_is_the_same_tone_at_every_rate_and_nothing_else() {
+        let tone = |hz: f64, rate: Rate, n: usize| {
+            (8000.0 * (hz * n as f64 * std::f64::consts::TAU / f64::from(rate.hz())).sin()) as i16
+        };
+        for hz in [300.0, 1000.0, 2000.0, 3000.0] {
+            let narrow: Vec<i16> = (0..1600).map(|n| tone(hz, Rate::Narrow, n)).collect();
+            let recordings: &Recordings = Box::leak(Box::new(Recordings::new(&[&narrow])));
+            for rate in Rate::ALL {
+                let mut saying = Saying::new(Prompt::new(recordings, [0]));
+                let (mut frame, mut all) = (vec![0; rate.frame()], Vec::new());
+                while saying.lay_over(&mut frame, rate) {
+                    all.append(&mut frame);
+                    frame = vec![0; rate.frame()];
+                }
+                let middle = rate.frame()..all.len() - rate.frame();
+                let worst = middle.map(|n| (i32::from(all[n]) - i32::from(tone(hz, rate, n))).abs()).max();
+                assert!(worst < Some(250), "{hz} Hz at {rate:?}: off by {worst:?}");
+            }
+        }
     }
 
     #[test]
