@@ -17,6 +17,15 @@ pub enum Role {
     Speaker,
     /// Only listens.
     Listener,
+    /// Runs it for a host.
+    Operator,
+}
+
+impl Role {
+    /// Whether they lead a meeting: a mute of all and a lecture are not for them, nor is a lock.
+    pub fn leads(self) -> bool {
+        matches!(self, Self::Host | Self::Operator)
+    }
 }
 
 /// Why a participant is not heard.
@@ -53,10 +62,35 @@ pub enum Place {
     Main,
     /// In a breakout: 1 to [`BREAKOUTS`].
     Breakout(u8),
+    /// On a private line, as an operator with a guest: 1 to [`LINES`].
+    Line(u8),
+    /// Where speakers meet before they are heard.
+    Green,
 }
 
 /// The most breakouts of a meeting.
 pub const BREAKOUTS: u8 = 50;
+/// The most private lines of a meeting.
+pub const LINES: u8 = 50;
+
+impl Place {
+    /// From its word: `meeting`, `lobby`, `green`, `breakout-N` or `line-N`.
+    pub fn named(word: &str) -> Option<Self> {
+        let number = |beginning, most: u8| {
+            let digits =
+                word.strip_prefix(beginning).filter(|d: &&str| d.bytes().all(|b| b.is_ascii_digit()))?;
+            digits.parse().ok().filter(|n| (1..=most).contains(n))
+        };
+        match word {
+            "meeting" => Some(Self::Main),
+            "lobby" => Some(Self::Lobby),
+            "green" => Some(Self::Green),
+            _ => {
+                number("breakout-", BREAKOUTS).map(Self::Breakout).or(number("line-", LINES).map(Self::Line))
+            }
+        }
+    }
+}
 
 /// How firmly a host has muted somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +109,8 @@ const VOLUMES: std::ops::RangeInclusive<i8> = -4..=4;
 pub struct Stance {
     role: Role,
     place: Place,
+    /// They were let in.
+    admitted: bool,
     own_mute: bool,
     grip: Option<Grip>,
     floor: bool,
@@ -86,7 +122,17 @@ pub struct Stance {
 impl Stance {
     /// Somebody who has just come.
     pub fn new(role: Role, place: Place) -> Self {
-        Self { role, place, own_mute: false, grip: None, floor: false, deaf: false, volume: 0, hand: None }
+        Self {
+            role,
+            place,
+            admitted: place != Place::Lobby,
+            own_mute: false,
+            grip: None,
+            floor: false,
+            deaf: false,
+            volume: 0,
+            hand: None,
+        }
     }
 
     /// Their role.
@@ -97,6 +143,11 @@ impl Stance {
     /// Where they are.
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// Whether they wait to be let in, wherever they do.
+    pub fn waits(&self) -> bool {
+        !self.admitted
     }
 
     /// Whether they hear nothing, by wish.
@@ -154,17 +205,19 @@ pub enum Act {
     TakeFloor,
     /// Steers the meeting from now on.
     MakeHost,
-    /// Does not.
+    /// Runs it for a host from now on.
+    MakeOperator,
+    /// Does neither.
     MakeSpeaker,
     /// Comes in from the lobby.
     Admit,
-    /// Goes into a breakout, or back to all others.
+    /// Goes somewhere else: into a breakout, to a private line, to the green room, or back.
     Move(Place),
 }
 
 impl Act {
     /// Its word in URLs and in the audit; `None` for one that has more to it.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Mute, "mute"),
         (Self::Unmute, "unmute"),
         (Self::Deafen, "deafen"),
@@ -176,6 +229,7 @@ impl Act {
         (Self::GiveFloor, "give-floor"),
         (Self::TakeFloor, "take-floor"),
         (Self::MakeHost, "make-host"),
+        (Self::MakeOperator, "make-operator"),
         (Self::MakeSpeaker, "make-speaker"),
         (Self::Admit, "admit"),
     ];
@@ -353,7 +407,7 @@ impl Meeting {
     pub fn enter(&self, role: Role, hosted: bool) -> Result<Place, Shut> {
         match (role, self.lobby) {
             _ if self.ended => Err(Shut::Ended),
-            (Role::Host, _) => Ok(Place::Main),
+            (role, _) if role.leads() => Ok(Place::Main),
             _ if self.locked => Err(Shut::Locked),
             (_, Lobby::Admit) => Ok(Place::Lobby),
             (_, Lobby::UntilHost) if !hosted => Ok(Place::Lobby),
@@ -365,8 +419,7 @@ impl Meeting {
     pub fn muted(&self, stance: &Stance) -> Option<MutedBy> {
         match stance {
             Stance { grip: Some(_), .. } => Some(MutedBy::Host),
-            Stance { role: Role::Host, own_mute: false, .. } => None,
-            Stance { floor: false, .. } if self.lecture && stance.role != Role::Host => {
+            Stance { floor: false, place: Place::Main, .. } if self.lecture && !stance.role.leads() => {
                 Some(MutedBy::Lecture)
             }
             Stance { own_mute: true, .. } => Some(MutedBy::Own),
@@ -453,25 +506,30 @@ impl Meeting {
                 (stance.role, stance.grip) = (Role::Host, None);
                 Some(Told::Host)
             }
+            Act::MakeOperator => {
+                (stance.role, stance.grip) = (Role::Operator, None);
+                None
+            }
             Act::MakeSpeaker => {
                 stance.role = Role::Speaker;
                 None
             }
             Act::Admit => {
-                if stance.place != Place::Lobby {
+                if stance.admitted {
                     return None;
                 }
-                stance.place = Place::Main;
+                (stance.place, stance.admitted) = (Place::Main, true);
                 Some(Told::Admitted)
             }
             Act::Move(to) => {
-                // Into a lobby nobody is sent back, and out of it there is but one way.
+                // Who waits may be talked to in private, and comes in by being let in. Nobody who was is made to wait.
                 let possible = match to {
-                    Place::Lobby => false,
-                    Place::Main => true,
-                    Place::Breakout(n) => (1..=BREAKOUTS).contains(&n),
+                    Place::Lobby => !stance.admitted,
+                    Place::Line(n) => (1..=LINES).contains(&n),
+                    Place::Main | Place::Green => stance.admitted,
+                    Place::Breakout(n) => stance.admitted && (1..=BREAKOUTS).contains(&n),
                 };
-                if possible && stance.place != Place::Lobby {
+                if possible {
                     stance.place = to;
                 }
                 None
@@ -524,7 +582,7 @@ impl Meeting {
     fn steer_one(&self, steer: Steer, stance: &mut Stance) -> Option<Told> {
         let waits = stance.place == Place::Lobby;
         match steer {
-            Steer::MuteAll if stance.role != Role::Host && !waits && self.muted(stance).is_none() => {
+            Steer::MuteAll if !stance.role.leads() && stance.admitted && self.muted(stance).is_none() => {
                 stance.grip = Some(Grip::Soft);
                 Some(Told::AllMuted)
             }
@@ -537,8 +595,9 @@ impl Meeting {
                 stance.floor = false;
                 None
             }
+            // Who talks to an operator is let in by them.
             Steer::AdmitAll | Steer::Lobby(Lobby::Off) if waits => {
-                stance.place = Place::Main;
+                (stance.place, stance.admitted) = (Place::Main, true);
                 Some(Told::Admitted)
             }
             Steer::LowerHands => {

@@ -122,6 +122,7 @@ fn who_waits_is_let_in_one_by_one_all_together_or_with_the_first_host() {
     assert_eq!(meeting.enter(Role::Speaker, true), Ok(Place::Lobby));
     assert_eq!(meeting.act(&mut people[0], By::Own, Act::Admit), effect(false, None), "not by themselves");
     assert_eq!(meeting.act(&mut people[0], By::Host, Act::Move(Place::Main)), effect(false, None));
+    assert_eq!(meeting.act(&mut people[0], By::Host, Act::Move(Place::Breakout(1))), effect(false, None));
     assert_eq!(meeting.act(&mut people[0], By::Host, Act::Admit), effect(true, Told::Admitted));
     assert_eq!(meeting.act(&mut people[0], By::Host, Act::Admit), effect(false, None));
     let mut told = Vec::new();
@@ -217,5 +218,56 @@ fn any_order_of_wishes_keeps_the_rules() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn an_operator_talks_to_who_waits_and_lets_them_in_or_back_to_wait() {
+    let mut meeting = Meeting::new(Lobby::Admit);
+    let mut people =
+        [Stance::new(Role::Operator, Place::Main), Stance::new(Role::Speaker, Place::Lobby), guest()];
+    meeting.steer(Steer::Lecture, people.iter_mut().enumerate(), |_, _| {});
+    for one in &mut people[..2] {
+        assert!(meeting.act(one, By::Host, Act::Move(Place::Line(1))).changed);
+    }
+    let muted = people.each_ref().map(|p| meeting.muted(p));
+    assert_eq!(muted, [None, None, Some(MutedBy::Lecture)], "a private talk is no lecture");
+    assert!(people[1].waits() && !people[0].waits());
+    assert!(
+        !meeting.steer(Steer::AdmitAll, people.iter_mut().enumerate(), |_, _| panic!("nobody else waits"))
+    );
+    assert!(meeting.act(&mut people[1], By::Host, Act::Move(Place::Lobby)).changed);
+    assert!(
+        !meeting.act(&mut people[0], By::Host, Act::Move(Place::Lobby)).changed,
+        "nobody is made to wait"
+    );
+    meeting.act(&mut people[1], By::Host, Act::Move(Place::Line(2)));
+    assert_eq!(meeting.act(&mut people[1], By::Host, Act::Admit), effect(true, Told::Admitted));
+    assert_eq!((people[1].place(), people[1].waits()), (Place::Main, false));
+    assert!(meeting.act(&mut people[1], By::Host, Act::Move(Place::Green)).changed);
+    assert!(meeting.act(&mut people[1], By::Host, Act::Move(Place::Main)).changed);
+    assert_eq!(meeting.enter(Role::Operator, false), Ok(Place::Main));
+    assert!(
+        !meeting
+            .steer(Steer::MuteAll, [(0, &mut people[0])].into_iter(), |_, _| panic!("who leads is heard"))
+    );
+}
+
+#[test]
+fn places_have_words() {
+    for (word, place) in [
+        ("meeting", Some(Place::Main)),
+        ("lobby", Some(Place::Lobby)),
+        ("green", Some(Place::Green)),
+        ("breakout-1", Some(Place::Breakout(1))),
+        ("breakout-50", Some(Place::Breakout(50))),
+        ("line-7", Some(Place::Line(7))),
+        ("line-0", None),
+        ("line-51", None),
+        ("line-+1", None),
+        ("breakout-", None),
+        ("", None),
+    ] {
+        assert_eq!(Place::named(word), place, "{word}");
     }
 }
