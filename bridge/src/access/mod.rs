@@ -11,13 +11,16 @@
 //! any more, or is good for something else, ends at once, and with it what its viewers watch. A caller's own session
 //! ([`crate::link`]) is good for their own page and for the roster as guests see it.
 
-use crate::account::Account;
+mod sessions;
+
+pub use sessions::SESSION;
+pub(crate) use sessions::hashed;
+
 use crate::audit::{Audit, Event, NotRecorded};
 use crate::disclosure::{Extent, Policy, Role, Viewer};
 use crate::link::{LinkError, Links, Person};
 use crate::roster::{now, random_id};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sessions::Sessions;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -25,12 +28,6 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use vault::{EnvelopeError, Jwe, PublicKey, Vault, ViewerKey};
 
-/// A session is good for this long.
-pub const SESSION: Duration = Duration::from_secs(12 * 3600);
-/// Sessions at once. The oldest makes room for one more.
-const SESSIONS: usize = 10_000;
-/// Sessions of one account at once. The oldest makes room for one more.
-const OF_ONE: usize = 32;
 /// Keys of one token at most.
 const KEYS: usize = 256;
 /// A viewer's key is good for this long.
@@ -53,6 +50,8 @@ pub struct Grant {
     policy: Policy,
     /// Whose session it is, if it is a caller's.
     person: Option<Arc<Person>>,
+    /// The account that has signed in, if it is a session of one.
+    account: Option<String>,
 }
 
 struct Key {
@@ -103,7 +102,7 @@ impl Grant {
     fn new(entry: Entry, policy: Policy) -> Self {
         let role = entry.role;
         let keyless = Arc::new(Viewer::new(random_id("t_"), role, policy.sight(role), None));
-        Self { entry, keyless, keys: Mutex::default(), policy, person: None }
+        Self { entry, keyless, keys: Mutex::default(), policy, person: None, account: None }
     }
 
     /// What a caller's session is good for.
@@ -111,12 +110,17 @@ impl Grant {
         let conferences = Some(vec![person.conference.clone()]);
         let entry = Entry { token: String::new(), role: Role::Guest, conferences };
         let (keyless, policy) = (person.viewer.clone(), Policy::default());
-        Self { entry, keyless, keys: Mutex::default(), policy, person: Some(person) }
+        Self { entry, keyless, keys: Mutex::default(), policy, person: Some(person), account: None }
     }
 
     /// The caller whose session it is.
     pub fn person(&self) -> Option<&Arc<Person>> {
         self.person.as_ref()
+    }
+
+    /// The account that has signed in; `None`: it is no session of one.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// How the audit names the token.
@@ -235,20 +239,11 @@ pub struct BadLine {
     what: &'static str,
 }
 
-/// Somebody who has signed in.
-#[derive(Debug)]
-struct Session {
-    grant: Arc<Grant>,
-    account: Account,
-    until: Instant,
-}
-
 /// All tokens.
 #[derive(Debug)]
 pub struct Access {
     grants: RwLock<Vec<Arc<Grant>>>,
-    /// By a hash of their tokens: to find one by what it begins with says nothing of the rest.
-    sessions: RwLock<HashMap<[u8; 32], Session>>,
+    sessions: Sessions,
     policy: Policy,
     audit: Audit,
 }
@@ -260,7 +255,7 @@ impl Access {
     /// [`BadLine`].
     pub fn new(text: &str, policy: Policy, audit: Audit) -> Result<Self, BadLine> {
         let grants = entries(text)?.into_iter().map(|e| Arc::new(Grant::new(e, policy))).collect();
-        Ok(Self { grants: RwLock::new(grants), sessions: RwLock::default(), policy, audit })
+        Ok(Self { grants: RwLock::new(grants), sessions: Sessions::default(), policy, audit })
     }
 
     /// The rights of a token of the file, or of a caller's session.
@@ -286,59 +281,6 @@ impl Access {
         found
     }
 
-    fn session(&self, token: &str, at: Instant) -> Option<Arc<Grant>> {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(&hashed(token)).filter(|session| session.until > at).map(|session| session.grant.clone())
-    }
-
-    /// Opens a session: its token, and what that is good for.
-    pub fn open(&self, account: Account, at: Instant) -> (String, Arc<Grant>) {
-        let token = format!("s_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-        let entry =
-            Entry { token: String::new(), role: account.role, conferences: account.conferences.clone() };
-        let grant = Arc::new(Grant::new(entry, self.policy));
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        let own = sessions.values().filter(|session| session.account.id == account.id).count();
-        if own >= OF_ONE || sessions.len() >= SESSIONS {
-            let theirs = |session: &Session| own < OF_ONE || session.account.id == account.id;
-            let oldest = sessions.iter().filter(|(_, s)| theirs(s)).min_by_key(|(_, s)| s.until);
-            if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
-                sessions.remove(&oldest).iter().for_each(|s| s.grant.revoke(&self.audit));
-            }
-        }
-        sessions.insert(hashed(&token), Session { grant: grant.clone(), account, until: at + SESSION });
-        (token, grant)
-    }
-
-    /// Closes a session. False: it is none.
-    pub fn close(&self, token: &str) -> bool {
-        let session = self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&hashed(token));
-        session.iter().for_each(|session| session.grant.revoke(&self.audit));
-        session.is_some()
-    }
-
-    /// Ends sessions of accounts that may not sign in any more, or have changed since; `standing` are the versions of those that may.
-    pub fn review(&self, standing: &HashMap<String, i64>) {
-        let stands = |session: &Session| standing.get(&session.account.id) == Some(&session.account.version);
-        self.end_sessions(stands);
-    }
-
-    fn end_sessions(&self, stays: impl Fn(&Session) -> bool) {
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, session| {
-            let stays = stays(session);
-            if !stays {
-                session.grant.revoke(&self.audit);
-            }
-            stays
-        });
-    }
-
-    /// Whether somebody has signed in.
-    pub fn has_sessions(&self) -> bool {
-        !self.sessions.read().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// Takes a changed token file: what is the same stays, everything else ends.
     ///
     /// # Errors
@@ -361,16 +303,8 @@ impl Access {
     pub fn expire(&self, at: Instant) {
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
         grants.iter().for_each(|grant| grant.expire(at, &self.audit));
-        self.end_sessions(|session| session.until > at);
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        sessions.values().for_each(|session| session.grant.expire(at, &self.audit));
+        self.expire_sessions(at);
     }
-}
-
-fn hashed(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
-    hash
 }
 
 /// Reads a token file.
@@ -493,41 +427,6 @@ mod tests {
         assert!(access.admit("abc", &links, now).unwrap().person().is_none());
         links.over(now, "p_1");
         assert_eq!(access.admit(&session, &links, now).unwrap_err(), LinkError::CallOver);
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_session_is_good_for_what_its_account_is_until_that_changes() {
-        let ((audit, folder), vault, now) = (audit(), vault(), Instant::now());
-        let access = Access::new("abc", Policy::default(), audit.clone()).unwrap();
-        let links = Links::new(&vault, now).unwrap();
-        let account = |id: &str, version| Account {
-            id: id.to_owned(),
-            role: Role::Host,
-            conferences: Some(vec!["board".to_owned()]),
-            version,
-        };
-        let (token, grant) = access.open(account("u_ada", 3), now);
-        let (other, _) = access.open(account("u_bob", 0), now);
-        assert!(token != other && token.len() > 40);
-        assert_eq!((grant.role(), grant.covers("board"), grant.covers("hall")), (Role::Host, true, false));
-        assert!(Arc::ptr_eq(&access.admit(&token, &links, now).unwrap(), &grant));
-        assert!(access.admit(&token[..token.len() - 1], &links, now).is_err());
-        let watched = grant.viewer(None).unwrap();
-        let standing = HashMap::from([("u_ada".to_owned(), 3), ("u_bob".to_owned(), 1)]);
-        access.review(&standing);
-        assert!(access.admit(&token, &links, now).is_ok() && access.admit(&other, &links, now).is_err());
-        assert!(access.close(&token) && !access.close(&token) && watched.is_over());
-        let (token, grant) = access.open(account("u_ada", 3), now);
-        assert!(access.admit(&token, &links, now + SESSION).is_err(), "its time is over");
-        access.expire(now + SESSION);
-        assert!(grant.viewer(None).unwrap().is_over() && !access.has_sessions());
-        let all: Vec<_> = (0..OF_ONE + 1)
-            .map(|n| access.open(account("u_ada", 3), now + Duration::from_secs(n as u64)).0)
-            .collect();
-        assert!(access.admit(&all[0], &links, now).is_err() && access.admit(&all[1], &links, now).is_ok());
-        access.review(&HashMap::new());
-        assert!(!access.has_sessions());
         std::fs::remove_dir_all(folder).unwrap();
     }
 

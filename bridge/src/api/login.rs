@@ -2,20 +2,23 @@
 
 use super::problem::Problem;
 use super::server::Peer;
-use super::{Api, token_of};
-use crate::access::{Grant, SESSION};
-use crate::account::{Credentials, LOGIN, PASSWORD, SignInError};
+use super::{Api, Segments, token_of};
+use crate::access::{Grant, SESSION, hashed};
+use crate::account::{Accounts, Credentials, LOGIN, PASSWORD, SignInError};
 use crate::audit;
+use crate::ledger::LedgerError;
 use crate::roster::{now, time_of};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
 
 #[derive(Deserialize)]
@@ -29,7 +32,7 @@ pub(super) struct SignIn {
 /// `POST /v1/login`
 pub(super) async fn login(
     State(api): State<Api>,
-    Extension(Peer(from)): Extension<Peer>,
+    Extension(Peer { ip: from, .. }): Extension<Peer>,
     body: Result<Json<SignIn>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(SignIn { user, password, otp }) = body.map_err(|_| Problem::BAD_LOGIN)?;
@@ -78,6 +81,76 @@ fn about(grant: &Grant) -> serde_json::Value {
         "steers": grant.controls(),
         "sees_names": grant.sees_names(),
     })
+}
+
+/// The longest time of a token, days.
+const LONGEST: u16 = 366;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Of those that the account may see; absent: all of them.
+    conferences: Option<Vec<String>>,
+    days: u16,
+}
+
+/// `POST /v1/tokens`: a token for a program, with the account's own rights or fewer.
+pub(super) async fn make_token(
+    State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+    body: Result<Json<Wanted>, JsonRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let (accounts, account) = signed_in(&api, &grant)?;
+    let Json(Wanted { conferences, days }) = body.map_err(|_| Problem::BAD_TOKEN)?;
+    let covers =
+        |list: &Vec<String>| (1..=100).contains(&list.len()) && list.iter().all(|id| grant.covers(id));
+    if !(1..=LONGEST).contains(&days) || !conferences.as_ref().is_none_or(covers) {
+        return Err(Problem::BAD_TOKEN);
+    }
+    let token = format!("a_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let lifetime = Duration::from_secs(u64::from(days) * 86_400);
+    let made = async {
+        let id = accounts.add_token(account, hashed(&token), conferences, lifetime).await?;
+        api.access.set_api_tokens(accounts.tokens().await?);
+        Ok::<_, LedgerError>(id)
+    };
+    let id = made.await.map_err(unavailable)?;
+    let body = json!({ "id": id, "token": token, "expires_at": time_of(SystemTime::now() + lifetime) });
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
+}
+
+/// `GET /v1/tokens`
+pub(super) async fn tokens(
+    State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+) -> Result<impl IntoResponse, Problem> {
+    let (accounts, account) = signed_in(&api, &grant)?;
+    let tokens = accounts.tokens_of(account).await.map_err(unavailable)?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "tokens": tokens }))))
+}
+
+/// `DELETE /v1/tokens/{id}`: what it has open ends.
+pub(super) async fn take_back(
+    State(api): State<Api>,
+    Extension(grant): Extension<Arc<Grant>>,
+    Segments(id): Segments<String>,
+) -> Result<StatusCode, Problem> {
+    let (accounts, account) = signed_in(&api, &grant)?;
+    if !accounts.remove_token(account, &id).await.map_err(unavailable)? {
+        return Err(Problem::NO_TOKEN);
+    }
+    api.access.set_api_tokens(accounts.tokens().await.map_err(unavailable)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn signed_in<'a>(api: &'a Api, grant: &'a Grant) -> Result<(&'a Accounts, &'a str), Problem> {
+    let accounts = api.accounts.as_deref().ok_or(Problem::NO_ACCOUNTS)?;
+    Ok((accounts, grant.account().ok_or(Problem::NO_ACCOUNT)?))
+}
+
+fn unavailable(e: LedgerError) -> Problem {
+    tracing::error!(error = %e, "the ledger");
+    Problem::NO_ACCOUNTS
 }
 
 /// `DELETE /v1/session`: what was opened with it ends.

@@ -10,7 +10,7 @@ use crate::control::{self, Registry};
 use crate::dial::Dialler;
 use crate::disclosure::Choice;
 use crate::focus::{Act, Codes, HostKey, House, OwnKey, Scores};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::legal::Legal;
 use crate::link::Links;
 use crate::monitor::Monitors;
@@ -21,6 +21,7 @@ use crate::sound::Abilities;
 use crate::telemetry;
 use crate::trunk::locate::Locator;
 use crate::trunk::{self, Trunks};
+use crate::webhook::Hooks;
 use anyhow::Context;
 use media::Engine;
 use media::engine::Settings;
@@ -38,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Options of `sotto serve`.
 #[derive(Debug, clap::Args)]
@@ -291,9 +292,12 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         script,
         runtime: tokio::runtime::Handle::current(),
         rooms: AtomicU64::new(0),
+        browsers: watch::Sender::default(),
+        hooks: Hooks::start(&config.webhook).context("webhook")?,
     });
     let ledger = Ledger::open(&config.ledger()).context("ledger")?;
     let accounts = Arc::new(Accounts::new(ledger)?);
+    access.set_api_tokens(accounts.tokens().await.context("ledger")?);
     let registry = Arc::new(Registry::default());
     signalling.spawn(control::run(house.clone(), registry.clone(), events));
     for events in notices {
@@ -357,8 +361,8 @@ async fn housekeeping(house: Arc<House>, access: Arc<Access>, accounts: Arc<Acco
         house.engine.settle();
         access.expire(Instant::now());
         if access.has_sessions() {
-            match accounts.standing().await {
-                Ok(standing) => access.review(&standing),
+            match review(&access, &accounts).await {
+                Ok(()) => {}
                 Err(e) => tracing::error!(error = %e, "accounts cannot be looked at"),
             }
         }
@@ -371,6 +375,13 @@ async fn housekeeping(house: Arc<House>, access: Arc<Access>, accounts: Arc<Acco
         }
         most = most.max(kept);
     }
+}
+
+/// Ends what accounts have open that may not any more.
+async fn review(access: &Access, accounts: &Accounts) -> Result<(), LedgerError> {
+    access.review(&accounts.standing().await?);
+    access.set_api_tokens(accounts.tokens().await?);
+    Ok(())
 }
 
 async fn serve(address: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> {

@@ -21,7 +21,7 @@ CREATE TABLE account (
 CREATE TABLE api_token (
     id          TEXT PRIMARY KEY,
     account     TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE,
-    -- A keyed hash of it.
+    -- SHA-256 of it: it has 32 random octets.
     hash        BLOB NOT NULL UNIQUE,
     role        TEXT NOT NULL,
     conferences TEXT,

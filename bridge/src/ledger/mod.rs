@@ -13,7 +13,9 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -142,9 +144,24 @@ type Job = Box<dyn FnOnce(Option<&mut Connection>) + Send>;
 
 /// The way to the ledger. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Ledger {
-    jobs: SyncSender<Job>,
-    keys: std::sync::Arc<Keys>,
+pub struct Ledger(Arc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    jobs: Option<SyncSender<Job>>,
+    keys: Keys,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The last to go waits until the file is closed: OpenSSL takes its own apart when the process ends, whoever still works with it.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A job that panicked was told of by the hook.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Ledger {
@@ -160,17 +177,17 @@ impl Ledger {
         let mut connection = connect(home, &root)?;
         Migrations::from_slice(STEPS).to_latest(&mut connection)?;
         drop(connection);
-        let keys = std::sync::Arc::new(Keys::new(home, &root));
+        let keys = Keys::new(home, &root);
         let (jobs, waiting) = sync_channel(WAITING);
         let (thread, home, file) = (std::thread::Builder::new(), home.clone(), home.file.clone());
         let spawned = thread.name("ledger".into()).spawn(move || work(&home, &waiting));
-        spawned.map_err(|e| LedgerError::Io(file, e))?;
-        Ok(Self { jobs, keys })
+        let thread = spawned.map_err(|e| LedgerError::Io(file, e))?;
+        Ok(Self(Arc::new(Desk { jobs: Some(jobs), keys, thread: Some(thread) })))
     }
 
     /// What is derived from its key.
     pub fn keys(&self) -> &Keys {
-        &self.keys
+        &self.0.keys
     }
 
     /// Has something done by the ledger's thread.
@@ -186,7 +203,8 @@ impl Ledger {
             // Who asked may have gone.
             let _ = reply.send(connection.map(job));
         });
-        self.jobs.try_send(job).map_err(|_| LedgerError::Busy)?;
+        let jobs = self.0.jobs.as_ref().ok_or(LedgerError::Busy)?;
+        jobs.try_send(job).map_err(|_| LedgerError::Busy)?;
         Ok(done.await.map_err(|_| LedgerError::Busy)?.ok_or(LedgerError::Busy)??)
     }
 }
