@@ -170,6 +170,14 @@ impl Check<'_> {
         {
             self.wrong(url.span(), "`ledger.url` is not usable, expected sqlite:FILE");
         }
+        for webhook in &config.webhook {
+            if let Err(e) = webhook.check_url() {
+                self.wrong(webhook.url.span(), e.to_string());
+            }
+            if let Err(e) = webhook.secret() {
+                self.wrong(webhook.secret_file.span(), e.to_string());
+            }
+        }
         self.codes(&config.conferences.codes);
         self.disclosure(&config.disclosure);
         if let Some(url) = &config.http.public_url

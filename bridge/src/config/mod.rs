@@ -3,11 +3,13 @@
 mod check;
 mod media;
 mod trunk;
+mod webhook;
 
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
 pub use media::{Media, MusicError, Srtp, encoding, music};
 pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
+pub use webhook::{BadWebhook, HookEvent, Webhook};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
 use crate::meeting::Lobby;
@@ -59,6 +61,9 @@ pub struct Config {
     /// Configured conferences.
     #[serde(default)]
     pub conference: Vec<Conference>,
+    /// The site's own programs that are told of what happens.
+    #[serde(default)]
+    pub webhook: Vec<Webhook>,
 }
 
 /// `[node]`
