@@ -10,12 +10,12 @@ fn main() -> Result<(), Failed> {
     let portal = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("portal/dist");
     println!("cargo:rerun-if-changed={}", portal.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let index = portal.join("index.html");
-    if !index.exists() {
+    let pages = ["index.html", "me.html"].map(|page| portal.join(page));
+    if !pages.iter().all(|page| page.exists()) {
         return Err("the portal is not built: run `make build` once, or scripts/portal".into());
     }
     let mut table = String::from("&[\n");
-    let mut files = vec![index];
+    let mut files = pages.to_vec();
     let assets =
         fs::read_dir(portal.join("assets"))?.map(|e| Ok(e?.path())).collect::<Result<Vec<_>, Failed>>()?;
     files.extend(assets);

@@ -395,7 +395,7 @@ pub fn here() -> PathBuf {
 /// A script of `page`, and what all of them import, beside the modules that they need: node looks for those from where a script lies.
 pub fn page(name: &str) -> PathBuf {
     let modules = here().join("../target/peers/jose");
-    for file in [name, "browser.mjs"] {
+    for file in [name, "browser.mjs", "look.mjs"] {
         // Another test may read it just now.
         let new = modules.join(format!("{file}.{:016x}", rand::random::<u64>()));
         std::fs::copy(here().join("page").join(file), &new).unwrap();

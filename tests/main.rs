@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod accounts;
 mod api;
 mod attack;
 mod authority;
@@ -31,5 +32,6 @@ mod schema;
 mod sipp;
 mod tls;
 mod web;
+mod webhook;
 mod webrtc;
 mod wire;

@@ -122,6 +122,35 @@ fn a_hosts_mute_is_asked_back_by_a_hand_and_a_lecture_gives_the_floor() {
 }
 
 #[test]
+fn questions_are_taken_one_by_one() {
+    let bridge = bridge();
+    let calls: Vec<_> = (0..3)
+        .map(|n| {
+            let call = bridge.caller("confx", 60.0, &["--dtmf", if n == 0 { "" } else { "ww*2" }]);
+            bridge.await_live("confx", n + 1);
+            call
+        })
+        .collect();
+    let mut feed = bridge.watch("confx");
+    assert_eq!(steer(&bridge, "confx", "lecture"), 204);
+    until("two hands are up", || {
+        (bridge.roster("confx").iter().filter(|r| r["hand"] == true).count() == 2).then_some(())
+    });
+    let rows = bridge.roster("confx");
+    for (asks, waits) in [(1, 2), (2, 1)] {
+        assert_eq!(control(&bridge, "confx", &rows[asks], "only-floor"), 204);
+        // Of two who say it at once, the second changes nothing.
+        assert_eq!(control(&bridge, "confx", &rows[asks], "only-floor"), 204);
+        let guest: &'static str = if asks == 1 { "Guest 2" } else { "Guest 3" };
+        is(&mut feed, guest, "has the floor", |p| p["floor"] == true && p["muted"] == false);
+        let now = bridge.roster("confx");
+        assert_eq!((now[waits]["floor"].as_bool(), now[waits]["muted_by"].as_str()), (None, Some("lecture")));
+    }
+    assert!(bridge.roster("confx").iter().all(|r| r["hand"] == false));
+    drop(calls);
+}
+
+#[test]
 fn a_host_locks_by_key_and_who_comes_late_hears_so() {
     let bridge = bridge();
     let mut host = Listener::call(&bridge, BOARD, "host.wav", &["--dtmf", HOST]);
@@ -233,11 +262,11 @@ fn breakouts_are_rooms_of_their_own_and_all_come_back() {
     let path =
         |n: usize| format!("/v1/conferences/confx/participants/{}/place", rows[n]["id"].as_str().unwrap());
     for (body, status) in [
-        (r#"{"breakout": 0}"#, 400),
-        (r#"{"breakout": 51}"#, 400),
+        (r#"{"place": "breakout-0"}"#, 400),
+        (r#"{"place": "breakout-51"}"#, 400),
         ("{}", 400),
-        (r#"{"breakout": 2}"#, 204),
-        (r#"{"breakout": 2}"#, 204),
+        (r#"{"place": "breakout-2"}"#, 204),
+        (r#"{"place": "breakout-2"}"#, 204),
     ] {
         assert_eq!(put(&bridge, &path(1), body), status, "{body}");
     }
@@ -247,7 +276,7 @@ fn breakouts_are_rooms_of_their_own_and_all_come_back() {
     let rows = bridge.await_live("confx", 4);
     let id = rows[3]["id"].as_str().unwrap();
     assert_eq!(
-        put(&bridge, &format!("/v1/conferences/confx/participants/{id}/place"), r#"{"breakout": 2}"#),
+        put(&bridge, &format!("/v1/conferences/confx/participants/{id}/place"), r#"{"place": "breakout-2"}"#),
         204
     );
     is(&mut feed, "Guest 4", "in a breakout", |p| p["breakout"] == 2);
@@ -331,4 +360,44 @@ fn controls_of_two_hosts_at_once_are_all_carried_out_and_none_is_lost() {
             known[place] = event["participant"].clone();
         }
     }
+}
+
+#[test]
+fn an_operator_talks_to_a_guest_in_private_and_lets_them_in() {
+    let bridge = bridge();
+    let _host = bridge.caller(BOARD, 90.0, &["--dtmf", HOST]);
+    bridge.await_live("board", 1);
+    assert_eq!(steer(&bridge, "board", "lobby-on"), 204);
+    let mut feed = bridge.watch("board");
+    // The operator calls in like everybody, is let in and made one.
+    let voice = crate::harness::endless(&bridge.folder, 3).display().to_string();
+    let _operator = bridge.caller(BOARD, 90.0, &["--dtmf", GUEST, "--wav", &voice]);
+    is(&mut feed, "Guest 2", "who will be the operator waits", |p| p["lobby"] == true);
+    let guest = Listener::call(&bridge, BOARD, "guest.wav", &["--dtmf", GUEST]);
+    is(&mut feed, "Guest 3", "a guest waits", |p| p["lobby"] == true);
+    let from = guest.hears(&prompt("waits"), 0);
+    let rows = bridge.roster("board");
+    for action in ["admit", "make-operator"] {
+        assert_eq!(control(&bridge, "board", &rows[1], action), 204);
+    }
+    is(&mut feed, "Guest 2", "the operator is one", |p| p["role"] == "operator" && p["lobby"].is_null());
+    let put_on = |row: &Value, place: &str| {
+        let path = format!("/v1/conferences/board/participants/{}/place", row["id"].as_str().unwrap());
+        put(&bridge, &path, &format!(r#"{{"place": "{place}"}}"#))
+    };
+    assert_eq!((put_on(&rows[1], "line-1"), put_on(&rows[2], "line-1")), (204, 204));
+    is(&mut feed, "Guest 3", "on the line", |p| {
+        p["line"] == 1 && p["lobby"] == true && p["state"] == "joining"
+    });
+    let said = samples(&speech(3));
+    until("the guest hears the operator", || (heard(&said[..16_000], &guest.so_far()) > 0.9).then_some(()));
+    assert_eq!(control(&bridge, "board", &rows[2], "admit"), 204);
+    assert_eq!(put_on(&rows[1], "meeting"), 204);
+    guest.hears(&prompt("joining"), from);
+    let rows = bridge.await_live("board", 3);
+    assert!(rows.iter().all(|r| r["line"].is_null() && r["lobby"].is_null()));
+    assert_eq!(put_on(&rows[2], "green"), 204);
+    is(&mut feed, "Guest 3", "in the green room", |p| p["green"] == true);
+    assert_eq!(put_on(&rows[2], "lobby"), 204, "which changes nothing");
+    assert_eq!(bridge.roster("board")[2]["green"], true);
 }

@@ -1,7 +1,7 @@
 //! The portal in a real browser, with real calls: a host's whole story, and what axe says of it.
 
-use crate::harness::{Bridge, Folder, Process, Setup, endless, page, sotto};
-use crate::listener::Listener;
+use crate::harness::{Bridge, Folder, Process, Setup, endless, heard, page, samples, sotto, speech, until};
+use crate::listener::{Listener, prompt};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,17 +9,43 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const BOARD: &str = "+12025550171";
-const PASSWORD: &str = "four random words here";
+pub const PASSWORD: &str = "four random words here";
 
 /// An account, made by the command that makes the first admin too.
 pub fn add_user(config: &Path, login: &str, more: &[&str]) -> Value {
     let mut command = sotto();
     command.args(["user", "add", login, "--json", "--config"]).arg(config).args(more);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Has a browser go through a story, and sees to each line that it says; what it found in the end.
+fn story(name: &str, arguments: &[&str], mut see_to: impl FnMut(&str)) -> Value {
+    let pictures = Folder::new();
+    let mut browser = Command::new("timeout")
+        .args(["150", "node"])
+        .arg(page(name))
+        .args(arguments)
+        .arg(std::env::var_os("SOTTO_PICTURES").unwrap_or_else(|| pictures.0.clone().into()))
+        .stdout(Stdio::piped())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut go_on = browser.stdin.take().unwrap();
+    let lines = BufReader::new(browser.stdout.take().unwrap()).lines();
+    let _browser = Process(browser);
+    for line in lines.map_while(Result::ok) {
+        if let Some(found) = line.strip_prefix("found ") {
+            return serde_json::from_str(found).unwrap();
+        }
+        see_to(&line);
+        go_on.write_all(b"\n").unwrap();
+    }
+    panic!("{name} ended before its story did");
 }
 
 #[test]
@@ -51,32 +77,19 @@ fn a_host_sees_and_steers_the_meeting_in_a_browser() {
     );
     bridge.await_live("board", 3);
 
-    let pictures = Folder::new();
-    let mut browser = Command::new("timeout")
-        .args(["150", "node"])
-        .arg(page("portal.mjs"))
-        .args([&format!("http://{}", bridge.http), "ada@example.com", PASSWORD])
-        .arg(std::env::var_os("SOTTO_PICTURES").unwrap_or_else(|| pictures.0.clone().into()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(browser.stdout.take().unwrap()).lines();
-    let browser = Process(browser);
-    let mut found = Value::Null;
-    for line in lines.map_while(Result::ok) {
-        match line.split_once(' ').unwrap() {
-            ("press", wish) => {
-                let (who, keys) = wish.split_once(' ').unwrap();
-                phones.get_mut(who).unwrap().press(keys);
+    let found =
+        story("portal.mjs", &[&format!("http://{}", bridge.http), "ada@example.com", PASSWORD], |line| {
+            match line.split_once(' ').unwrap() {
+                ("press", wish) => {
+                    let (who, keys) = wish.split_once(' ').unwrap();
+                    phones.get_mut(who).unwrap().press(keys);
+                }
+                ("call", "eve") => {
+                    phones.insert("eve", call("eve", &["--name", "Eve Example", "--number", "+12025550144"]));
+                }
+                _ => panic!("{line}"),
             }
-            ("call", "eve") => {
-                phones.insert("eve", call("eve", &["--name", "Eve Example", "--number", "+12025550144"]));
-            }
-            ("found", text) => found = serde_json::from_str(text).unwrap(),
-            _ => panic!("{line}"),
-        }
-    }
-    drop(browser);
+        });
     assert_eq!(found["faults"], json!([]));
     assert_eq!(
         found,
@@ -94,4 +107,106 @@ fn a_host_sees_and_steers_the_meeting_in_a_browser() {
             "stored": 0, "token": null
         })
     );
+}
+
+#[test]
+fn who_is_invited_comes_in_by_their_browser_and_decides_what_is_shown() {
+    let bridge = Bridge::start();
+    let voice = endless(&bridge.folder, 3).display().to_string();
+    let phone = Listener::call(&bridge, "confx", "phone.wav", &["--wav", &voice]);
+    bridge.await_live("confx", 1);
+    let (status, text) = bridge.ask("POST", "/v1/conferences/confx/invitations");
+    assert_eq!(status, 201, "{text}");
+    let invitation: Value = serde_json::from_str(&text).unwrap();
+    let link = format!("http://{}{}", bridge.http, invitation["path"].as_str().unwrap());
+    let mut feed = bridge.watch("confx");
+    let mut zoe = |what: &str, fits: &dyn Fn(&Value) -> bool| {
+        feed.up_to(what, |e| e["participant"]["id"] == invitation["participant"] && fits(e));
+    };
+    let found = story("join.mjs", &[&link], |line| match line {
+        "joined" => {
+            zoe("she is in, with a name", &|e| e["participant"]["name"]["status"] == "shared");
+            zoe("she is heard", &|e| e["participant"]["speaking"] == true);
+        }
+        "hidden" => zoe("her name is hidden", &|e| e["participant"]["name"]["status"] == "withheld"),
+        "muted" => zoe("she is muted", &|e| e["participant"]["muted_by"] == "own"),
+        "hand" => zoe("her hand is up", &|e| e["participant"]["hand"] == true),
+        "left" => zoe("she has left", &|e| e["kind"] == "left"),
+        "again" => zoe("she is in again", &|e| {
+            e["participant"]["state"] == "live" && e["participant"]["name"]["status"] == "absent"
+        }),
+        "closed" => zoe("her browser is gone", &|e| e["kind"] == "left"),
+        _ => panic!("{line}"),
+    });
+    assert_eq!(
+        found,
+        json!({
+            "elsewhere": [], "errors": [], "faults": [], "before": "You are not in the meeting.", "name": "shown", "hears": true, "again": "not known"
+        })
+    );
+    // What her fake microphone says is heard by telephone: beeps.
+    let loud = phone.recording().chunks(160).filter(|f| f.iter().any(|s| s.abs() > 1000.0)).count();
+    assert!(loud > 3, "{loud} loud frames");
+    // Who is removed does not come in again.
+    let id = invitation["participant"].as_str().unwrap();
+    assert_eq!(
+        bridge.ask("POST", &format!("/v1/conferences/confx/participants/{id}/remove")).0,
+        404,
+        "she is not in"
+    );
+}
+
+#[test]
+fn an_operator_runs_an_event_in_a_browser() {
+    let more = format!(
+        "trusted = true\n[[conference]]\nid = \"event\"\nnumber = \"{BOARD}\"\npin = \"424242\"\nhost_pin = \"990011\"\nlobby = \"admit\"\n"
+    );
+    let bridge = Bridge::with(&Setup { more: &more, ..Setup::default() });
+    add_user(&bridge.folder.0.join("bridge.toml"), "olga@example.com", &["--role", "operator"]);
+    let call = |name: &str, pin: &str, more: &[&str]| {
+        Listener::call(&bridge, BOARD, &format!("{name}.wav"), &[more, &["--dtmf", pin]].concat())
+    };
+    let host = call("host", "990011#", &["--name", "Hugo Example"]);
+    bridge.await_live("event", 1);
+    let voice = endless(&bridge.folder, 3).display().to_string();
+    let comes = |name: &str, more: &[&str], count: usize| {
+        let phone = call(name, "424242#", more);
+        until("they wait", || (bridge.roster("event").len() == count).then_some(()));
+        phone
+    };
+    let _olga = comes("olga", &["--name", "Olga Example", "--wav", &voice], 2);
+    let mut gina = comes("gina", &["--name", "Gina Example", "--number", "+12025550144"], 3);
+    let mut hans = comes("hans", &["--name", "Hans Example", "--number", "+12025550145"], 4);
+    let said = samples(&speech(3));
+    let found =
+        story("operator.mjs", &[&format!("http://{}", bridge.http), "olga@example.com", PASSWORD], |line| {
+            match line {
+                "private" => {
+                    let before = host.so_far().len();
+                    until("the guest hears the operator", || {
+                        (heard(&said[..16_000], &gina.so_far()) > 0.9).then_some(())
+                    });
+                    let meanwhile = host.so_far().split_off(before);
+                    assert!(heard(&said[..16_000], &meanwhile) < 0.6, "the meeting does not");
+                }
+                "in" => {
+                    gina.hears(&prompt("joining"), 0);
+                    let rows = bridge.roster("event");
+                    let hans = rows.iter().find(|r| r["lobby"] == true).unwrap()["id"].as_str().unwrap();
+                    assert_eq!(
+                        bridge.ask("POST", &format!("/v1/conferences/event/participants/{hans}/admit")).0,
+                        204
+                    );
+                    bridge.await_live("event", 4);
+                }
+                "hands" => {
+                    gina.press("*2");
+                    gina.hears(&prompt("hand-raised"), 0);
+                    hans.press("*2");
+                }
+                "green" => {}
+                _ => panic!("{line}"),
+            }
+        });
+    assert_eq!(found, json!({ "elsewhere": [], "errors": [], "faults": [], "number": "…0144", "floor": 1 }));
 }

@@ -20,6 +20,7 @@
 //! | [`dial`] | calls that hosts ask for: how many, and what became of each |
 //! | [`roster`] | the live list of participants and its feed |
 //! | [`link`] | personal links and codes: a caller's way to a page of their own |
+//! | [`webhook`] | the site's own programs, told of what happens |
 //! | [`legal`] | reading what is withheld for a legal reason: two people, a purpose, a key outside |
 //! | [`monitor`] | listening without being seen: a role of its own, audited |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
@@ -66,6 +67,8 @@ pub mod dial;
 pub mod roster;
 
 pub mod link;
+
+pub mod webhook;
 
 pub mod legal;
 

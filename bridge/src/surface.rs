@@ -10,6 +10,10 @@ pub enum Surface {
     Login,
     /// What a token is good for, and signing out.
     OwnSession,
+    /// Tokens of an account for programs.
+    Tokens,
+    /// Taking one back.
+    Token,
     /// Conferences.
     Conferences,
     /// A conference's list, once.
@@ -28,6 +32,8 @@ pub enum Surface {
     Steer,
     /// What hosts call a meeting.
     Title,
+    /// Inviting somebody to come by their browser.
+    Invitations,
     /// The carriers and how they are.
     Trunks,
     /// Registering a viewer's key.
@@ -50,12 +56,12 @@ pub enum Surface {
     OwnDisclosure,
     /// What a participant does to themselves.
     OwnControl,
+    /// The key under which a participant hands in their name.
+    OwnKey,
+    /// Coming in by a browser.
+    OwnAudio,
     /// A participant's own page.
     Page,
-    /// Its script.
-    PageScript,
-    /// Its style.
-    PageStyle,
     /// Hosts' page.
     Portal,
     /// What it loads.
@@ -74,6 +80,8 @@ pub enum Surface {
     Sip,
     /// What other callers get by RTP and RTCP.
     Media,
+    /// What the site's own programs are told.
+    Webhooks,
     /// stdout of `sotto serve`.
     Output,
     /// stderr: the log, and what a panic says.
@@ -88,9 +96,11 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::Login,
         Self::OwnSession,
+        Self::Tokens,
+        Self::Token,
         Self::Conferences,
         Self::Roster,
         Self::Events,
@@ -100,6 +110,7 @@ impl Surface {
         Self::Place,
         Self::Steer,
         Self::Title,
+        Self::Invitations,
         Self::Trunks,
         Self::ViewerKeys,
         Self::ViewerKey,
@@ -111,9 +122,9 @@ impl Surface {
         Self::Me,
         Self::OwnDisclosure,
         Self::OwnControl,
+        Self::OwnKey,
+        Self::OwnAudio,
         Self::Page,
-        Self::PageScript,
-        Self::PageStyle,
         Self::Portal,
         Self::PortalAsset,
         Self::Description,
@@ -123,6 +134,7 @@ impl Surface {
         Self::Problems,
         Self::Sip,
         Self::Media,
+        Self::Webhooks,
         Self::Output,
         Self::Log,
         Self::DataFolder,
@@ -135,6 +147,8 @@ impl Surface {
         Some(match self {
             Self::Login => "/v1/login",
             Self::OwnSession => "/v1/session",
+            Self::Tokens => "/v1/tokens",
+            Self::Token => "/v1/tokens/{id}",
             Self::Conferences => "/v1/conferences",
             Self::Roster => "/v1/conferences/{id}/roster",
             Self::Events => "/v1/conferences/{id}/events",
@@ -146,6 +160,9 @@ impl Surface {
             Self::Steer => "/v1/conferences/{id}/controls/{action}",
             Self::Title => "/v1/conferences/{id}/title",
             Self::OwnControl => "/v1/me/controls/{action}",
+            Self::OwnKey => "/v1/me/key",
+            Self::OwnAudio => "/v1/me/audio",
+            Self::Invitations => "/v1/conferences/{id}/invitations",
             Self::ViewerKeys => "/v1/viewer-keys",
             Self::ViewerKey => "/v1/viewer-keys/{id}",
             Self::Monitors => "/v1/conferences/{id}/monitors",
@@ -156,8 +173,6 @@ impl Surface {
             Self::Me => "/v1/me",
             Self::OwnDisclosure => "/v1/me/disclosure",
             Self::Page => "/me",
-            Self::PageScript => "/me.js",
-            Self::PageStyle => "/me.css",
             Self::Portal => "/",
             Self::PortalAsset => "/assets/{name}",
             Self::Description => "/openapi.json",

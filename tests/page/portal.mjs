@@ -1,54 +1,18 @@
 // A host's story in a real browser. Arguments: the bridge's address, name, password, folder for screenshots. Each line that it prints is a wish to who
 // started it (`press WHO KEYS`, `call WHO`), and the last one, `found`, says what it saw as JSON.
-import { chromium } from "playwright-core";
-import { createRequire } from "node:module";
-import { readFile } from "node:fs/promises";
+import { look } from "./look.mjs";
 
 const [origin, user, password, folder] = process.argv.slice(2);
-const say = (line) => console.log(line);
-const found = { elsewhere: [], errors: [], faults: [] };
-const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-const page = await browser.newPage({ viewport: { width: 1100, height: 760 } });
-page.setDefaultTimeout(20_000);
-page.on("request", (request) => new URL(request.url()).origin.replace(/^ws/, "http") === origin || found.elsewhere.push(request.url()));
-page.on("pageerror", (error) => found.errors.push(String(error)));
-page.on("console", (message) => message.text().includes("Content Security Policy") && found.errors.push(message.text()));
-
-/** What axe finds wrong with the page as it is, in light and in dark. */
-async function check(where) {
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-    for (const { id, nodes } of violations) found.faults.push(`${where} (${colorScheme}): ${id}: ${nodes.map((n) => n.html).slice(0, 2)}`);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-}
-process.on("uncaughtException", async (wrong) => {
-  console.error(wrong, found, await page.textContent("body").catch(() => ""));
-  await page.screenshot({ path: `${folder}/failed.png` }).catch(() => {});
-  process.exit(1);
-});
-/** The page as a picture. */
-const picture = (name) => page.screenshot({ path: `${folder}/${name}.png` });
-const row = (who) => page.locator(".person", { hasText: who });
-const until = (what, arg) => page.waitForFunction(what, arg);
+const { page, found, picture, check, say, end, until, button, row, signIn } = await look({ origin, folder });
 
 // Signing in: a wrong password first.
 await page.goto(`${origin}/`);
-await page.fill("[name=user]", user);
-await page.fill("[name=password]", "not the right words");
-await page.click("button.main");
+await signIn(user, "not the right words");
 await until(() => document.querySelector("[role=alert]")?.textContent !== "");
 found.wrong = await page.textContent("[role=alert]");
 await check("sign-in");
 await picture("portal-sign-in");
-await page.fill("[name=password]", password);
-await page.keyboard.press("Enter");
+await signIn(user, password);
 
 // The meetings, and one of them.
 await page.waitForSelector(".meetings a");
@@ -65,10 +29,10 @@ await page.waitForSelector(".person[data-speaking=true]");
 found.speaks = await page.locator(".person[data-speaking=true] .name").first().textContent();
 
 // Withheld in mid-call: gone from the page at once.
-say("press ada *67");
+await say("press ada *67");
 await until(() => !document.body.textContent.includes("Ada Example") && !document.body.textContent.includes("+12025550143"));
 found.withheld = await row("Guest 2").locator(".number").textContent();
-say("press ada *82");
+await say("press ada *82");
 await row("Ada Example").waitFor();
 
 // Muted by the host, and heard again.
@@ -80,7 +44,7 @@ await until(() => !document.querySelector(".people").textContent.includes("muted
 // A hand, and the floor.
 await page.getByRole("button", { name: "Lecture" }).click();
 await page.locator(".person .chip", { hasText: "muted in the lecture" }).first().waitFor();
-say("press ada *2");
+await say("press ada *2");
 await page.waitForSelector("#hands");
 await check("hands");
 await picture("portal-meeting");
@@ -96,12 +60,12 @@ await page.getByRole("button", { name: "Lecture" }).click();
 // Who comes waits, and is let in.
 await page.getByRole("button", { name: "Lobby" }).click();
 await page.locator("button[aria-pressed=true]", { hasText: "Lobby" }).waitFor();
-say("call eve");
+await say("call eve");
 await page.waitForSelector("#waiting");
 found.waits = await page.locator(".queue .name").first().textContent();
 await check("waiting");
 await picture("portal-lobby");
-await page.getByRole("button", { name: "Let in", exact: true }).click();
+await button("Let in").click();
 await row("Eve Example").waitFor();
 await page.getByRole("button", { name: "Lock" }).click();
 await page.locator("button[aria-pressed=true]", { hasText: "Lock" }).waitFor();
@@ -112,7 +76,7 @@ await page.keyboard.press("Enter");
 await page.waitForSelector("dialog[open] input:focus");
 await page.keyboard.type("Figures of May");
 await page.keyboard.press("Enter");
-await until(() => document.querySelector("h1").textContent.startsWith("Figures of May"));
+await until(() => document.title.startsWith("Figures of May"));
 found.title = await page.title();
 
 // One is removed, through the dialog.
@@ -126,12 +90,11 @@ await row("Eve Example").waitFor({ state: "detached" });
 // The session lasts over a reload; the meeting ends for all.
 await page.reload();
 await row("Ada Example").waitFor();
-await page.getByRole("button", { name: "End", exact: true }).click();
+await button("End").click();
 await page.getByRole("button", { name: "End it" }).click();
 await until(() => document.querySelectorAll(".person").length === 0);
 found.stored = await page.evaluate(() => Object.keys(localStorage).length + document.cookie.length);
 await page.getByRole("button", { name: "Sign out" }).click();
 await page.waitForSelector("[name=password]");
 found.token = await page.evaluate(() => sessionStorage.getItem("sotto-token"));
-say(`found ${JSON.stringify(found)}`);
-await browser.close();
+await end();

@@ -5,7 +5,10 @@ use crate::canary::{Identity, Needles};
 use crate::harness::{Bridge, Process, Setup, TOKEN, curl_with, sotto, until};
 use sotto::surface::Surface;
 use std::fs::File;
-use std::net::UdpSocket;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
 const AUDITOR: &str = "a-token-of-an-auditor";
 const ADMIN: &str = "a-token-of-an-admin";
@@ -30,10 +33,46 @@ struct House {
     /// In no meeting: what they say is refused.
     stranger: Identity,
     host: Host,
+    /// What came by webhook.
+    hooked: Arc<Mutex<Vec<u8>>>,
     /// A session of who shares.
     session: String,
     /// A request to read what one of them withholds.
     request: String,
+}
+
+/// What takes webhooks, and keeps all of them.
+fn receiver() -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let all: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let kept = all.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            loop {
+                let (mut head, mut length) = (String::new(), 0);
+                while !head.ends_with("\r\n\r\n") {
+                    let begins = head.len();
+                    if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    if let Some(value) = head[begins..].strip_prefix("content-length: ") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                if head.is_empty() || reader.read_exact(&mut body).is_err() {
+                    break;
+                }
+                kept.lock().unwrap().extend(head.bytes().chain(body));
+                if reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, all)
 }
 
 impl House {
@@ -44,9 +83,14 @@ impl House {
         let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
         let key = folder.file("compliance.jwk", jwk);
         let ways = Ways::new();
+        let secret = folder.file("hook.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let (port, hooked) = receiver();
         let more = format!(
-            "trusted = true\npersonal_link = true\n{}[disclosure]\ncompliance_key = \"{}\"\n{}",
+            "trusted = true\npersonal_link = true\n{}[[webhook]]\nurl = \"http://127.0.0.1:{port}/\"\nsecret_file = \"{}\"\n\
+             events = [\"joined\", \"updated\", \"left\", \"speaking\", \"conference\"]\n[disclosure]\ncompliance_key = \"{}\"\n{}",
             ways.trunk,
+            secret.display(),
             key.display(),
             ways.dial
         );
@@ -93,6 +137,7 @@ impl House {
             ways,
             stranger: Identity::new(),
             host,
+            hooked,
             session,
             request: String::new(),
         }
@@ -149,15 +194,15 @@ impl House {
                 let Identity { name, number, .. } = &self.stranger;
                 let path =
                     |id: &str| surface.path().unwrap().replace("{id}", CONFERENCE).replace("{pid}", id);
-                let good = Some(r#"{"breakout":null}"#);
-                let strange = format!(r#"{{"breakout":"{name}"}}"#);
+                let good = Some(r#"{"place":"meeting"}"#);
+                let strange = format!(r#"{{"place":"{name}"}}"#);
                 let answers = [
                     self.ask("PUT", &path(number), Some(TOKEN), good),
                     self.ask("PUT", &path(&self.withhold[0].identity.name), Some(TOKEN), good),
                     self.ask("PUT", &path("p_x"), Some(TOKEN), Some(&strange)),
                 ];
                 assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 404, 400]);
-                shown(answers.map(|(_, text)| text).concat().into_bytes(), "breakout")
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "breakout-50")
             }
             Surface::Steer => {
                 let Identity { name, number, .. } = &self.stranger;
@@ -193,10 +238,48 @@ impl House {
                 assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 200, 200, 403]);
                 shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"hand\":true")
             }
+            Surface::Tokens | Surface::Token => {
+                let Identity { name, number, .. } = &self.stranger;
+                let body = format!(r#"{{"{name}":"{number}"}}"#);
+                let path = surface.path().unwrap().replace("{id}", name);
+                let answers = [("POST", "/v1/tokens"), ("GET", "/v1/tokens"), ("DELETE", &path)]
+                    .map(|(method, path)| self.ask(method, path, Some(TOKEN), Some(&body)));
+                assert!(answers.iter().all(|(status, _)| [403, 405].contains(status)), "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "has tokens for programs")
+            }
             Surface::OwnSession => shown(self.get(surface), "\"role\":\"host\""),
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),
-            Surface::PageScript => shown(self.get(surface), "use strict"),
-            Surface::PageStyle => shown(self.get(surface), "body"),
+            Surface::Invitations => {
+                let path = |id: &str| surface.path().unwrap().replace("{id}", id);
+                let Identity { name, number, .. } = &self.stranger;
+                let answers =
+                    [CONFERENCE, name, number].map(|id| self.ask("POST", &path(id), Some(TOKEN), None));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [201, 404, 404], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "/me#")
+            }
+            Surface::OwnKey => {
+                let Identity { name, number, .. } = &self.stranger;
+                let own = Some(self.session.as_str());
+                let bad = format!(r#"{{"jwk":{{"kty":"EC","crv":"P-256","x":"{name}","y":"{number}"}}}}"#);
+                let (x, y) = vault::opener::ViewerSecret::generate().unwrap().coordinates();
+                let good = format!(r#"{{"jwk":{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}}}"#);
+                let answers =
+                    [bad, good].map(|body| self.ask("POST", surface.path().unwrap(), own, Some(&body)));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [400, 201], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"jwe\"")
+            }
+            Surface::OwnAudio => {
+                let Identity { name, number, .. } = &self.stranger;
+                let own = Some(self.session.as_str());
+                let bodies = [
+                    format!(r#"{{"sdp":"{name}"}}"#),
+                    format!(r#"{{"{name}":"{number}"}}"#),
+                    format!(r#"{{"sdp":"v=0","name":{{"jwe":"{name}"}}}}"#),
+                ];
+                let answers = bodies.map(|body| self.ask("POST", surface.path().unwrap(), own, Some(&body)));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [409, 400, 409], "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "by telephone")
+            }
             Surface::Monitors => {
                 let Identity { name, number, .. } = &self.stranger;
                 let ask = |conference: &str, token, purpose: &str| {
@@ -397,6 +480,13 @@ impl House {
                 shown(bytes, "SIP/2.0 200 OK")
             }
             Surface::Media => shown(self.shares.packets(), ""),
+            Surface::Webhooks => {
+                let all = until("all who came were told of", || {
+                    let all = self.hooked.lock().unwrap().clone();
+                    String::from_utf8_lossy(&all).contains("Guest 7").then_some(all)
+                });
+                shown(all, "\"kind\":\"joined\"")
+            }
             Surface::Output => {
                 let path = self.bridge.folder.0.join("output");
                 shown(std::fs::read(path).unwrap(), "ready sip=")

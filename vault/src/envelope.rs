@@ -212,6 +212,9 @@ impl ViewerKey {
                 let (iv, aad) = (Nonce::assume_unique_for_key(iv), Aad::from(parts.header.as_bytes()));
                 let plain =
                     self.ring.key().open_in_place(iv, aad, bench).map_err(|_| EnvelopeError::NotHere)?;
+                if !T::fits(plain) {
+                    return Err(EnvelopeError::NotHere);
+                }
                 let (body, end) = text.split_at_mut(plain.len());
                 if crate::UNPROTECTED {
                     body.copy_from_slice(plain);

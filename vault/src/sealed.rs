@@ -42,8 +42,22 @@ impl Becomes<OwnNumber> for DialledNumber {}
 impl Purpose<DialledNumber> for Signalling {}
 
 /// A kind that viewers hand in, sealed under their key.
-pub trait FromViewers: Kind {}
+pub trait FromViewers: Kind {
+    /// Whether this is one. What is not is not taken.
+    fn fits(_: &[u8]) -> bool {
+        true
+    }
+}
 impl FromViewers for DialledNumber {}
+impl FromViewers for OwnName {
+    /// One line, 1 to 120 characters, without what turns or hides the text around it.
+    fn fits(plain: &[u8]) -> bool {
+        let misleads = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
+        std::str::from_utf8(plain).is_ok_and(|name| {
+            (1..=120).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || misleads(c))
+        })
+    }
+}
 
 /// A kind of value that a subject has one of: its field is part of where the value belongs.
 pub trait Kind {

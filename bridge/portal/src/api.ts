@@ -1,6 +1,4 @@
-// What the bridge is asked, with the token of who has signed in. It lives in this tab only.
-
-const TOKEN = "sotto-token";
+// What the bridge is asked, with the token of who asks. It lives in this tab only.
 
 /** What the bridge refused, as its problem document (RFC 9457) says it. */
 export class Refused extends Error {
@@ -17,15 +15,19 @@ export class Refused extends Error {
 /** There was no answer. */
 export class Unreachable extends Error {}
 
-export const token = {
-  get: () => sessionStorage.getItem(TOKEN),
-  set: (value: string) => sessionStorage.setItem(TOKEN, value),
-  clear: () => sessionStorage.removeItem(TOKEN),
-};
+/** A token that this tab keeps, under a name of its own. */
+export const token = (name: string) => ({
+  get: () => sessionStorage.getItem(name),
+  set: (value: string) => sessionStorage.setItem(name, value),
+  clear: () => sessionStorage.removeItem(name),
+});
 
-export async function ask<T = void>(method: string, path: string, body?: unknown): Promise<T> {
+/** The token of who has signed in. */
+export const signedIn = token("sotto-token");
+
+export async function ask<T = void>(method: string, path: string, body?: unknown, by = signedIn): Promise<T> {
   const headers: Record<string, string> = {};
-  const bearer = token.get();
+  const bearer = by.get();
   if (bearer) headers["Authorization"] = `Bearer ${bearer}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer: Response;
@@ -83,6 +85,8 @@ export interface Participant {
   deaf?: true;
   lobby?: true;
   breakout?: number;
+  line?: number;
+  green?: true;
   floor?: true;
   speaking: boolean;
   hand: boolean;

@@ -1,7 +1,7 @@
 // A meeting's feed: a WebSocket that comes back by itself. After a break, or where a message was missed, it begins with a new snapshot.
 
 import { signal } from "@preact/signals";
-import { ask, type Message, Refused, type Session, token } from "./api";
+import { ask, type Message, Refused, type Session, signedIn } from "./api";
 import { ViewerKey } from "./keys";
 import { Roster } from "./roster";
 
@@ -41,7 +41,7 @@ export class Feed {
       const viewer = this.key ? `?viewer_key=${this.key.id}` : "";
       const url = new URL(`/v1/conferences/${this.conference}/events${viewer}`, location.href);
       url.protocol = url.protocol.replace("http", "ws");
-      const socket = new WebSocket(url, ["sotto", `bearer.${token.get()}`]);
+      const socket = new WebSocket(url, ["sotto", `bearer.${signedIn.get()}`]);
       this.socket = socket;
       socket.onmessage = ({ data }) => this.take(JSON.parse(data as string) as Message);
       socket.onclose = ({ code }) => {
@@ -109,8 +109,23 @@ export class Feed {
     }
   }
 
-  place(id: string, breakout: number | null): Promise<void> {
-    return ask("PUT", `conferences/${this.conference}/participants/${id}/place`, { breakout });
+  place(id: string, place: string): Promise<void> {
+    return ask("PUT", `conferences/${this.conference}/participants/${id}/place`, { place });
+  }
+
+  /** Puts two on a private line that nobody else is on. */
+  async talk(one: string, other: string): Promise<void> {
+    const taken = new Set([...this.roster.rows.values()].map((row) => row.told.peek().line));
+    let line = 1;
+    while (taken.has(line)) line += 1;
+    await this.place(one, `line-${line}`);
+    await this.place(other, `line-${line}`);
+  }
+
+  /** A link by which one person comes in with their browser. */
+  async invite(): Promise<string> {
+    const { path } = await ask<{ path: string }>("POST", `conferences/${this.conference}/invitations`);
+    return new URL(path, location.href).href;
   }
 
   /** Has somebody called. */

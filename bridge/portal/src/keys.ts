@@ -3,6 +3,8 @@
 import { compactDecrypt, CompactEncrypt } from "jose";
 import { ask } from "./api";
 
+type Ask = <T>(method: string, path: string, body?: unknown) => Promise<T>;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -13,10 +15,10 @@ export class ViewerKey {
   ) {}
 
   /** Makes a key, tells the bridge its public part, and opens what it hands over. */
-  static async register(): Promise<ViewerKey> {
+  static async register(path = "viewer-keys", by: Ask = ask): Promise<ViewerKey> {
     const pair = await crypto.subtle.generateKey({ name: "ECDH", namedCurve: "P-256" }, false, ["deriveBits"]);
     const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
-    const registered = await ask<{ id: string; jwe: string }>("POST", "viewer-keys", { jwk: { kty, crv, x, y } });
+    const registered = await by<{ id: string; jwe: string }>("POST", path, { jwk: { kty, crv, x, y } });
     const { plaintext } = await compactDecrypt(registered.jwe, pair.privateKey);
     const { k } = JSON.parse(decoder.decode(plaintext)) as { k: string };
     const octets = atob(k.replaceAll("-", "+").replaceAll("_", "/"));

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import { ask, Refused, type Session, token } from "./api";
+import { ask, Refused, type Session, signedIn } from "./api";
 import { Meeting } from "./views/meeting";
 import { Meetings } from "./views/meetings";
 import { SignIn } from "./views/sign-in";
@@ -13,14 +13,14 @@ const place = signal(location.hash);
 addEventListener("hashchange", () => (place.value = location.hash));
 
 async function know() {
-  if (!token.get()) {
+  if (!signedIn.get()) {
     session.value = null;
     return;
   }
   try {
     session.value = await ask<Session>("GET", "session");
   } catch (wrong) {
-    if (wrong instanceof Refused && wrong.status === 401) token.clear();
+    if (wrong instanceof Refused && wrong.status === 401) signedIn.clear();
     session.value = null;
   }
 }
@@ -28,7 +28,7 @@ async function know() {
 async function leave() {
   // A token of the token file has no session to end.
   await ask("DELETE", "session").catch(() => {});
-  token.clear();
+  signedIn.clear();
   session.value = null;
 }
 

@@ -111,7 +111,7 @@ export class Roster {
   }
 
   private tellOf(before: Participant, now: Participant) {
-    const changed = before.lobby !== now.lobby || before.hand !== now.hand || before.breakout !== now.breakout || before.state !== now.state;
+    const changed = before.lobby !== now.lobby || before.hand !== now.hand || before.breakout !== now.breakout || before.line !== now.line || before.role !== now.role || before.state !== now.state;
     if (changed) this.shape.value += 1;
     if (!before.hand && now.hand) this.news.value = `${this.called(now.id)} raised their hand`;
     if (before.lobby && !now.lobby) this.news.value = `${this.called(now.id)} was let in`;

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::{Api, Segments, carry_out};
 use crate::access::Grant;
 use crate::focus::ToFocus;
-use crate::meeting::{BREAKOUTS, Place, Steer};
+use crate::meeting::{Place, Steer};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
@@ -52,9 +52,7 @@ pub(super) async fn title(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Whereto {
-    /// `null`: with all others.
-    #[serde(deserialize_with = "Option::deserialize")]
-    breakout: Option<u8>,
+    place: String,
 }
 
 /// `PUT /v1/conferences/{id}/participants/{pid}/place`
@@ -64,10 +62,7 @@ pub(super) async fn place(
     Segments((id, participant)): Segments<(String, String)>,
     body: Result<Json<Whereto>, JsonRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let place = match body.map_err(|_| Problem::BAD_PLACE)?.0.breakout {
-        None => Place::Main,
-        Some(n) if (1..=BREAKOUTS).contains(&n) => Place::Breakout(n),
-        Some(_) => return Err(Problem::BAD_PLACE),
-    };
+    let word = body.map_err(|_| Problem::BAD_PLACE)?.0.place;
+    let place = Place::named(&word).ok_or(Problem::BAD_PLACE)?;
     carry_out(&api, &grant, &id, |by, reply| ToFocus::Place(participant, place, by, reply)).await
 }

@@ -2,7 +2,7 @@
 //! code ([`crate::link`]); a host's token does not open it.
 
 use super::problem::Problem;
-use super::{Api, LARGEST_BODY, Segments, Surfaces, ask, token, unauthorized};
+use super::{Api, LARGEST_BODY, Segments, Surfaces, ask, portal, token, unauthorized};
 use crate::disclosure::Choice;
 use crate::focus::{Codes, OwnAct, ToFocus};
 use crate::link::{LinkError, Person, SESSION};
@@ -22,9 +22,6 @@ use std::time::{Instant, SystemTime};
 
 /// The page's path.
 pub const PAGE: &str = "/me";
-/// The page loads nothing but its own script and style, and asks nobody but this bridge.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                      frame-ancestors 'none'";
 /// A code has as many characters at most, however it is grouped.
 const LONGEST: usize = 64;
 
@@ -46,36 +43,20 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .surface(Surface::Me, get(me))
         .surface(Surface::OwnDisclosure, put(choose))
         .surface(Surface::OwnControl, post(control))
+        .surface(Surface::OwnKey, post(super::web::key))
+        .surface(Surface::OwnAudio, post(super::web::audio))
         .layer(axum::middleware::from_fn_with_state(api.clone(), own_session));
-    let file = |kind: &'static str, text: &'static str| {
-        get(move || async move {
-            let headers = [
-                (header::CONTENT_TYPE, kind),
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::REFERRER_POLICY, "no-referrer"),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            (headers, text)
-        })
-    };
     Router::new()
         .merge(own)
         .surface(Surface::Session, post(session))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .surface(Surface::Page, file("text/html; charset=utf-8", page(&api.house.codes)))
-        .surface(
-            Surface::PageScript,
-            file("text/javascript; charset=utf-8", include_str!("../../assets/me/me.js")),
-        )
-        .surface(Surface::PageStyle, file("text/css; charset=utf-8", include_str!("../../assets/me/me.css")))
+        .surface(Surface::Page, get(portal::page("me.html", &told(&api.house.codes))))
 }
 
-/// The page with this house's codes in it. Made once, it lasts as long as the process.
-fn page(codes: &Codes) -> &'static str {
-    let text = include_str!("../../assets/me/me.html");
-    let [withhold, share, link] = codes.to_tell();
-    text.replace("{withhold}", withhold).replace("{share}", share).replace("{link}", link).leak()
+/// What the page tells to dial, by what stands for it there.
+fn told(codes: &Codes) -> [(&'static str, String); 3] {
+    let [withhold, share, link] = codes.to_tell().map(str::to_owned);
+    [("{withhold}", withhold), ("{share}", share), ("{link}", link)]
 }
 
 /// A session that was opened by this very request.
@@ -181,8 +162,14 @@ async fn answer(
     session: Opened,
     question: impl FnOnce(tokio::sync::oneshot::Sender<Option<crate::roster::Text>>) -> ToFocus,
 ) -> Result<Response, Problem> {
-    let inbox = api.registry.find(&person.conference).ok_or(Problem::CALL_OVER)?;
-    let text = ask(&inbox, question).await?.ok_or(Problem::CALL_OVER)?;
+    let text = match api.registry.find(&person.conference) {
+        Some(inbox) => ask(&inbox, question).await.unwrap_or(None),
+        None => None,
+    };
+    // Who is invited may come, and come again.
+    let not_in =
+        || json!({ "conference": person.conference, "participant": null, "seen_by": [] }).to_string().into();
+    let text = text.or_else(|| person.invited.then(not_in)).ok_or(Problem::CALL_OVER)?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     let Some(token) = session.0 else { return Ok((headers, text.to_string()).into_response()) };
     // A link was used up by this request: here is what goes on.

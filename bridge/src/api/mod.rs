@@ -10,6 +10,7 @@ mod monitors;
 mod portal;
 mod problem;
 mod server;
+mod web;
 
 pub use me::PAGE;
 pub use server::serve;
@@ -80,6 +81,8 @@ impl Surfaces for Router<Api> {
 pub fn router(api: Api) -> Router {
     let guarded = Router::new()
         .surface(Surface::OwnSession, get(login::session).delete(login::logout))
+        .surface(Surface::Tokens, get(login::tokens).post(login::make_token))
+        .surface(Surface::Token, delete(login::take_back))
         .surface(Surface::Conferences, get(conferences))
         .surface(Surface::Roster, get(roster))
         .surface(Surface::Events, get(events))
@@ -89,6 +92,7 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::Place, put(controls::place))
         .surface(Surface::Steer, post(controls::steer))
         .surface(Surface::Title, put(controls::title))
+        .surface(Surface::Invitations, post(web::invite))
         .surface(Surface::Trunks, get(dial::trunks))
         .surface(Surface::ViewerKeys, post(keys::register))
         .surface(Surface::ViewerKey, delete(keys::end))

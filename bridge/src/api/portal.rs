@@ -27,6 +27,31 @@ pub(super) fn router() -> Router<Api> {
         )
 }
 
+/// A page with something in it that is this house's own. Made once, it lasts as long as the process.
+pub(super) fn page(
+    name: &str,
+    told: &[(&str, String)],
+) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + Sync + 'static + use<> {
+    let plain = FILES.iter().find(|(n, ..)| *n == name).map_or(&[][..], |(_, plain, _)| plain);
+    let mut text = String::from_utf8_lossy(plain).into_owned();
+    for (place, what) in told {
+        text = text.replace(place, what);
+    }
+    let text: &'static str = text.leak();
+    move || std::future::ready((said_with("text/html; charset=utf-8", "no-store"), text).into_response())
+}
+
+fn said_with(kind: &'static str, keep: &'static str) -> [(header::HeaderName, &'static str); 6] {
+    [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, keep),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::VARY, "Accept-Encoding"),
+    ]
+}
+
 fn file(name: &str, headers: &HeaderMap) -> Response {
     let Some((name, plain, packed)) = FILES.iter().find(|(n, ..)| *n == name) else {
         return Problem::NOT_FOUND.into_response();
@@ -42,14 +67,7 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
         .get(header::ACCEPT_ENCODING)
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.split(',').any(|e| e.trim().split(';').next() == Some("gzip")));
-    let all = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, keep),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::VARY, "Accept-Encoding"),
-    ];
+    let all = said_with(kind, keep);
     if takes_gzip {
         return (all, [(header::CONTENT_ENCODING, "gzip")], *packed).into_response();
     }

@@ -36,9 +36,16 @@ impl Problem {
     pub(super) const TOO_MANY_LOGINS: Self =
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tries; wait as long as Retry-After says");
     pub(super) const NO_ACCOUNTS: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Nobody can sign in now");
+    pub(super) const BAD_TOKEN: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"days\": 1 to 366} and, if you like, \"conferences\": a list of 1 to 100 of yours",
+    );
+    pub(super) const NO_TOKEN: Self = Self::new(StatusCode::NOT_FOUND, "You have no such token");
+    pub(super) const NO_ACCOUNT: Self =
+        Self::new(StatusCode::FORBIDDEN, "Only who has signed in with an account has tokens for programs");
     pub(super) const NO_SESSION: Self = Self::new(
         StatusCode::CONFLICT,
-        "This token is of the token file; it ends when it is taken out there",
+        "This token is no session: one of the token file ends there, a program's is taken back by its account",
     );
     pub(super) const NO_LINK: Self =
         Self::new(StatusCode::UNAUTHORIZED, "No such personal link, code or session");
@@ -106,7 +113,7 @@ impl Problem {
     pub(super) const NO_PARTICIPANT: Self = Self::new(StatusCode::NOT_FOUND, "No such participant");
     pub(super) const NO_ACTION: Self = Self::new(
         StatusCode::NOT_FOUND,
-        "No such action; there are mute, unmute, deafen, hear, hold, resume, lower-hand, give-floor, take-floor, make-host, make-speaker, admit, \
+        "No such action; there are mute, unmute, deafen, hear, hold, resume, lower-hand, give-floor, only-floor, take-floor, make-host, make-operator, make-speaker, admit, \
          remove and ask",
     );
     pub(super) const NO_CONTROL: Self = Self::new(
@@ -118,13 +125,25 @@ impl Problem {
         StatusCode::NOT_FOUND,
         "No such action; there are mute, unmute, deafen, hear, louder, softer, raise-hand, lower-hand and leave",
     );
+    pub(super) const BAD_AUDIO: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"sdp\": …}: a browser's offer of one audio line, with DTLS and ICE, and, if you like, \"name\": {\"jwe\": …}",
+    );
+    pub(super) const BAD_NAME: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected a name of 1 to 120 characters in one line, sealed under the key of this session (dir, A256GCM)",
+    );
+    pub(super) const IN_BY_PHONE: Self =
+        Self::new(StatusCode::CONFLICT, "You are in by telephone; an invitation lets a browser in");
+    pub(super) const FULL: Self = Self::new(StatusCode::CONFLICT, "The conference is full");
+    pub(super) const SHUT: Self = Self::new(StatusCode::CONFLICT, "The meeting is locked, or over");
     pub(super) const BAD_TITLE: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "Expected {\"title\": …}: 1 to 120 characters in one line, or null for none",
     );
     pub(super) const BAD_PLACE: Self = Self::new(
         StatusCode::BAD_REQUEST,
-        "Expected {\"breakout\": …}: a number from 1 to 50, or null for the meeting itself",
+        "Expected {\"place\": …}: \"meeting\", \"green\", \"breakout-1\" to \"breakout-50\", \"line-1\" to \"line-50\", or \"lobby\" for who waits",
     );
     pub(super) const BAD_SOUND: Self = Self::new(
         StatusCode::BAD_REQUEST,

@@ -18,9 +18,12 @@ const CONNECTIONS: usize = 1024;
 /// A request's head must be there this long after the connection is open or its last answer was sent.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// From where a request comes.
+/// From where a request comes, and to which address of ours.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    pub(super) ip: IpAddr,
+    pub(super) local: IpAddr,
+}
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, router: Router) {
@@ -36,9 +39,10 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         // An event must not wait for the acknowledgement of the one before (Nagle). A socket that is gone already shows it when it is read.
         let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().map_or(peer.ip(), |a| a.ip());
         let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
+            request.extensions_mut().insert(Peer { ip: peer.ip(), local });
             router.call(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();

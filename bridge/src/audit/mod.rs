@@ -67,6 +67,17 @@ pub enum Event {
         /// What is shared now, of what they named.
         shared: Vec<&'static str>,
     },
+    /// Somebody was invited to come by their browser.
+    Invited {
+        /// When (RFC 3339, UTC).
+        at: String,
+        /// By whom.
+        by: String,
+        /// The conference.
+        conference: String,
+        /// The participant that they will be.
+        participant: String,
+    },
     /// Somebody signed in.
     SignedIn {
         /// When (RFC 3339, UTC).

@@ -131,7 +131,13 @@ pub async fn drain(house: &House, registry: &Registry, at_most: Duration) {
     house.dialler.stop();
     // The worker ends only with the house.
     let _ = house.sip.tell(Command::Available(false));
-    if tokio::time::timeout(at_most, house.sip.no_calls()).await.is_ok() {
+    let mut browsers = house.browsers.subscribe();
+    let all_gone = async {
+        house.sip.no_calls().await;
+        // The house outlives this.
+        let _ = browsers.wait_for(|n| *n == 0).await;
+    };
+    if tokio::time::timeout(at_most, all_gone).await.is_ok() {
         return;
     }
     for inbox in registry.rooms() {

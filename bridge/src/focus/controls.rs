@@ -17,6 +17,8 @@ use std::collections::HashMap;
 pub enum Control {
     /// How they take part.
     Act(Act),
+    /// Has the floor of a lecture, and nobody else but hosts: the next question.
+    OnlyFloor,
     /// Heard louder or softer, or with less noise; nothing changes where nothing is said of it.
     Sound(SoundWish),
     /// Call ended.
@@ -37,6 +39,7 @@ impl Control {
             "ask" => Self::Ask,
             "hold" => Self::Hold,
             "resume" => Self::Resume,
+            "only-floor" => Self::OnlyFloor,
             _ => Self::Act(Act::named(word).filter(|act| act.is_for(By::Host))?),
         })
     }
@@ -44,6 +47,7 @@ impl Control {
     fn as_str(self) -> &'static str {
         match self {
             Self::Act(act) => act.as_str(),
+            Self::OnlyFloor => "only-floor",
             Self::Sound(_) => "sound",
             Self::Remove => "remove",
             Self::Ask => "ask",
@@ -88,6 +92,15 @@ impl Focus {
         let call = self.call_of(participant).ok_or(Refused::NoParticipant)?;
         match control {
             Control::Act(act) => return self.act(call, By::Host, act, by).map(|_| ()),
+            Control::OnlyFloor => {
+                let has_it = |leg: &super::Leg| leg.stance.has_floor() && !leg.stance.role().leads();
+                let others = self.legs.iter().filter(|(other, leg)| **other != call && has_it(leg));
+                let others: Vec<_> = others.map(|(other, _)| *other).collect();
+                for other in others {
+                    self.act(other, By::Host, Act::TakeFloor, by)?;
+                }
+                return self.act(call, By::Host, Act::GiveFloor, by).map(|_| ());
+            }
             Control::Ask => self.ask(call)?,
             Control::Hold | Control::Resume => self.hold(call, control)?,
             Control::Sound(wish) => self.sound(participant, LegId(call.0), wish)?,
@@ -95,6 +108,8 @@ impl Focus {
         }
         self.record(by, control.as_str(), Some(participant)).map_err(|_| Refused::Busy)?;
         if control == Control::Remove {
+            // Nor does an invitation lead back in.
+            self.house.links.over(std::time::Instant::now(), participant);
             self.farewell(call, prompt::removed);
         }
         Ok(())

@@ -147,6 +147,7 @@ impl Focus {
             dialling: Some(Box::new(Dialling { callee, way, ways, may_do_without, refer })),
             held: false,
             changing: None,
+            web: None,
         };
         // Control must know whose the call is before anything of it happens.
         self.control.send(ToControl::Dialled(call, self.room)).map_err(|_| DialError::Busy)?;
@@ -255,6 +256,9 @@ impl Focus {
         let held = control == Control::Hold;
         if leg.held == held {
             return Ok(());
+        }
+        if let Some(theirs) = leg.web.clone() {
+            return if self.hold_web(call, &theirs, held) { Ok(()) } else { Err(Refused::Busy) };
         }
         // `inactive`, which every peer takes; some take `sendonly` for a fault.
         let direction = if held { Direction::Inactive } else { Direction::SendRecv };

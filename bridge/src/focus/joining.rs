@@ -50,7 +50,7 @@ impl Focus {
         // In the answer to the call, so that nobody else has it.
         let links = participant.filter(|_| self.house.trunks.gives_links(invite.source.ip()));
         // Who waits does not see yet who is in.
-        let waits = self.legs.get(&call).is_some_and(|leg| leg.stance.place() == Place::Lobby);
+        let waits = self.legs.get(&call).is_some_and(|leg| leg.stance.waits());
         let links = links.filter(|_| !waits);
         let link =
             links.map(|participant| (participant, LinkToken::random())).filter(|(participant, token)| {
@@ -152,6 +152,7 @@ impl Focus {
             dialling: None,
             held: false,
             changing: None,
+            web: None,
         };
         if self.record_monitor(&leg, true).is_err() {
             return refuse(503, None);

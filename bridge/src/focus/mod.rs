@@ -11,10 +11,12 @@ mod quality;
 mod reception;
 mod session;
 mod subscribers;
+mod web;
 
 pub use codes::{Act, Codes, HostKey, OwnKey};
 pub use controls::{Control, SoundWish, Who};
 pub use reception::{Arrival, receive};
+pub use web::{NotIn, WebJoin};
 
 use crate::audit::{self, Audit};
 use crate::dial::{DialError, Dialler};
@@ -30,6 +32,7 @@ use crate::roster::{Follow, Kind, Roster, Sound, Text, now};
 use crate::routing::{Plan, Routing};
 use crate::sound::{Abilities, Taste};
 use crate::trunk::Trunks;
+use crate::webhook::Hooks;
 use codes::{Keys, Way};
 use dial::Dialling;
 use media::ports::Pair;
@@ -43,7 +46,7 @@ pub use quality::Scores;
 use sip_stack::dialog::Flow;
 use sip_stack::endpoint::{Invite, SubscriptionId};
 use sip_stack::message::{Callee, ReplyExtras};
-use sip_stack::sdp::{LocalAudio, Session, Srtp};
+use sip_stack::sdp::{Audio, LocalAudio, Session, Srtp};
 use sip_stack::transport::{Command, Handle};
 use sip_stack::{CallId, Cause};
 use std::collections::HashMap;
@@ -52,7 +55,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use subscribers::Subscriber;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
@@ -106,6 +109,10 @@ pub struct House {
     pub runtime: tokio::runtime::Handle,
     /// Rooms that were opened.
     pub rooms: AtomicU64,
+    /// The site's own programs that are told of what happens.
+    pub hooks: Hooks,
+    /// Browsers that are in meetings: calls of which the SIP worker does not know.
+    pub browsers: watch::Sender<usize>,
 }
 
 impl House {
@@ -133,6 +140,8 @@ pub enum ToFocus {
     Join(Box<Invite>, Option<Monitor>),
     /// Somebody comes out of the reception.
     Arrive(Box<Arrival>),
+    /// Somebody comes by their browser.
+    Web(Box<WebJoin>),
     /// Somebody guesses the conference's PINs.
     Guessed,
     /// A call wants to change its session.
@@ -255,7 +264,13 @@ pub fn start(
     plan: Plan,
     control: mpsc::UnboundedSender<ToControl>,
 ) -> Result<mpsc::Sender<ToFocus>, StartError> {
-    let (focus, inbox, messages) = make(house, room, plan, control, true)?;
+    let (mut focus, inbox, messages) = make(house, room, plan, control, true)?;
+    for hook in focus.house.hooks.of(&focus.plan.id) {
+        let (_, feed) = focus.roster.subscribe(hook.viewer());
+        let following = hook.clone().follow(focus.plan.id.clone(), feed);
+        // Their answers are no signalling.
+        focus.house.runtime.spawn(following);
+    }
     tokio::spawn(focus.run(messages));
     Ok(inbox)
 }
@@ -349,6 +364,8 @@ struct Leg {
     held: bool,
     /// What we offered in a change that is not answered yet.
     changing: Option<LocalAudio>,
+    /// Of who came by their browser: what that offered.
+    web: Option<Box<Audio>>,
 }
 
 struct Focus {
@@ -416,6 +433,7 @@ impl Focus {
         match message {
             ToFocus::Join(invite, monitor) => self.join(*invite, monitor),
             ToFocus::Arrive(arrival) => self.arrive(*arrival),
+            ToFocus::Web(join) => self.join_by_web(*join),
             ToFocus::Guessed => self.roster.guessed(),
             ToFocus::Reinvite(call, offer) => self.reinvite(call, offer),
             ToFocus::Acked(call, answer) => self.acked(call, answer),
@@ -535,7 +553,12 @@ impl Focus {
             (self.meeting, self.title, self.ending) = (Meeting::new(self.plan.lobby), None, None);
             self.show_course();
         }
-        self.house.links.over(std::time::Instant::now(), &leg.participant);
+        // Who came by their browser may come again.
+        if leg.web.is_some() {
+            self.house.browsers.send_modify(|n| *n -= 1);
+        } else {
+            self.house.links.over(std::time::Instant::now(), &leg.participant);
+        }
         // It is over, recorded or not; what was not is counted.
         let _ = self.record_monitor(&leg, false);
         // Nobody is left to listen to.
@@ -589,11 +612,12 @@ impl Focus {
                     tracing::warn!(error = %e, "a leg has no RTCP");
                 }
                 let quality = leg.meter.take(&report, &remote, &self.house.scores);
-                let expected = leg.audio.direction.receives() && !leg.held;
+                let (expected, is_web) = (leg.audio.direction.receives() && !leg.held, leg.web.is_some());
                 self.roster.update(row, Kind::Updated, |p| p.quality = quality);
                 self.roster.tell_roughly(std::time::Instant::now());
                 self.look();
-                let limit = self.house.media_timeout.filter(|_| expected);
+                let limit = self.house.media_timeout.into_iter().chain(is_web.then_some(web::GONE)).min();
+                let limit = limit.filter(|_| expected);
                 if limit.is_some_and(|limit| is_lost(&report, &remote, limit)) {
                     tracing::info!("a call ends: nothing comes from it any more");
                     self.tell(Command::Hangup(call));

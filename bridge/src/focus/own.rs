@@ -1,9 +1,7 @@
 //! A caller's own values: how they pass to the conference, and what the caller, and they alone, does with them.
 
 use super::codes::{Act, HostKey, OwnKey, Way};
-use super::{
-    ASK_AGAIN, By, Focus, LegalValues, Meeting, OwnAct, Place, Refused, Role, Steer, WARN_AGAIN, Who, meeting,
-};
+use super::{ASK_AGAIN, By, Focus, LegalValues, Meeting, OwnAct, Refused, Steer, WARN_AGAIN, Who, meeting};
 use crate::audit;
 use crate::disclosure::{Choice, Identity, Value, Wish};
 use crate::legal::{self, LegalError};
@@ -122,7 +120,7 @@ impl Focus {
             OwnKey::Softer => meeting::Act::Softer,
             OwnKey::People => return self.say(call, prompt::people(language, self.roster.len())),
             OwnKey::Help => {
-                let hosts = stance.role() == Role::Host;
+                let hosts = stance.role().leads();
                 return self.say(call, prompt::help(language, self.house.codes.to_dial(), hosts));
             }
             OwnKey::Leave => return self.farewell(call, prompt::goodbye),
@@ -134,7 +132,7 @@ impl Focus {
     fn host_key(&mut self, call: CallId, key: HostKey) {
         let Some(leg) = self.legs.get(&call) else { return };
         let language = leg.language;
-        if leg.stance.role() != Role::Host {
+        if !leg.stance.role().leads() {
             return self.say(call, prompt::not_available(language));
         }
         let by = Who { id: leg.participant.clone(), role: "host" };
@@ -274,7 +272,7 @@ impl Focus {
         let Some(leg) = self.legs.get(&call) else { return };
         let (now, language) = (std::time::Instant::now(), leg.language);
         // Who waits does not see yet who is in.
-        let may = leg.stance.place() != Place::Lobby;
+        let may = !leg.stance.waits();
         let code = may.then(|| self.house.links.make_code(now, &self.plan.id, &leg.participant)).flatten();
         let spoken = |code: String| prompt::personal_code(language, &code);
         self.say(call, code.map_or_else(|| prompt::not_available(language), spoken));

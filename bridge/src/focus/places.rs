@@ -24,6 +24,10 @@ pub(super) enum Side {
     Lobby(CallId),
     /// A breakout.
     Breakout(u8),
+    /// A private line.
+    Line(u8),
+    /// The green room.
+    Green,
 }
 
 /// How a leg is heard and hears, as the shard was told last.
@@ -76,6 +80,8 @@ impl Focus {
             Place::Main => return Some(self.room),
             Place::Lobby => Side::Lobby(call),
             Place::Breakout(n) => Side::Breakout(n),
+            Place::Line(n) => Side::Line(n),
+            Place::Green => Side::Green,
         };
         if let Some(room) = self.places.sides.get(&side) {
             return Some(*room);
@@ -194,7 +200,12 @@ impl Focus {
             p.muted_by = muted_by.filter(|_| p.muted);
             p.deaf = stance.is_deaf();
             p.floor = stance.has_floor();
-            p.lobby = stance.place() == Place::Lobby;
+            p.lobby = stance.waits();
+            p.green = stance.place() == Place::Green;
+            p.line = match stance.place() {
+                Place::Line(n) => Some(n),
+                _ => None,
+            };
             p.breakout = match stance.place() {
                 Place::Breakout(n) => Some(n),
                 _ => None,
@@ -269,7 +280,7 @@ impl Focus {
 impl Leg {
     /// How far its call is.
     pub(super) fn state(&self) -> State {
-        if !self.through || self.stance.place() == Place::Lobby {
+        if !self.through || self.stance.waits() {
             State::Joining
         } else if self.audio.direction.sends() {
             State::Live

@@ -8,10 +8,15 @@ use crate::disclosure::Viewer;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use vault::{Index, IndexKey, IndexMap, VaultError};
+use vault::{
+    Context, EnvelopeError, FromViewers, Index, IndexKey, IndexMap, Jwe, Keyring, PublicKey, Sealed,
+    VaultError, ViewerKey,
+};
 
 /// A link is good for this long.
 pub const LINK: Duration = Duration::from_secs(3600);
+/// An invitation is good for this long.
+pub const INVITATION: Duration = Duration::from_secs(24 * 3600);
 /// A spoken code is good for this long.
 pub const CODE: Duration = Duration::from_secs(300);
 /// A session is good for this long, if the call is.
@@ -35,6 +40,32 @@ pub struct Person {
     pub participant: String,
     /// How they see the others.
     pub viewer: Arc<Viewer>,
+    /// They come by an invitation and their browser, not by a call: a session of theirs lasts when they leave.
+    pub invited: bool,
+    /// Under which they hand in their name.
+    key: Mutex<Option<ViewerKey>>,
+}
+
+impl Person {
+    /// Takes a public key of theirs, in place of the one before: what hands its content key over.
+    ///
+    /// # Errors
+    /// The vault's, or the key's.
+    pub fn register(&self, vault: &vault::Vault, public: &PublicKey) -> Result<(String, Jwe), EnvelopeError> {
+        let id = crate::roster::random_id("k_");
+        let (key, handover) = ViewerKey::new(vault, &id, public)?;
+        *self.key() = Some(key);
+        Ok((id, handover))
+    }
+
+    /// Takes a value that they sealed under that key; `None`: it does not open, or is none.
+    pub fn receive<T: FromViewers>(&self, jwe: &str, to: &Keyring, here: Context) -> Option<Sealed<T>> {
+        self.key().as_ref()?.receive(jwe, to, here).ok()
+    }
+
+    fn key(&self) -> MutexGuard<'_, Option<ViewerKey>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a link, code or session opens nothing.
@@ -119,16 +150,30 @@ impl Links {
 
     /// Makes `token` a link for a participant. False: there are too many.
     pub fn add_link(&self, now: Instant, conference: &str, participant: &str, token: &str) -> bool {
-        self.add(now + LINK, conference, participant, token, Kind::Link)
+        self.add(now + LINK, (conference, participant, false), token, Kind::Link)
+    }
+
+    /// Invites somebody who comes by their browser: the link's token, and the participant that they will be. `None`: there are too many.
+    pub fn invite(&self, now: Instant, conference: &str) -> Option<(String, String)> {
+        let token = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let participant = crate::roster::random_id("p_");
+        let added = self.add(now + INVITATION, (conference, &participant, true), &token, Kind::Link);
+        added.then_some((token, participant))
     }
 
     /// Makes a code for a participant. `None`: there are too many.
     pub fn make_code(&self, now: Instant, conference: &str, participant: &str) -> Option<String> {
         let code = format!("{:0width$}", rand::random_range(0..10u64.pow(DIGITS as u32)), width = DIGITS);
-        self.add(now + CODE, conference, participant, &code, Kind::Code).then_some(code)
+        self.add(now + CODE, (conference, participant, false), &code, Kind::Code).then_some(code)
     }
 
-    fn add(&self, until: Instant, conference: &str, participant: &str, token: &str, kind: Kind) -> bool {
+    fn add(
+        &self,
+        until: Instant,
+        (conference, participant, invited): (&str, &str, bool),
+        token: &str,
+        kind: Kind,
+    ) -> bool {
         let index = self.key.token(token.as_bytes());
         let mut inner = self.inner();
         let inner = &mut *inner;
@@ -138,7 +183,8 @@ impl Links {
         let known = inner.persons.entry(participant.to_owned()).or_insert_with(|| {
             let viewer = Arc::new(Viewer::guest(crate::roster::random_id("t_")));
             let (conference, participant) = (conference.to_owned(), participant.to_owned());
-            Known { person: Arc::new(Person { conference, participant, viewer }), tickets: Vec::new() }
+            let person = Person { conference, participant, viewer, invited, key: Mutex::default() };
+            Known { person: Arc::new(person), tickets: Vec::new() }
         });
         // A new one takes the place of the one before.
         let tickets = &mut inner.tickets;
@@ -295,6 +341,21 @@ mod tests {
         assert_eq!(links.session(now, &session).unwrap_err(), LinkError::Unknown);
         let inner = links.inner();
         assert_eq!((inner.tickets.len(), inner.persons.len(), inner.over.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_invitation_is_good_once_and_says_who_will_come() {
+        let now = Instant::now();
+        let links = links(now);
+        let (token, participant) = links.invite(now, "confx").unwrap();
+        let (person, session) = links.redeem(now, &token).unwrap();
+        assert_eq!((person.participant.as_str(), person.invited), (participant.as_str(), true));
+        assert_eq!(links.redeem(now, &token).unwrap_err(), LinkError::Used);
+        assert!(Arc::ptr_eq(&links.session(now, &session).unwrap(), &person));
+        let (late, _) = links.invite(now, "confx").unwrap();
+        assert_eq!(links.redeem(now + INVITATION, &late).unwrap_err(), LinkError::Expired);
+        links.over(now, &participant);
+        assert_eq!(links.session(now, &session).unwrap_err(), LinkError::CallOver, "who is removed is out");
     }
 
     #[test]

@@ -134,6 +134,12 @@ pub struct Participant {
     /// In a breakout: its number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breakout: Option<u8>,
+    /// On a private line: its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u8>,
+    /// In the green room.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub green: bool,
     /// Has the floor in a lecture.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub floor: bool,
@@ -393,19 +399,25 @@ impl Roster {
 
     /// Adds a row and returns its id.
     pub fn join(&mut self, identity: Identity) -> String {
+        self.join_as(random_id("p_"), identity)
+    }
+
+    /// Adds a row whose id was given before, and returns it.
+    pub fn join_as(&mut self, id: String, identity: Identity) -> String {
         self.guests += 1;
-        self.add(format!("Guest {}", self.guests), Role::Speaker, false, identity)
+        self.add(id, format!("Guest {}", self.guests), Role::Speaker, false, identity)
     }
 
     /// Adds a row of somebody who listens without being seen, and returns its id.
     pub fn listen(&mut self, identity: Identity) -> String {
         self.listeners += 1;
-        self.add(format!("Hidden listener {}", self.listeners), Role::Listener, true, identity)
+        let pseudonym = format!("Hidden listener {}", self.listeners);
+        self.add(random_id("p_"), pseudonym, Role::Listener, true, identity)
     }
 
-    fn add(&mut self, pseudonym: String, role: Role, hidden: bool, identity: Identity) -> String {
+    fn add(&mut self, id: String, pseudonym: String, role: Role, hidden: bool, identity: Identity) -> String {
         let public = Participant {
-            id: random_id("p_"),
+            id,
             pseudonym,
             role,
             state: State::Joining,
@@ -414,6 +426,8 @@ impl Roster {
             deaf: false,
             lobby: false,
             breakout: None,
+            line: None,
+            green: false,
             floor: false,
             sound: self.usual,
             speaking: false,

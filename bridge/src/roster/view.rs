@@ -101,6 +101,18 @@ impl Follow {
         }
     }
 
+    /// The next message, for who has no key: there are no values in it that somebody could have withheld since. `None`: the conference is
+    /// over. What they missed they see by a gap in `seq`.
+    pub async fn next_without_values(&mut self) -> Option<Text> {
+        loop {
+            match self.feed.recv().await {
+                Ok(message) => return Some(message.text),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
     pub(super) fn fresh(&self, message: Message) -> Result<Text, Missed> {
         if message.withheld == self.withheld.load(Ordering::Acquire) {
             Ok(message.text)

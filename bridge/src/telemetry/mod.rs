@@ -133,6 +133,13 @@ impl Collector for Source {
                 &self.house.dialler.refused,
             ),
             ("sotto_calls_routed", "Calls handed to a conference", &self.registry.routed),
+            ("sotto_webhooks_delivered", "Webhooks that were taken", &self.house.hooks.counters.delivered),
+            (
+                "sotto_webhooks_failed",
+                "Tries to deliver a webhook that failed",
+                &self.house.hooks.counters.failed,
+            ),
+            ("sotto_webhooks_dropped", "Webhooks that nobody took", &self.house.hooks.counters.dropped),
             ("sotto_pin_alarms", "Times that somebody was found guessing PINs", &self.registry.guessed),
             (
                 "sotto_calls_unknown_number",
@@ -196,6 +203,7 @@ impl Collector for Source {
         write("process_cpu_seconds", "CPU time of this process", &ConstCounter::new(cpu))?;
         for (name, help, value) in [
             ("sotto_calls", "Calls now", load(&sip.calls) as i64),
+            ("sotto_browsers", "Browsers in meetings now", *self.house.browsers.borrow() as i64),
             ("sotto_sip_transactions", "SIP transactions kept now", load(&sip.transactions) as i64),
             ("sotto_sip_subscriptions", "Subscriptions now", load(&sip.subscriptions) as i64),
             ("sotto_sip_streams", "SIP streams open now", load(&sip.streams) as i64),

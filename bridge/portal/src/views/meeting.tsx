@@ -14,14 +14,18 @@ const LINK = {
   over: "You are signed out; sign in again.",
   gone: "Nobody is in this meeting now.",
 };
-const BREAKOUTS = [1, 2, 3, 4, 5, 6, 7, 8];
+const PLACES = [
+  ["meeting", "In the meeting"],
+  ["green", "Green room"],
+  ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => [`breakout-${n}`, `Breakout ${n}`] as const),
+] as const;
 
 export function Meeting({ id, session, leave }: { id: string; session: Session; leave: () => void }) {
   const feed = useMemo(() => new Feed(id, session), [id, session]);
   useEffect(() => () => feed.end(), [feed]);
   const [wrong, setWrong] = useState("");
   const [more, setMore] = useState<string | null>(null);
-  const [asking, setAsking] = useState<"end" | "title" | "dial" | null>(null);
+  const [asking, setAsking] = useState<"end" | "title" | "dial" | "invite" | null>(null);
   const now = useNow(15);
   const { roster } = feed;
   const conference = roster.conference.value;
@@ -37,7 +41,13 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
   const waiting = told((p) => p.lobby === true);
   const inside = told((p) => !p.lobby);
   const hands = told((p) => p.hand).sort((a, b) => (a.told.peek().hand_raised_at ?? "").localeCompare(b.told.peek().hand_raised_at ?? ""));
+  const operator = rows.find((row) => row.told.peek().role === "operator")?.told.peek();
   const steers = session.steers && link === "live";
+  // Who was talked to in private leaves the operator alone there, who is back in the meeting then.
+  const letIn = async ({ id, line }: Participant) => {
+    await feed.act(id, "admit");
+    if (operator && line !== undefined && operator.line === line) await feed.place(operator.id, "meeting");
+  };
   const attempt: Do = (what) => {
     setWrong("");
     what().catch((e) => setWrong(words(e)));
@@ -91,7 +101,12 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
                   <Who row={row} />
                   {steers && (
                     <span class="acts">
-                      <button type="button" onClick={() => attempt(() => feed.act(row.told.peek().id, "admit"))}>
+                      {operator && !row.told.peek().line && (
+                        <button type="button" onClick={() => attempt(() => feed.talk(operator.id, row.told.peek().id))}>
+                          Talk in private
+                        </button>
+                      )}
+                      <button type="button" onClick={() => attempt(() => letIn(row.told.peek()))}>
                         Let in
                       </button>
                       <button type="button" class="quiet" onClick={() => attempt(() => feed.act(row.told.peek().id, "remove"))}>
@@ -108,11 +123,16 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
           <section aria-labelledby="hands">
             <h2 id="hands">Hands up</h2>
             <ol class="queue">
-              {hands.map((row) => (
+              {hands.map((row, n) => (
                 <li key={row.told.peek().id}>
                   <Who row={row} />
                   {steers && (
                     <span class="acts">
+                      {n === 0 && conference?.lecture && (
+                        <button type="button" class="main" onClick={() => attempt(() => feed.act(row.told.peek().id, "only-floor"))}>
+                          Next question
+                        </button>
+                      )}
                       <button type="button" onClick={() => attempt(() => feed.act(row.told.peek().id, "give-floor"))}>
                         Give the floor
                       </button>
@@ -144,6 +164,7 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
           </p>
         </Dialog>
       )}
+      {asking === "invite" && <Invite feed={feed} close={() => setAsking(null)} />}
       {asking === "title" && (
         <Ask label="Name of the meeting" value={conference?.title ?? ""} close={() => setAsking(null)} done={(text) => attempt(() => feed.rename(text.trim() || null))} button="Rename" />
       )}
@@ -158,7 +179,7 @@ function Controls({ feed, conference, attempt, ask, hands }: {
   feed: Feed;
   conference: Conference;
   attempt: Do;
-  ask: (what: "end" | "dial") => void;
+  ask: (what: "end" | "dial" | "invite") => void;
   hands: number;
 }) {
   const { locked, lecture, lobby } = conference;
@@ -191,6 +212,9 @@ function Controls({ feed, conference, attempt, ask, hands }: {
       <button type="button" onClick={() => ask("dial")} aria-haspopup="dialog">
         Call somebody
       </button>
+      <button type="button" onClick={() => ask("invite")} aria-haspopup="dialog">
+        Invite
+      </button>
       <button type="button" class="danger" onClick={() => ask("end")} aria-haspopup="dialog">
         End
       </button>
@@ -210,10 +234,11 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
     attempt(() => feed.act(id, action));
     close();
   };
-  const put = (breakout: number | null) => {
-    attempt(() => feed.place(id, breakout));
+  const put = (place: string) => {
+    attempt(() => feed.place(id, place));
     close();
   };
+  const place = told.green ? "green" : told.breakout ? `breakout-${told.breakout}` : "meeting";
   return (
     <Dialog label={`Controls for ${feed.roster.called(id)}`} close={close}>
       <h2>
@@ -222,6 +247,9 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
       <div class="menu">
         <button type="button" onClick={act(told.role === "host" ? "make-speaker" : "make-host")}>
           {told.role === "host" ? "Take the host’s role" : "Make a host"}
+        </button>
+        <button type="button" onClick={act(told.role === "operator" ? "make-speaker" : "make-operator")}>
+          {told.role === "operator" ? "Take the operator’s role" : "This is the operator’s line"}
         </button>
         <button type="button" onClick={act(told.floor ? "take-floor" : "give-floor")}>
           {told.floor ? "Take the floor" : "Give the floor"}
@@ -239,11 +267,10 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
         )}
         <label>
           Where
-          <select value={told.breakout ?? ""} onChange={({ currentTarget }) => put(currentTarget.value ? Number(currentTarget.value) : null)}>
-            <option value="">In the meeting</option>
-            {BREAKOUTS.map((n) => (
-              <option key={n} value={n}>
-                Breakout {n}
+          <select value={place} onChange={({ currentTarget }) => put(currentTarget.value)}>
+            {PLACES.map(([value, text]) => (
+              <option key={value} value={value}>
+                {text}
               </option>
             ))}
           </select>
@@ -255,6 +282,39 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
           Close
         </button>
       </div>
+    </Dialog>
+  );
+}
+
+/** A link by which one person comes in with their browser. */
+function Invite({ feed, close }: { feed: Feed; close: () => void }) {
+  const [link, setLink] = useState("");
+  const [said, setSaid] = useState("");
+  useEffect(() => {
+    feed.invite().then(setLink, (e) => setSaid(words(e)));
+  }, [feed]);
+  const copy = () =>
+    navigator.clipboard.writeText(link).then(
+      () => setSaid("Copied."),
+      () => setSaid("Copy it by hand, please."),
+    );
+  return (
+    <Dialog label="Invite somebody" close={close}>
+      <h2>Invite somebody</h2>
+      <p>This link lets one person in with their browser. It is good once, within a day.</p>
+      <label>
+        Link
+        <input readOnly value={link} onFocus={({ currentTarget }) => currentTarget.select()} />
+      </label>
+      <p role="status">{said}</p>
+      <p class="row">
+        <button type="button" class="main" onClick={copy} disabled={!link}>
+          Copy
+        </button>
+        <button type="button" class="quiet" onClick={close}>
+          Close
+        </button>
+      </p>
     </Dialog>
   );
 }

@@ -94,6 +94,9 @@ export function Person({ row, feed, now, steers, attempt, more, place, count }: 
         {told.muted && <span class="chip">{MUTED[told.muted_by ?? "host"]}</span>}
         {told.deaf && <span class="chip">Hears nothing</span>}
         {told.floor && <span class="chip floor">Has the floor</span>}
+        {told.role === "operator" && <span class="chip host">Operator</span>}
+        {told.green && <span class="chip">Green room</span>}
+        {told.line && <span class="chip">Private line {told.line}</span>}
         {told.breakout && <span class="chip">Breakout {told.breakout}</span>}
       </span>
       <Quality row={row} />

@@ -1,7 +1,7 @@
 // Signing in: with an account, or with a token of the token file.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ask, Refused, type Session, token } from "../api";
+import { ask, Refused, type Session, signedIn } from "../api";
 import { words } from "./parts";
 
 const OTP_NEEDED = "urn:sotto:problem:otp-needed";
@@ -26,16 +26,16 @@ export function SignIn({ entered }: { entered: () => Promise<void> }) {
     setWrong("");
     try {
       if (byToken) {
-        token.set(text("token").trim());
+        signedIn.set(text("token").trim());
         await ask<Session>("GET", "session");
       } else {
         const given = { user: text("user"), password: text("password"), ...(needsOtp ? { otp: text("otp") } : {}) };
         const opened = await ask<{ token: string }>("POST", "login", given);
-        token.set(opened.token);
+        signedIn.set(opened.token);
       }
       await entered();
     } catch (e) {
-      token.clear();
+      signedIn.clear();
       if (e instanceof Refused && e.kind === OTP_NEEDED) setNeedsOtp(true);
       else setWrong(words(e));
       setBusy(false);
