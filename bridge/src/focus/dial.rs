@@ -1,14 +1,10 @@
 //! Legs that begin with a call of ours: hosts and operators dial people in, and callers are transferred.
 
 use super::own::Owned;
-use super::places::Done;
-use super::quality::Meter;
-use super::{Control, Focus, Keys, Leg, Refused, ToControl};
+use super::{Control, Focus, Leg, Refused, ToControl};
 use crate::audit;
 use crate::dial::{DialError, Outcome, another_may_do};
 use crate::disclosure::{Identity, Value};
-use crate::meeting::{Place, Role, Stance};
-use crate::prompt::Language;
 use crate::roster::now;
 use crate::trunk::Way;
 use sip_stack::endpoint::CallId;
@@ -126,28 +122,10 @@ impl Focus {
         };
         let leg = Leg {
             participant: participant.to_owned(),
-            stance: Stance::new(Role::Speaker, Place::Main),
-            room: self.room,
-            done: Done::default(),
-            through: false,
-            warned: None,
-            waiting: Some(pair),
-            rtp,
-            audio,
-            offered: true,
-            transport: None,
-            srtp,
-            meter: Meter::default(),
-            subject: callee.subject,
             own,
-            keys: Keys::default(),
-            language: Language::default(),
-            asked: None,
-            monitor: None,
-            dialling: Some(Box::new(Dialling { callee, way, ways, may_do_without, refer })),
-            held: false,
-            changing: None,
-            web: None,
+            offered: true,
+            dialling: Some(Box::new(Dialling { callee: callee.clone(), way, ways, may_do_without, refer })),
+            ..Leg::bare((self.room, pair), rtp, audio, srtp, callee.subject)
         };
         // Control must know whose the call is before anything of it happens.
         self.control.send(ToControl::Dialled(call, self.room)).map_err(|_| DialError::Busy)?;

@@ -10,6 +10,7 @@ use crate::monitor::Monitor;
 use crate::prompt::Language;
 use crate::roster::Verified;
 use media::RoomId;
+use media::ports::Pair;
 use sip_stack::endpoint::Invite;
 use sip_stack::message::{LinkToken, Options, ReplyExtras};
 use sip_stack::sdp::{self, LocalAudio, Srtp};
@@ -130,29 +131,10 @@ impl Focus {
         });
         let rtp = SocketAddr::new(address, pair.address.port());
         let mut leg = Leg {
-            participant: String::new(),
             stance,
-            room,
-            done: Done::default(),
-            through: false,
-            warned: None,
-            waiting: Some(pair),
-            rtp,
-            audio,
-            offered: theirs.is_none(),
-            transport: None,
-            srtp,
-            meter: Meter::default(),
-            subject: invite.subject,
-            own: Owned::default(),
-            keys: Keys::default(),
-            language: Language::default(),
-            asked: None,
             monitor,
-            dialling: None,
-            held: false,
-            changing: None,
-            web: None,
+            offered: theirs.is_none(),
+            ..Leg::bare((room, pair), rtp, audio, srtp, invite.subject)
         };
         if self.record_monitor(&leg, true).is_err() {
             return refuse(503, None);
@@ -181,5 +163,42 @@ impl Focus {
         self.legs.insert(invite.call, leg);
         self.settle(invite.call);
         seen
+    }
+}
+
+impl Leg {
+    /// One that has just begun: with the room where its sound will be, and its sockets.
+    pub(super) fn bare(
+        (room, pair): (RoomId, Pair),
+        rtp: SocketAddr,
+        audio: LocalAudio,
+        srtp: Option<Srtp>,
+        subject: u64,
+    ) -> Self {
+        Self {
+            participant: String::new(),
+            stance: Stance::new(Role::Speaker, Place::Main),
+            room,
+            done: Done::default(),
+            through: false,
+            warned: None,
+            waiting: Some(pair),
+            rtp,
+            audio,
+            offered: false,
+            transport: None,
+            srtp,
+            meter: Meter::default(),
+            subject,
+            own: Owned::default(),
+            keys: Keys::default(),
+            language: Language::default(),
+            asked: None,
+            monitor: None,
+            dialling: None,
+            held: false,
+            changing: None,
+            web: None,
+        }
     }
 }

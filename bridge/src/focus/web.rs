@@ -1,13 +1,9 @@
 //! Participants who come by their browser: a leg of this focus like any other, whose session is agreed on over HTTP (as in RFC 9725) instead of SIP.
 
-use super::codes::Keys;
 use super::own::Owned;
-use super::places::Done;
-use super::quality::Meter;
 use super::{Focus, Leg};
 use crate::disclosure::{Identity, Value, Wish};
 use crate::meeting::{Role, Shut, Stance};
-use crate::prompt::Language;
 use sip_stack::sdp::{self, Audio, Direction, Local, LocalAudio, Session, Srtp};
 use sip_stack::{CallId, Own, Shown};
 use std::net::{IpAddr, SocketAddr};
@@ -109,27 +105,9 @@ impl Focus {
         let mut leg = Leg {
             participant: participant.clone(),
             stance,
-            room,
-            done: Done::default(),
-            through: false,
-            warned: None,
-            waiting: Some(pair),
-            rtp,
-            audio,
-            offered: false,
-            transport: None,
-            srtp: Some(Srtp::Required),
-            meter: Meter::default(),
-            subject,
             own,
-            keys: Keys::default(),
-            language: Language::default(),
-            asked: None,
-            monitor: None,
-            dialling: None,
-            held: false,
-            changing: None,
             web: Some(Box::new(theirs.clone())),
+            ..Leg::bare((room, pair), rtp, audio, Some(Srtp::Required), subject)
         };
         if !self.connect(call, &mut leg, theirs, source) {
             self.tidy(room);
