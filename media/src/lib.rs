@@ -24,7 +24,8 @@
 //! | [`level`] | loudness and speech |
 //! | [`suppress`] | noise behind who speaks, taken away |
 //! | [`tones`] | keys that come as tones |
-//! | [`prompt`] | what is said to one leg alone |
+//! | [`prompt`] | what is said to one leg alone, or to all |
+//! | [`tap`] | what one leg says, for somebody outside |
 //! | [`music`] | what a conference's only participant hears |
 //! | [`mixer`] | one tick's mix, a pure function |
 //! | [`latch`] | symmetric RTP: the lock on a source |
@@ -63,6 +64,7 @@ pub mod rtp;
 pub mod shard;
 pub mod srtp;
 pub mod suppress;
+pub mod tap;
 pub mod tones;
 pub mod transport;
 pub mod units;
@@ -72,5 +74,5 @@ pub use dtmf::Digit;
 pub use engine::{Engine, EngineError, Event};
 pub use leg::{Direction, LegSetup, Report};
 pub use level::Level;
-pub use prompt::Prompt;
+pub use prompt::{Prompt, Words};
 pub use units::{LegId, Nanos, PayloadType, Rate, RoomId};

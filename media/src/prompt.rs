@@ -4,6 +4,8 @@ use crate::units::Rate;
 
 /// Recordings in one prompt at most.
 pub const PARTS: usize = 24;
+/// The part that is somebody's own words.
+const SPOKEN: u8 = u8::MAX;
 /// The meeting is this much softer meanwhile: 12 dB, as a shift.
 const DUCK: u32 = 2;
 
@@ -93,95 +95,190 @@ impl Prompt {
         prompt
     }
 
-    fn part(&self, index: usize) -> Option<&'static [i16]> {
-        let place = self.parts[..usize::from(self.count)].get(index)?;
-        Some(self.recordings.narrow(usize::from(*place)))
+    /// The same behind somebody's own words.
+    #[must_use]
+    pub fn behind_words(mut self) -> Self {
+        let last = PARTS - 1;
+        self.parts.copy_within(..last, 1);
+        self.parts[0] = SPOKEN;
+        self.count = (self.count + 1).min(PARTS as u8);
+        self
+    }
+
+    /// The same before somebody's own words.
+    #[must_use]
+    pub fn before_words(mut self) -> Self {
+        if let Some(part) = self.parts.get_mut(usize::from(self.count)) {
+            *part = SPOKEN;
+            self.count += 1;
+        }
+        self
+    }
+
+    fn part<'a>(&self, index: usize, spoken: &'a [i16]) -> Option<&'a [i16]> {
+        match *self.parts[..usize::from(self.count)].get(index)? {
+            SPOKEN => Some(spoken),
+            place => Some(self.recordings.narrow(usize::from(place))),
+        }
     }
 }
 
-/// A prompt that is being said.
-#[derive(Debug, Clone, Copy)]
-pub struct Saying {
-    prompt: Prompt,
+/// What is to be said: recordings, and somebody's own words, at 8 kHz, where the prompt has a place for them.
+#[derive(Clone)]
+pub struct Words {
+    /// The recordings.
+    pub prompt: Prompt,
+    /// The words.
+    pub spoken: Box<[i16]>,
+}
+
+impl Words {
+    /// Whether it has memory of its own.
+    pub fn is_to_be_freed(&self) -> bool {
+        !self.spoken.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Words({:?})", self.prompt)
+    }
+}
+
+impl From<Prompt> for Words {
+    fn from(prompt: Prompt) -> Self {
+        Self { prompt, spoken: Box::default() }
+    }
+}
+
+/// How far something has been said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Along {
     part: usize,
     at: usize,
-    /// By how much everything else is softer meanwhile, as a shift.
-    duck: u32,
 }
 
-impl Saying {
-    /// From its beginning.
-    pub fn new(prompt: Prompt) -> Self {
-        Self { prompt, part: 0, at: 0, duck: DUCK }
+impl Along {
+    /// Goes on by `n` samples of a part that has `rest` left.
+    fn pass(&mut self, n: usize, rest: usize) {
+        self.at += n;
+        if n == rest {
+            (self.part, self.at) = (self.part + 1, 0);
+        }
     }
 
-    /// The same with everything else as loud as ever.
-    fn beside(prompt: Prompt) -> Self {
-        Self { duck: 0, ..Self::new(prompt) }
-    }
-
-    /// Lays the next tick of it over what the leg would hear, a frame at `rate`. False once all is said; then `frame` is as it was.
-    pub fn lay_over(&mut self, frame: &mut [i16], rate: Rate) -> bool {
+    /// Lays a tick of it over a frame at `rate`, everything else softer by a shift. False once all is said; then `frame` is as it was.
+    fn lay_over(&mut self, words: &Words, duck: u32, frame: &mut [i16], rate: Rate) -> bool {
         let whole = Rate::Narrow.frame();
         let factor = rate.frame() / whole;
         // In samples of the recordings.
         let mut filled = 0;
         while filled < whole {
-            let Some(part) = self.prompt.part(self.part) else { break };
+            let Some(part) = words.prompt.part(self.part, &words.spoken) else { break };
             let rest = part.len().saturating_sub(self.at);
             let n = rest.min(whole - filled);
             let at = self.at * factor;
             for (i, f) in frame[filled * factor..(filled + n) * factor].iter_mut().enumerate() {
-                let said = self.prompt.recordings.sample(part, at + i, rate);
-                *f = (*f >> self.duck).saturating_add(said);
+                let said = words.prompt.recordings.sample(part, at + i, rate);
+                *f = (*f >> duck).saturating_add(said);
             }
-            (filled, self.at) = (filled + n, self.at + n);
-            if n == rest {
-                (self.part, self.at) = (self.part + 1, 0);
-            }
+            filled += n;
+            self.pass(n, rest);
         }
         if filled == 0 {
             return false;
         }
-        frame[filled * factor..].iter_mut().for_each(|f| *f >>= self.duck);
+        frame[filled * factor..].iter_mut().for_each(|f| *f >>= duck);
         true
     }
 
     /// A tick of it passes. False once all is said.
-    fn pass(&mut self) -> bool {
+    fn tick(&mut self, words: &Words) -> bool {
         let mut left = Rate::Narrow.frame();
         while left > 0 {
-            let Some(part) = self.prompt.part(self.part) else { break };
+            let Some(part) = words.prompt.part(self.part, &words.spoken) else { break };
             let rest = part.len().saturating_sub(self.at);
             let n = rest.min(left);
-            (left, self.at) = (left - n, self.at + n);
-            if n == rest {
-                (self.part, self.at) = (self.part + 1, 0);
-            }
+            left -= n;
+            self.pass(n, rest);
         }
         left < Rate::Narrow.frame()
     }
 }
 
-/// A prompt that all of a meeting hear, each at their own rate.
-#[derive(Debug, Clone, Copy)]
-pub struct Announcement(Saying);
+/// What is being said to one leg.
+#[derive(Debug)]
+pub struct Saying {
+    words: Words,
+    along: Along,
+    over: bool,
+}
+
+impl Saying {
+    /// From its beginning.
+    pub fn new(words: impl Into<Words>) -> Self {
+        Self { words: words.into(), along: Along::default(), over: false }
+    }
+
+    /// Lays the next tick of it over what the leg would hear, a frame at `rate`. False once all is said; then `frame` is as it was.
+    pub fn lay_over(&mut self, frame: &mut [i16], rate: Rate) -> bool {
+        if self.over {
+            return false;
+        }
+        self.over = !self.along.lay_over(&self.words, DUCK, frame, rate);
+        if self.over {
+            self.words.spoken.fill(0);
+        }
+        !self.over
+    }
+
+    /// What it says.
+    pub fn into_words(self) -> Words {
+        self.words
+    }
+
+    /// Whether all is said. What was somebody's own words is overwritten then; it is freed by whoever may.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+/// What all of a meeting hear, each at their own rate, with everything else as loud as ever.
+#[derive(Debug)]
+pub struct Announcement {
+    words: Words,
+    along: Along,
+    over: bool,
+}
 
 impl Announcement {
     /// From its beginning.
-    pub fn new(prompt: Prompt) -> Self {
-        Self(Saying::beside(prompt))
+    pub fn new(words: impl Into<Words>) -> Self {
+        Self { words: words.into(), along: Along::default(), over: false }
     }
 
     /// Lays this tick of it over what somebody hears at `rate`.
     pub fn lay_over(&self, frame: &mut [i16], rate: Rate) {
-        let mut saying = self.0;
-        saying.lay_over(frame, rate);
+        let mut along = self.along;
+        along.lay_over(&self.words, 0, frame, rate);
     }
 
-    /// A tick is over. False once all is said.
-    pub fn pass(&mut self) -> bool {
-        self.0.pass()
+    /// A tick is over.
+    pub fn pass(&mut self) {
+        self.over = !self.along.tick(&self.words);
+        if self.over {
+            self.words.spoken.fill(0);
+        }
+    }
+
+    /// As [`Saying::is_over`].
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What it says.
+    pub fn into_words(self) -> Words {
+        self.words
     }
 }
 
@@ -253,7 +350,8 @@ mod tests {
             let mut frame = [400; FRAME];
             announcement.lay_over(&mut frame, Rate::Narrow);
             announcement.lay_over(&mut [0; FRAME], Rate::Narrow);
-            if !announcement.pass() {
+            announcement.pass();
+            if announcement.is_over() {
                 assert_eq!(
                     (frame, wide),
                     ([400; FRAME], [400; Rate::Wide.frame()]),
@@ -269,6 +367,35 @@ mod tests {
             "once for each tick, however many hear it"
         );
         assert!(heard[260..].iter().all(|s| *s == 400));
+    }
+
+    #[test]
+    fn somebodys_own_words_come_first_and_are_overwritten_once_said() {
+        let words = || Words {
+            prompt: Prompt::new(recordings(), [2]).behind_words(),
+            spoken: vec![50; 200].into_boxed_slice(),
+        };
+        let expected = [vec![50; 200], vec![7; 60], vec![0; 60]].concat();
+        let mut saying = Saying::new(words());
+        let (mut frame, mut heard) = ([0; FRAME], Vec::new());
+        while saying.lay_over(&mut frame, Rate::Narrow) {
+            heard.extend_from_slice(&frame);
+            frame = [0; FRAME];
+        }
+        assert_eq!(heard, expected);
+        assert_eq!(*saying.words.spoken, [0; 200]);
+        let mut announcement = Announcement::new(words());
+        let mut heard = Vec::new();
+        while !announcement.is_over() {
+            frame = [0; FRAME];
+            announcement.lay_over(&mut frame, Rate::Narrow);
+            heard.extend_from_slice(&frame);
+            announcement.pass();
+        }
+        assert_eq!(heard[..320], expected);
+        assert_eq!(*announcement.words.spoken, [0; 200]);
+        let full = Prompt::new(recordings(), std::iter::repeat_n(2, 100)).behind_words();
+        assert_eq!((usize::from(full.count), full.parts[0]), (PARTS, SPOKEN));
     }
 
     #[test]

@@ -15,9 +15,10 @@ use crate::level::Level;
 use crate::mixer::{Input, Kit, Mix, Rates};
 use crate::music::{Music, Player};
 use crate::prefetch::prefetch;
-use crate::prompt::{Announcement, Prompt, Saying};
+use crate::prompt::{Announcement, Saying, Words};
 use crate::rtp::HEADER;
 use crate::rtp::contributors::Contributors;
+use crate::tap::Tap;
 use crate::units::{LONGEST_FRAME, LegId, Nanos, RoomId};
 use hands::{Class, Hand};
 use spread::Spread;
@@ -74,13 +75,19 @@ pub struct Member<S> {
     pub socket: S,
     announced: bool,
     saying: Option<Saying>,
+    tap: Option<Box<Tap>>,
     hand: Hand,
 }
 
 impl<S> Member<S> {
     /// A leg and its socket.
     pub fn new(leg: Leg, socket: S) -> Self {
-        Self { leg, socket, announced: false, saying: None, hand: Hand::Shares }
+        Self { leg, socket, announced: false, saying: None, tap: None, hand: Hand::Shares }
+    }
+
+    /// Whether something is being said to it alone.
+    fn is_spoken_to(&self) -> bool {
+        self.saying.as_ref().is_some_and(|saying| !saying.is_over())
     }
 }
 
@@ -276,16 +283,25 @@ impl<S> Room<S> {
         self.members.len()
     }
 
-    /// Says something to a leg alone, in place of what is being said to it.
-    pub fn say(&mut self, leg: LegId, prompt: Prompt) {
-        if let Some(member) = self.find(leg) {
-            member.saying = Some(Saying::new(prompt));
+    /// Says something to a leg alone, in place of what is being said to it: what is no more needed, to be freed.
+    pub fn say(&mut self, leg: LegId, words: Words) -> Option<Words> {
+        match self.find(leg) {
+            Some(member) => member.saying.replace(Saying::new(words)).map(Saying::into_words),
+            None => Some(words),
         }
     }
 
-    /// Says something to everybody, beside what is spoken and in place of what is being said to them all.
-    pub fn announce(&mut self, prompt: Prompt) {
-        self.announcement = Some(Announcement::new(prompt));
+    /// Says something to everybody, beside what is spoken and in place of what is being said to them all; what is no more needed, to be freed.
+    pub fn announce(&mut self, words: Words) -> Option<Words> {
+        self.announcement.replace(Announcement::new(words)).map(Announcement::into_words)
+    }
+
+    /// Has somebody outside hear what a leg says from now on, or nobody; what is no more needed, to be freed.
+    pub fn tap(&mut self, leg: LegId, tap: Option<Box<Tap>>) -> Option<Box<Tap>> {
+        match self.find(leg) {
+            Some(member) => std::mem::replace(&mut member.tap, tap),
+            None => tap,
+        }
     }
 
     /// Applies new signalling to a leg; what it needs no more is put in place of `coders`. Its member is returned when the peer's address changed.
@@ -311,8 +327,11 @@ impl<S> Room<S> {
 
     /// Takes a leg's frame of this tick: to be called for each, after what came for it was given to it.
     pub fn pull(&mut self, index: usize, now: Nanos) {
-        let leg = &mut self.members[index].leg;
+        let Member { leg, tap, .. } = &mut *self.members[index];
         leg.playout(now);
+        if let Some(tap) = tap {
+            tap.take(leg.frame(), leg.rate());
+        }
         if leg.speaks()
             && let Some((waited, need)) = leg.take_waited()
         {
@@ -378,14 +397,16 @@ impl<S> Room<S> {
         if self.wants_levels {
             self.contribute();
         }
-        if let Some(announcement) = &mut self.announcement {
-            self.mix.lay_over(hear, |frame, rate| announcement.lay_over(frame, rate));
-            if !announcement.pass() {
-                self.announcement = None;
+        let announces = match &mut self.announcement {
+            Some(announcement) if !announcement.is_over() => {
+                self.mix.lay_over(hear, |frame, rate| announcement.lay_over(frame, rate));
+                announcement.pass();
+                !announcement.is_over()
             }
-        }
+            _ => false,
+        };
         self.music.tick(self.members.len() == 1 && self.spread.is_none());
-        let quiet = self.mix.speakers().next().is_none() && self.announcement.is_none();
+        let quiet = self.mix.speakers().next().is_none() && !announces;
         self.silent = if quiet { self.silent + 1 } else { 0 };
         self.hand_over();
         for index in 0..self.members.len() {
@@ -423,6 +444,7 @@ impl<S> Room<S> {
     fn send(&mut self, index: usize, sink: &mut impl Sink<S>) {
         let place = self.place(index);
         let Self { members, mix, classes, packet, frame, ticks, silent, music, .. } = self;
+        let spoken_to = members[index].is_spoken_to();
         let Member { leg, socket, saying, hand, .. } = &mut *members[index];
         if !leg.hears() {
             return leg.pause();
@@ -433,7 +455,7 @@ impl<S> Room<S> {
         // Who was alone when the music began is the first in the list.
         let plays = index == 0 && music.plays();
         let volume = leg.volume();
-        if plays || saying.is_some() || volume != USUAL {
+        if plays || spoken_to || volume != USUAL {
             let frame = &mut frame[..coding.rate.frame()];
             frame.copy_from_slice(heard);
             if volume != USUAL {
@@ -444,9 +466,6 @@ impl<S> Room<S> {
                 music.lay_over(frame, coding.rate);
             }
             let said = saying.as_mut().is_some_and(|words| words.lay_over(frame, coding.rate));
-            if !said {
-                *saying = None;
-            }
             if plays || said || volume != USUAL {
                 let n = leg.encoder().encode(frame, &mut packet[HEADER..]);
                 return leg.packetise(&mut packet[..HEADER + n], |to, p| sink.packet(socket, to, p));

@@ -10,7 +10,7 @@ use media::ports::Ports;
 use media::prompt::Recordings;
 use media::room::{Manner, Notice};
 use media::srtp::{GROWTH, Protector, Suite};
-use media::{Codec, Engine, LegId, PayloadType, Prompt, Rate, RoomId};
+use media::{Codec, Engine, LegId, PayloadType, Prompt, Rate, RoomId, Words};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -255,6 +255,17 @@ async fn the_shard_asks_nothing_of_the_allocator() {
             190 => engine.close(RoomId(2)),
             80 | 95 => engine.say(room, LegId(4), Prompt::new(recordings, [0, 1, 0])).unwrap(),
             85 => engine.say(room, LegId(5), Prompt::new(recordings, [0, 1, 0])).unwrap(),
+            // Somebody's own words, and somebody who hears what one leg says: memory comes and goes.
+            150 | 160 => {
+                let words = || Words {
+                    prompt: Prompt::new(recordings, [0]).behind_words(),
+                    spoken: vec![900; 2000].into_boxed_slice(),
+                };
+                engine.announce(room, words()).unwrap();
+                engine.say(room, LegId(4), words()).unwrap();
+                engine.tap(room, LegId(1), media::tap::tap(100).0).unwrap();
+            }
+            170 => engine.untap(room, LegId(1)).unwrap(),
             _ => {}
         }
     }

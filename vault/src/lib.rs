@@ -12,6 +12,7 @@
 //! | [`leaves`] | which types may leave a region |
 //! | [`key`] | keys and index keys, made in place in secret pages; dropping one shreds what it sealed |
 //! | [`sealed`] | `Sealed<T>`, its context and the purposes that open it |
+//! | [`spoken`] | names as somebody said them |
 //! | `compact` | compact JWEs taken apart |
 //! | [`envelope`] | JWE: values for a viewer's own key, and from it |
 //! | [`opener`] | the viewer's side of the envelopes, in a process of its own |
@@ -41,6 +42,7 @@ pub mod opener;
 pub mod pages;
 pub mod region;
 pub mod sealed;
+pub mod spoken;
 mod wipe;
 
 pub use envelope::{EnvelopeError, Extent, Jwe, PublicKey, Recipient, ViewerKey};
@@ -55,10 +57,11 @@ pub use media::{MasterKey, MediaKeys, PlaceError, SecretStack, Slot, Suite};
 pub use pages::{Policy, Protection};
 pub use region::{Fault, Inside, Region, Secrets};
 pub use sealed::{
-    Becomes, CallerName, CallerNumber, CallerProfile, Context, DialledNumber, Discloses, Field, ForViewers,
-    FromViewers, Kind, LegalAccess, OwnName, OwnNumber, OwnProfile, Plain, Purpose, Roster, Sealed,
-    Signalling, SignallingText, Tampered,
+    Becomes, CallerName, CallerNumber, CallerProfile, Context, DialledNumber, Discloses, Field, FieldValue,
+    ForViewers, FromViewers, Kind, LegalAccess, OwnName, OwnNumber, OwnProfile, Plain, Purpose, Roster,
+    Sealed, Signalling, SignallingText, Tampered,
 };
+pub use spoken::SpokenName;
 
 /// Whether this build is for measuring only: some or all of what it should protect is not protected.
 pub const FOR_MEASURING: bool =

@@ -52,11 +52,30 @@ impl FromViewers for DialledNumber {}
 impl FromViewers for OwnName {
     /// One line, 1 to 120 characters, without what turns or hides the text around it.
     fn fits(plain: &[u8]) -> bool {
-        let misleads = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
-        std::str::from_utf8(plain).is_ok_and(|name| {
-            (1..=120).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || misleads(c))
-        })
+        is_one_line(plain, 120)
     }
+}
+
+/// What an operator has noted of a participant, in a field that the meeting's host asked for.
+#[derive(Debug)]
+pub enum FieldValue {}
+impl Kind for FieldValue {
+    const FIELD: Field = Field::Noted;
+}
+impl Discloses<FieldValue> for Roster {}
+impl FromViewers for FieldValue {
+    /// As a name, up to 240 characters.
+    fn fits(plain: &[u8]) -> bool {
+        is_one_line(plain, 240)
+    }
+}
+
+/// One line of text, without what turns or hides the text around it.
+fn is_one_line(plain: &[u8], most: usize) -> bool {
+    let misleads = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
+    std::str::from_utf8(plain).is_ok_and(|text| {
+        (1..=most).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || misleads(c))
+    })
 }
 
 /// A kind of value that a subject has one of: its field is part of where the value belongs.
@@ -184,6 +203,10 @@ pub enum Field {
     Uri = 13,
     /// A number to be called.
     Dialled = 14,
+    /// A name as it was said.
+    SpokenName = 15,
+    /// What an operator has noted.
+    Noted = 16,
 }
 
 /// Where a sealed value belongs. Bound as associated data: moved elsewhere, it does not open.

@@ -53,6 +53,8 @@ impl Events {
                     Told::Kit(kit) => drop(kit),
                     Told::Keys(keys) => drop(keys),
                     Told::Suppressor(suppressor) => drop(suppressor),
+                    Told::Words(words) => drop(words),
+                    Told::Tap(tap) => drop(tap),
                     Told::Room(room) => drop(room),
                     Told::Nothing => {}
                 }

@@ -10,12 +10,13 @@ use crate::dtls::{Dtls, DtlsFault};
 use crate::leg::{Coders, Leg, LegError, LegSetup, Protection};
 use crate::mixer::{Kit, Rates};
 use crate::ports::{Pair, Ports, PortsError};
-use crate::prompt::Prompt;
+use crate::prompt::Words;
 use crate::room::{Manner, Notice, spread};
 use crate::shard::{
     Aside, Bell, Change, Command, Counters, LiveMember, LiveRoom, Priority, Shard, Socket, Sound, Told,
     enable_timestamps, prepare_thread, wall_clock,
 };
+use crate::tap::Tap;
 use crate::transport::{Lines, Parcel, Sockets, Transport};
 use crate::units::{LegId, RoomId};
 use handle::Handle;
@@ -424,16 +425,33 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn announce(&self, room: RoomId, prompt: Prompt) -> Result<(), EngineError> {
-        self.tell_parts(room, || Command::Announce(room, prompt))
+    pub fn announce(&self, room: RoomId, words: impl Into<Words>) -> Result<(), EngineError> {
+        let words = words.into();
+        self.tell_parts(room, || Command::Announce(room, words.clone()))
     }
 
     /// Says something to a leg alone.
     ///
     /// # Errors
     /// [`EngineError::NoRoom`], [`EngineError::Busy`].
-    pub fn say(&self, room: RoomId, leg: LegId, prompt: Prompt) -> Result<(), EngineError> {
-        self.tell(room, leg, Command::Say(room, leg, prompt))
+    pub fn say(&self, room: RoomId, leg: LegId, words: impl Into<Words>) -> Result<(), EngineError> {
+        self.tell(room, leg, Command::Say(room, leg, words.into()))
+    }
+
+    /// From now on somebody outside hears what a leg says, in place of who did so far.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn tap(&self, room: RoomId, leg: LegId, tap: Tap) -> Result<(), EngineError> {
+        self.tell(room, leg, Command::Tap(room, leg, Some(Box::new(tap))))
+    }
+
+    /// Nobody outside hears what a leg says any more.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`], [`EngineError::Busy`].
+    pub fn untap(&self, room: RoomId, leg: LegId) -> Result<(), EngineError> {
+        self.tell(room, leg, Command::Tap(room, leg, None))
     }
 
     /// Says whether somebody watches a conference: only then talkers' levels are told.

@@ -1,7 +1,7 @@
 //! Whose encoder makes what each leg hears: one for all who only listen and have the same coding, and who speaks has their own. Where an encoder
 //! has a memory, it is handed over with it.
 
-use super::{Member, Room, USUAL};
+use super::{Room, USUAL};
 use crate::codec::{Coding, LARGEST};
 use crate::rtp::HEADER;
 use crate::units::LegId;
@@ -47,8 +47,8 @@ impl<S> Room<S> {
             }
         }
         for index in 0..self.members.len() {
-            let Member { saying, leg, .. } = &*self.members[index];
-            if saying.is_some() || leg.volume() != USUAL || (index == 0 && self.music.plays()) {
+            let member = &*self.members[index];
+            if member.is_spoken_to() || member.leg.volume() != USUAL || (index == 0 && self.music.plays()) {
                 self.take_own(index);
             }
         }

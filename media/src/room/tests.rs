@@ -2,7 +2,7 @@ use super::*;
 use crate::codec::{Codec, FRAME};
 use crate::leg::Direction;
 use crate::mixer::Rates;
-use crate::prompt::Recordings;
+use crate::prompt::{Prompt, Recordings};
 use crate::rtp::{HEADER, Packet, Stream};
 use crate::units::PayloadType;
 use crate::units::Rate;
@@ -137,8 +137,8 @@ fn what_is_said_to_one_leg_no_other_hears() {
     for _ in 0..20 {
         rig.tick(|n| [4000, 0, 0][n], 5_000_000);
     }
-    rig.room.say(LegId(2), Prompt::new(words, [0]));
-    rig.room.say(LegId(0), Prompt::new(words, [0]));
+    rig.room.say(LegId(2), Prompt::new(words, [0]).into());
+    rig.room.say(LegId(0), Prompt::new(words, [0]).into());
     for tick in 0..5 {
         rig.tick(|n| [4000, 0, 0][n], 5_000_000);
         // A listener hears it over the talker, who is turned down by 12 dB; a talker over what they hear.
@@ -224,7 +224,7 @@ fn who_wants_it_hears_the_meeting_softer_louder_or_not_at_all_and_prompts_as_eve
     for (leg, expected) in [(0, 0), (1, 0), (2, 8000), (3, 4000)] {
         assert!(near(rig.last(leg), expected), "leg {leg} hears {}, not {expected}", rig.last(leg));
     }
-    rig.room.say(LegId(1), Prompt::new(words, [0]));
+    rig.room.say(LegId(1), Prompt::new(words, [0]).into());
     rig.tick(|n| [4000, 0, 0, 0][n], 5_000_000);
     assert!(near(rig.last(1), 2000));
     rig.room.leg_mut(LegId(1)).unwrap().set_volume(1.0);
@@ -237,7 +237,7 @@ fn an_announcement_is_heard_by_all_beside_the_talkers_and_once() {
     let chime: &Recordings = Box::leak(Box::new(Recordings::new(&[&[2000; 3 * FRAME]])));
     let mut rig = Rig::new(&[Codec::Pcmu, Codec::Pcma, Codec::Pcmu]);
     (0..20).for_each(|_| rig.tick(|n| [4000, 0, 0][n], 5_000_000));
-    rig.room.announce(Prompt::new(chime, [0]));
+    rig.room.announce(Prompt::new(chime, [0]).into());
     for tick in 0..6 {
         rig.tick(|n| [4000, 0, 0][n], 5_000_000);
         let expected = if tick < 3 { [2000, 6000, 6000] } else { [0, 4000, 4000] };
@@ -246,7 +246,7 @@ fn an_announcement_is_heard_by_all_beside_the_talkers_and_once() {
     }
     // Where nobody speaks and noise stands for silence too.
     (0..300).for_each(|_| rig.tick(|_| 0, 5_000_000));
-    rig.room.announce(Prompt::new(chime, [0]));
+    rig.room.announce(Prompt::new(chime, [0]).into());
     rig.tick(|_| 0, 5_000_000);
     assert!((0..3).all(|n| (rig.last(n) - 2000).abs() < 200));
 }
@@ -365,7 +365,7 @@ fn who_is_alone_hears_music_until_somebody_comes_and_prompts_over_it() {
     // Nobody hears themselves, but who talks has music too.
     (0..3).for_each(|_| rig.tick(|_| 3000, 5_000_000));
     near(&rig, 4000);
-    rig.room.say(LegId(0), Prompt::new(recordings, [0]));
+    rig.room.say(LegId(0), Prompt::new(recordings, [0]).into());
     (0..10).for_each(|_| {
         rig.tick(|_| 0, 5_000_000);
         near(&rig, 9000);

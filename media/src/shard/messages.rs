@@ -3,9 +3,10 @@
 use super::{LiveMember, LiveRoom};
 use crate::leg::{Coders, LegSetup, Protection};
 use crate::mixer::Kit;
-use crate::prompt::Prompt;
+use crate::prompt::Words;
 use crate::room::Notice;
 use crate::suppress::Suppressor;
+use crate::tap::Tap;
 use crate::units::{LegId, RoomId};
 use std::net::SocketAddr;
 
@@ -37,9 +38,11 @@ pub enum Command {
     /// How loud a leg hears the meeting, as a factor.
     Volume(RoomId, LegId, f32),
     /// Says something to a leg alone.
-    Say(RoomId, LegId, Prompt),
+    Say(RoomId, LegId, Words),
     /// Says something to everybody in a conference.
-    Announce(RoomId, Prompt),
+    Announce(RoomId, Words),
+    /// Who outside hears what a leg says.
+    Tap(RoomId, LegId, Option<Box<Tap>>),
     /// Whether somebody watches a conference.
     Watch(RoomId, bool),
     /// Ends the thread.
@@ -98,6 +101,10 @@ pub enum Told {
     Keys(Box<Option<Protection>>),
     /// What took a leg's noise away, to be freed.
     Suppressor(Box<Suppressor>),
+    /// What was said, to be freed.
+    Words(Words),
+    /// A tap that is over, to be freed.
+    Tap(Box<Tap>),
     /// A conference that was closed, to be freed.
     Room(Box<LiveRoom>),
     /// Nothing: fills a new ring.

@@ -400,15 +400,26 @@ impl Shard {
                         room.set_watched(watched);
                     }
                 }
-                Ok(Command::Say(room, leg, prompt)) => {
-                    if let Some(room) = self.room(room) {
-                        room.say(leg, prompt);
-                    }
+                Ok(Command::Say(room, leg, words)) => {
+                    let spent = match self.room(room) {
+                        Some(room) => room.say(leg, words),
+                        None => Some(words),
+                    };
+                    self.owed = spent.filter(|words| words.is_to_be_freed()).map(Told::Words);
                 }
-                Ok(Command::Announce(room, prompt)) => {
-                    if let Some(room) = self.room(room) {
-                        room.announce(prompt);
-                    }
+                Ok(Command::Announce(room, words)) => {
+                    let spent = match self.room(room) {
+                        Some(room) => room.announce(words),
+                        None => Some(words),
+                    };
+                    self.owed = spent.filter(|words| words.is_to_be_freed()).map(Told::Words);
+                }
+                Ok(Command::Tap(room, leg, tap)) => {
+                    let spent = match self.room(room) {
+                        Some(room) => room.tap(leg, tap),
+                        None => tap,
+                    };
+                    self.owed = spent.map(Told::Tap);
                 }
                 Ok(Command::Volume(room, leg, factor)) => {
                     if let Some(leg) = self.leg(room, leg) {
