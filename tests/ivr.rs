@@ -1,6 +1,6 @@
 //! Callers are led into conferences: by number and PIN, in words, with an end for who guesses.
 
-use crate::harness::{Bridge, Process, Setup, endless, heard, here, samples, until};
+use crate::harness::{Bridge, Process, Setup, clip, endless, heard, here, samples, until};
 use crate::listener::{Listener, prompt};
 use std::process::Stdio;
 use std::time::Duration;
@@ -62,6 +62,59 @@ fn who_knows_the_way_presses_everything_at_once_and_a_conference_without_a_pin_i
     let _eve = bridge.caller("+12025550172", 60.0, &[]);
     assert_eq!(bridge.await_live("board", 1)[0]["role"], "host");
     bridge.await_live("open", 2);
+}
+
+#[test]
+fn who_says_their_name_is_announced_by_it_until_they_withhold_it() {
+    let more = format!(
+        "[ivr]\nnumbers = [\"{ACCESS}\"]\n[[conference]]\nid = \"board\"\nnumber = \"{BOARD}\"\npin = \"{GUEST}\"\n\
+         announce_names = true\n"
+    );
+    let bridge = Bridge::with(&Setup { more: &more, ..Setup::default() });
+    // Bob does not say his.
+    let mut bob = Listener::call(&bridge, BOARD, "bob.wav", &["--dtmf", &format!("{GUEST}#")]);
+    let from = bob.hears(&prompt("tone"), bob.hears(&prompt("say-name"), 0));
+    bob.press("#");
+    let mut from = bob.hears(&prompt("people-on"), from);
+    bridge.await_live("board", 1);
+    let name = clip(&bridge.folder, 2, 0.0);
+    let said = samples(&name);
+    let voice = name.display().to_string();
+    let mut ada = Listener::call(
+        &bridge,
+        BOARD,
+        "ada.wav",
+        &["--wav", &voice, "--on-key", "--dtmf", &format!("{GUEST}#")],
+    );
+    let asked = ada.hears(&prompt("tone"), ada.hears(&prompt("say-name"), 0));
+    ada.press("s");
+    let joining = ada.hears(&prompt("people-on"), asked);
+    bridge.await_live("board", 2);
+    let mut announced = |bob: &Listener, what: &str| {
+        let before = from;
+        from = bob.hears(&prompt(what), before);
+        let since = bob.so_far()[before..from].to_vec();
+        heard(&said, &since)
+    };
+    let likeness = announced(&bob, "has-joined");
+    assert!(likeness > 0.9, "{likeness}");
+    // Whoever asks who is on hears it too.
+    bob.press("*4");
+    let roll = bob.hears(&prompt("people-on"), from);
+    until("the roll is called", || (heard(&said, &bob.so_far()[roll..]) > 0.9).then_some(()));
+    assert!(joining > asked);
+    // Withheld is withheld here as everywhere: she goes without a word.
+    ada.press("*67");
+    ada.hears(&prompt("hidden-all"), joining);
+    bob.press("*4");
+    let before = bob.hears(&prompt("people-on"), roll + prompt("people-on").len());
+    ada.press("*5");
+    bridge.await_live("board", 1);
+    let third = bridge.caller(BOARD, 60.0, &["--dtmf", &format!("{GUEST}#wwwww#")]);
+    bridge.await_live("board", 2);
+    drop(third);
+    let since = bob.so_far()[before..].to_vec();
+    assert!(heard(&said, &since) < 0.6, "{}", heard(&said, &since));
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const BOARD: &str = "+12025550171";
+/// The most samples that a recording's file is behind what is heard: what a writer holds back, and the buffers before it.
+const LAG: usize = 6_000;
 pub const PASSWORD: &str = "four random words here";
 
 /// An account, made by the command that makes the first admin too.
@@ -159,7 +161,7 @@ fn who_is_invited_comes_in_by_their_browser_and_decides_what_is_shown() {
 #[test]
 fn an_operator_runs_an_event_in_a_browser() {
     let more = format!(
-        "trusted = true\n[[conference]]\nid = \"event\"\nnumber = \"{BOARD}\"\npin = \"424242\"\nhost_pin = \"990011\"\nlobby = \"admit\"\n"
+        "trusted = true\n[[conference]]\nid = \"event\"\nnumber = \"{BOARD}\"\npin = \"424242\"\nhost_pin = \"990011\"\nlobby = \"admit\"\nfields = [\"Company\", \"Question\"]\nattendance = true\n"
     );
     let bridge = Bridge::with(&Setup { more: &more, ..Setup::default() });
     add_user(&bridge.folder.0.join("bridge.toml"), "olga@example.com", &["--role", "operator"]);
@@ -182,7 +184,10 @@ fn an_operator_runs_an_event_in_a_browser() {
         story("operator.mjs", &[&format!("http://{}", bridge.http), "olga@example.com", PASSWORD], |line| {
             match line {
                 "private" => {
-                    let before = host.so_far().len();
+                    // What the meeting heard before is on its way into the file for a while.
+                    let now = host.so_far().len();
+                    let before =
+                        until("the file grows", || Some(host.so_far().len()).filter(|len| *len > now + LAG));
                     until("the guest hears the operator", || {
                         (heard(&said[..16_000], &gina.so_far()) > 0.9).then_some(())
                     });
@@ -205,8 +210,26 @@ fn an_operator_runs_an_event_in_a_browser() {
                     hans.press("*2");
                 }
                 "green" => {}
+                "withhold" => gina.press("*67"),
                 _ => panic!("{line}"),
             }
         });
-    assert_eq!(found, json!({ "elsewhere": [], "errors": [], "faults": [], "number": "…0144", "floor": 1 }));
+    let head = "Participant,Name,Number,Profile,Company,Question";
+    let list = |gina: &str| {
+        json!([
+            head,
+            "Guest 1,Hugo Example,…0100,,,",
+            "Guest 2,Olga Example,…0100,,,",
+            gina,
+            "Guest 4,Hans Example,…0145,,,"
+        ])
+    };
+    assert_eq!(
+        found,
+        json!({
+            "elsewhere": [], "errors": [], "faults": [], "number": "…0144", "floor": 1, "fields": ["Company", "Question"],
+            "before": list("Guest 3,Gina Example,…0144,,Example Ltd,"),
+            "after": list("Guest 3,withheld,withheld,withheld,,")
+        })
+    );
 }

@@ -106,6 +106,7 @@ impl House {
             name: value(&caller.name, call, subject, ring, keys),
             number: value(&caller.number, call, subject, ring, keys),
             profile: value(&caller.profile, call, subject, ring, keys),
+            fields: Vec::new(),
         };
         self.roster.join(identity);
         use std::mem::take;

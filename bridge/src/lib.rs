@@ -9,23 +9,24 @@
 //! | [`sound`] | from what signalling agreed on to a leg's media |
 //! | [`disclosure`] | who sees what of whom: the only way from a sealed name to anybody |
 //! | [`place`] | where a carrier is reached, as it is configured |
+//! | [`ledger`] | what lasts: one encrypted file |
 //! | [`ivr`] | a caller's way to their meeting: the script, as data |
 //! | [`pin`] | PINs, and how often they may be guessed |
 //! | [`meeting`] | a meeting's rules: who may do what, and what follows from it |
 //! | [`prompt`] | what is said to one caller alone |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
-//! | [`routing`] | which conference a dialled number belongs to |
 //! | [`audit`] | what was disclosed to whom |
 //! | [`dial`] | calls that hosts ask for: how many, and what became of each |
 //! | [`roster`] | the live list of participants and its feed |
+//! | [`booking`] | conferences that accounts have made |
+//! | [`routing`] | which conference a dialled number belongs to |
 //! | [`link`] | personal links and codes: a caller's way to a page of their own |
 //! | [`webhook`] | the site's own programs, told of what happens |
 //! | [`legal`] | reading what is withheld for a legal reason: two people, a purpose, a key outside |
 //! | [`monitor`] | listening without being seen: a role of its own, audited |
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
-//! | [`ledger`] | what lasts: one encrypted file |
 //! | [`account`] | who may sign in |
 //! | [`access`] | tokens, sessions, their roles and their viewers' keys |
 //! | [`surface`] | the list of everything that shows or writes something |
@@ -61,6 +62,8 @@ pub mod trunk;
 pub mod routing;
 
 pub mod audit;
+
+pub mod booking;
 
 pub mod dial;
 

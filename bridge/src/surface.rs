@@ -14,6 +14,14 @@ pub enum Surface {
     Tokens,
     /// Taking one back.
     Token,
+    /// Conferences that accounts have made.
+    Bookings,
+    /// One of them.
+    Booking,
+    /// PINs of one of them.
+    BookingPins,
+    /// One of those.
+    BookingPin,
     /// Conferences.
     Conferences,
     /// A conference's list, once.
@@ -32,6 +40,10 @@ pub enum Surface {
     Steer,
     /// What hosts call a meeting.
     Title,
+    /// What an operator notes of a participant.
+    Fields,
+    /// Who was there.
+    Attendance,
     /// Inviting somebody to come by their browser.
     Invitations,
     /// The carriers and how they are.
@@ -96,11 +108,15 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::Login,
         Self::OwnSession,
         Self::Tokens,
         Self::Token,
+        Self::Bookings,
+        Self::Booking,
+        Self::BookingPins,
+        Self::BookingPin,
         Self::Conferences,
         Self::Roster,
         Self::Events,
@@ -110,6 +126,8 @@ impl Surface {
         Self::Place,
         Self::Steer,
         Self::Title,
+        Self::Fields,
+        Self::Attendance,
         Self::Invitations,
         Self::Trunks,
         Self::ViewerKeys,
@@ -149,6 +167,10 @@ impl Surface {
             Self::OwnSession => "/v1/session",
             Self::Tokens => "/v1/tokens",
             Self::Token => "/v1/tokens/{id}",
+            Self::Bookings => "/v1/bookings",
+            Self::Booking => "/v1/bookings/{id}",
+            Self::BookingPins => "/v1/bookings/{id}/pins",
+            Self::BookingPin => "/v1/bookings/{id}/pins/{pin}",
             Self::Conferences => "/v1/conferences",
             Self::Roster => "/v1/conferences/{id}/roster",
             Self::Events => "/v1/conferences/{id}/events",
@@ -159,6 +181,8 @@ impl Surface {
             Self::Place => "/v1/conferences/{id}/participants/{pid}/place",
             Self::Steer => "/v1/conferences/{id}/controls/{action}",
             Self::Title => "/v1/conferences/{id}/title",
+            Self::Fields => "/v1/conferences/{id}/participants/{pid}/fields",
+            Self::Attendance => "/v1/conferences/{id}/attendance",
             Self::OwnControl => "/v1/me/controls/{action}",
             Self::OwnKey => "/v1/me/key",
             Self::OwnAudio => "/v1/me/audio",

@@ -1,5 +1,6 @@
 // An operator's story in a real browser. Arguments: the bridge's address, name, password, folder for screenshots. Each line that it prints but the last says how far it is;
 // the last one, `found`, says what it saw as JSON.
+import { readFile } from "node:fs/promises";
 import { look } from "./look.mjs";
 
 const [origin, user, password, folder] = process.argv.slice(2);
@@ -21,6 +22,14 @@ found.number = await waits("Gina Example").locator(".number").textContent();
 await waits("Gina Example").getByRole("button", { name: "Talk in private" }).click();
 await row("Olga Example").locator(".chip", { hasText: "Private line 1" }).waitFor();
 await say("private");
+// Exactly what the host asked for is noted.
+await waits("Gina Example").getByRole("button", { name: "Details" }).click();
+found.fields = await page.locator("dialog .note label").allTextContents();
+await page.getByLabel("Company").fill("Example Ltd");
+await check("details");
+await picture("portal-details");
+await page.locator("dialog .note").getByRole("button", { name: "Save" }).click();
+await waits("Gina Example").locator(".noted", { hasText: "Example Ltd" }).waitFor();
 await check("private line");
 await picture("portal-operator");
 await waits("Gina Example").getByRole("button", { name: "Let in", exact: true }).click();
@@ -45,4 +54,14 @@ await row("Gina Example").getByRole("button", { name: /^More/ }).click();
 await page.selectOption("dialog select", "green");
 await row("Gina Example").locator(".chip", { hasText: "Green room" }).waitFor();
 await say("green");
+// The list of who was there. Who withholds is in it as a pseudonym, and what was noted of them is gone.
+const list = async () => {
+  const [download] = await Promise.all([page.waitForEvent("download"), button("Attendance list").click()]);
+  const text = await readFile(await download.path(), "utf8");
+  return text.trim().split("\r\n").map((line) => line.split(",").slice(0, 6).join(","));
+};
+found.before = await list();
+await say("withhold");
+await until(() => !document.body.textContent.includes("Example Ltd"));
+found.after = await list();
 await end();

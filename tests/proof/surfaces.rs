@@ -225,6 +225,25 @@ impl House {
                 assert_eq!(answers.each_ref().map(|(status, _)| *status), [400, 400, 204], "{answers:?}");
                 shown(answers.map(|(_, text)| text).concat().into_bytes(), "120 characters")
             }
+            Surface::Fields => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path =
+                    |id: &str| surface.path().unwrap().replace("{id}", CONFERENCE).replace("{pid}", id);
+                let clear = format!(r#"{{"fields":["{name}"]}}"#);
+                let unsealed = format!(r#"{{"fields":[{{"jwe":"{name}"}}]}}"#);
+                let answers = [
+                    self.ask("PUT", &path(number), Some(TOKEN), Some(&clear)),
+                    self.ask("PUT", &path(name), Some(TOKEN), Some(&unsealed)),
+                ];
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [400, 404]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "240 characters")
+            }
+            Surface::Attendance => {
+                let path = surface.path().unwrap().replace("{id}", CONFERENCE);
+                let answers = ["GET", "DELETE"].map(|method| self.ask(method, &path, Some(TOKEN), None));
+                assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 204]);
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "keeps no list")
+            }
             Surface::OwnControl => {
                 let Identity { name, .. } = &self.stranger;
                 let path = |of: &str| surface.path().unwrap().replace("{action}", of);
@@ -245,7 +264,23 @@ impl House {
                 let answers = [("POST", "/v1/tokens"), ("GET", "/v1/tokens"), ("DELETE", &path)]
                     .map(|(method, path)| self.ask(method, path, Some(TOKEN), Some(&body)));
                 assert!(answers.iter().all(|(status, _)| [403, 405].contains(status)), "{answers:?}");
-                shown(answers.map(|(_, text)| text).concat().into_bytes(), "has tokens for programs")
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "signed in with an account")
+            }
+            Surface::Bookings | Surface::Booking | Surface::BookingPins | Surface::BookingPin => {
+                let Identity { name, number, .. } = &self.stranger;
+                let path = surface.path().unwrap().replace("{id}", name).replace("{pin}", number);
+                let body = format!(r#"{{"settings":{{"title":"{name}"}},"pin":"{number}"}}"#);
+                let answers = ["POST", "GET", "PUT", "DELETE"]
+                    .map(|method| self.ask(method, &path, Some(TOKEN), Some(&body)));
+                assert!(
+                    answers.iter().all(|(status, _)| [200, 403, 404, 405].contains(status)),
+                    "{answers:?}"
+                );
+                let holds = match surface {
+                    Surface::Bookings => "\"bookings\":[]",
+                    _ => "You have made no such conference",
+                };
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), holds)
             }
             Surface::OwnSession => shown(self.get(surface), "\"role\":\"host\""),
             Surface::Page => shown(self.get(surface), "What this meeting shows of you"),

@@ -64,6 +64,10 @@ export interface Conference {
   state: "open" | "ended";
   started_at: string;
   pins_guessed_at?: string;
+  /** What an operator notes of each participant. */
+  fields?: string[];
+  /** There is a list of who was there. */
+  attendance?: true;
 }
 
 /** A value that a participant shares, or does not. */
@@ -100,6 +104,14 @@ export interface Participant {
   name: Item;
   number: Item;
   profile: Item;
+  /** What was noted, by the conference's fields. */
+  fields?: Item[];
+}
+
+/** Who was there, as the bridge tells it. */
+export interface Attendance {
+  fields: string[];
+  people: (Pick<Participant, "id" | "pseudonym" | "role" | "joined_at" | "name" | "number" | "profile" | "fields"> & { left_at: string | null })[];
 }
 
 /** A message of the feed. */

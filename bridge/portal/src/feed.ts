@@ -1,7 +1,8 @@
 // A meeting's feed: a WebSocket that comes back by itself. After a break, or where a message was missed, it begins with a new snapshot.
 
 import { signal } from "@preact/signals";
-import { ask, type Message, Refused, type Session, signedIn } from "./api";
+import { type Attendance, ask, type Message, Refused, type Session, signedIn } from "./api";
+import { table } from "./attendance";
 import { ViewerKey } from "./keys";
 import { Roster } from "./roster";
 
@@ -126,6 +127,20 @@ export class Feed {
   async invite(): Promise<string> {
     const { path } = await ask<{ path: string }>("POST", `conferences/${this.conference}/invitations`);
     return new URL(path, location.href).href;
+  }
+
+  /** What was noted of somebody: a value for each field, sealed here. */
+  async note(id: string, values: string[]): Promise<void> {
+    const key = this.key;
+    if (!key) throw new Error("Your role notes nothing");
+    const sealed = values.map((text) => text.trim()).map(async (text) => (text ? { jwe: await key.seal(text) } : null));
+    await ask("PUT", `conferences/${this.conference}/participants/${id}/fields?viewer_key=${key.id}`, { fields: await Promise.all(sealed) });
+  }
+
+  /** Who was there, as a table. */
+  async attendance(): Promise<string> {
+    const viewer = this.key ? `?viewer_key=${this.key.id}` : "";
+    return table(await ask<Attendance>("GET", `conferences/${this.conference}/attendance${viewer}`), this.key);
   }
 
   /** Has somebody called. */

@@ -29,6 +29,8 @@ interface Me {
       })
     | null;
   seen_by: Receipt[];
+  noted?: string[];
+  attendance?: true;
 }
 
 const at = <E extends HTMLElement>(id: string) => document.getElementById(id) as E;
@@ -84,7 +86,7 @@ function toggle(attribute: Attribute, status: string) {
 }
 
 function show(me: Me) {
-  const { participant, seen_by: seen } = me;
+  const { participant, seen_by: seen, noted = [], attendance } = me;
   at("enter").hidden = true;
   at("mine").hidden = !participant;
   at("join").hidden = participant !== null;
@@ -111,6 +113,12 @@ function show(me: Me) {
   at("seen").hidden = rows.length === 0;
   at("nobody").hidden = rows.length > 0;
   at<HTMLTableElement>("seen").tBodies[0]?.replaceChildren(...rows);
+  const kept = [
+    noted.length > 0 && `An operator has noted of you: ${noted.join(", ")}. It goes when you hide everything.`,
+    attendance && "The host gets a list of who was there. What you hide is not in it.",
+  ].filter(Boolean);
+  at("kept").textContent = kept.join(" ");
+  at("kept").hidden = kept.length === 0;
   const { muted, muted_by: by, hand, lobby } = participant;
   button("mute").textContent = !muted ? "Mute" : by === "own" ? "Unmute" : "Ask to speak";
   button("mute").dataset["action"] = muted ? "unmute" : "mute";

@@ -14,6 +14,8 @@ export class Row {
   readonly name = signal("");
   readonly number = signal("");
   readonly profile = signal("");
+  /** What was noted, by the conference's fields. */
+  readonly fields = signal<string[]>([]);
   private readonly opened = new Map<string, string>();
 
   constructor(told: Participant, opener: Opener | null) {
@@ -28,21 +30,33 @@ export class Row {
 
   private open(told: Participant, opener: Opener | null) {
     for (const of of ["name", "number", "profile"] as const) {
-      const jwe = told[of].jwe;
-      if (!jwe) {
-        // Withheld is gone from here too, at once.
-        this.opened.delete(of);
-        this[of].value = "";
-      } else if (opener && this.opened.get(of) !== jwe) {
-        this.opened.set(of, jwe);
-        opener.open(jwe).then(
-          (text) => {
-            if (this.opened.get(of) === jwe) this[of].value = text;
-          },
-          // What does not open is shown as a pseudonym.
-          () => {},
-        );
-      }
+      this.openOne(of, told[of].jwe, opener, (text) => (this[of].value = text));
+    }
+    const count = Math.max(told.fields?.length ?? 0, this.fields.peek().length);
+    for (let n = 0; n < count; n += 1) {
+      this.openOne(`field ${n}`, told.fields?.[n]?.jwe, opener, (text) => {
+        if (this.fields.peek()[n] === text) return;
+        const all = Array.from({ length: count }, (_, m) => this.fields.peek()[m] ?? "");
+        all[n] = text;
+        this.fields.value = all;
+      });
+    }
+  }
+
+  private openOne(of: string, jwe: string | undefined, opener: Opener | null, show: (text: string) => void) {
+    if (!jwe) {
+      // Withheld is gone from here too, at once.
+      this.opened.delete(of);
+      show("");
+    } else if (opener && this.opened.get(of) !== jwe) {
+      this.opened.set(of, jwe);
+      opener.open(jwe).then(
+        (text) => {
+          if (this.opened.get(of) === jwe) show(text);
+        },
+        // What does not open is shown as a pseudonym.
+        () => {},
+      );
     }
   }
 }

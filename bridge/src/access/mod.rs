@@ -52,7 +52,13 @@ pub struct Grant {
     person: Option<Arc<Person>>,
     /// The account that has signed in, if it is a session of one.
     account: Option<String>,
+    /// The account of a program's token that is good for all that the account may see.
+    program_of: Option<String>,
+    owners: Owners,
 }
+
+/// Which account has made a conference, by the conference's id.
+type Owners = Arc<RwLock<HashMap<String, String>>>;
 
 struct Key {
     viewer: Arc<Viewer>,
@@ -102,7 +108,16 @@ impl Grant {
     fn new(entry: Entry, policy: Policy) -> Self {
         let role = entry.role;
         let keyless = Arc::new(Viewer::new(random_id("t_"), role, policy.sight(role), None));
-        Self { entry, keyless, keys: Mutex::default(), policy, person: None, account: None }
+        Self {
+            entry,
+            keyless,
+            keys: Mutex::default(),
+            policy,
+            person: None,
+            account: None,
+            program_of: None,
+            owners: Owners::default(),
+        }
     }
 
     /// What a caller's session is good for.
@@ -110,7 +125,8 @@ impl Grant {
         let conferences = Some(vec![person.conference.clone()]);
         let entry = Entry { token: String::new(), role: Role::Guest, conferences };
         let (keyless, policy) = (person.viewer.clone(), Policy::default());
-        Self { entry, keyless, keys: Mutex::default(), policy, person: Some(person), account: None }
+        let base = Self::new(entry, policy);
+        Self { keyless, person: Some(person), ..base }
     }
 
     /// The caller whose session it is.
@@ -140,7 +156,15 @@ impl Grant {
 
     /// Whether the token is good for a conference. For who asks for another, there is none.
     pub fn covers(&self, conference: &str) -> bool {
-        self.entry.conferences.as_ref().is_none_or(|list| list.iter().any(|id| id == conference))
+        let listed = |list: &Vec<String>| list.iter().any(|id| id == conference);
+        self.entry.conferences.as_ref().is_none_or(listed) || self.owns(conference)
+    }
+
+    /// Whether its account has made the conference.
+    pub fn owns(&self, conference: &str) -> bool {
+        let Some(account) = self.account.as_ref().or(self.program_of.as_ref()) else { return false };
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.get(conference) == Some(account)
     }
 
     /// Whether it may see anybody's name.
@@ -246,6 +270,7 @@ pub struct Access {
     sessions: Sessions,
     policy: Policy,
     audit: Audit,
+    owners: Owners,
 }
 
 impl Access {
@@ -255,7 +280,13 @@ impl Access {
     /// [`BadLine`].
     pub fn new(text: &str, policy: Policy, audit: Audit) -> Result<Self, BadLine> {
         let grants = entries(text)?.into_iter().map(|e| Arc::new(Grant::new(e, policy))).collect();
-        Ok(Self { grants: RwLock::new(grants), sessions: Sessions::default(), policy, audit })
+        let (sessions, owners) = (Sessions::default(), Owners::default());
+        Ok(Self { grants: RwLock::new(grants), sessions, policy, audit, owners })
+    }
+
+    /// Takes which account has made which conference: they are good for their own.
+    pub fn set_owners(&self, owners: HashMap<String, String>) {
+        *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
     /// The rights of a token of the file, or of a caller's session.

@@ -62,7 +62,8 @@ impl Access {
         let token = format!("s_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
         let entry =
             Entry { token: String::new(), role: account.role, conferences: account.conferences.clone() };
-        let grant = Arc::new(Grant { account: Some(account.id.clone()), ..Grant::new(entry, self.policy) });
+        let (id, owners) = (Some(account.id.clone()), self.owners.clone());
+        let grant = Arc::new(Grant { account: id, owners, ..Grant::new(entry, self.policy) });
         let mut sessions = self.sessions.open();
         let own = sessions.values().filter(|session| session.account.id == account.id).count();
         if own >= OF_ONE || sessions.len() >= SESSIONS {
@@ -119,8 +120,10 @@ impl Access {
             let same = old.remove(&token.hash).filter(|before| before.token == token);
             let entry =
                 || Entry { token: String::new(), role: token.role, conferences: token.conferences.clone() };
-            let grant =
-                same.map_or_else(|| Arc::new(Grant::new(entry(), self.policy)), |before| before.grant);
+            let grant = same.map(|before| before.grant).unwrap_or_else(|| {
+                let (program_of, owners) = (token.program_of.clone(), self.owners.clone());
+                Arc::new(Grant { program_of, owners, ..Grant::new(entry(), self.policy) })
+            });
             api.insert(token.hash, Api { grant, token });
         }
         old.values().for_each(|gone| gone.grant.revoke(&self.audit));
@@ -191,6 +194,7 @@ mod tests {
             hash: hashed(word),
             role: Role::Operator,
             conferences: None,
+            program_of: None,
             expires_at: if hours > 0 {
                 SystemTime::now() + Duration::from_secs(hours as u64 * 3600)
             } else {

@@ -16,6 +16,8 @@ pub struct ApiToken {
     pub role: Role,
     /// The conferences that it may see; `None`: all.
     pub conferences: Option<Vec<String>>,
+    /// The account, where the token is good for all that it may see: what the account makes is among it.
+    pub program_of: Option<String>,
     /// When its time is over.
     pub expires_at: SystemTime,
 }
@@ -98,23 +100,24 @@ impl Accounts {
     /// # Errors
     /// [`LedgerError`].
     pub async fn tokens(&self) -> Result<Vec<ApiToken>, LedgerError> {
-        type Line = ([u8; 32], String, Option<String>, Option<String>, i64);
+        type Line = ([u8; 32], String, Option<String>, Option<String>, i64, String);
         let all = |db: &mut Connection| {
-            let sql = "SELECT t.hash, a.role, a.conferences, t.conferences, t.expires_at FROM api_token t JOIN account a ON a.id = t.account
+            let sql = "SELECT t.hash, a.role, a.conferences, t.conferences, t.expires_at, a.id FROM api_token t JOIN account a ON a.id = t.account
                        WHERE a.disabled = 0";
             let mut all = db.prepare(sql)?;
-            let line = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
+            let line = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?));
             all.query_map([], line)?.collect::<rusqlite::Result<Vec<Line>>>()
         };
         let list = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
-        let token = |(hash, role, of_account, of_token, until): Line| {
+        let token = |(hash, role, of_account, of_token, until, account): Line| {
+            let program_of = of_token.is_none().then_some(account);
             let (of_account, of_token) = (of_account.map(list), of_token.map(list));
             let conferences = match (of_account, of_token) {
                 (Some(all), Some(some)) => Some(some.into_iter().filter(|id| all.contains(id)).collect()),
                 (all, some) => some.or(all),
             };
             let role = Role::ALL.into_iter().find(|r| r.as_str() == role).unwrap_or(Role::Guest);
-            ApiToken { hash, role, conferences, expires_at: at_ms(until) }
+            ApiToken { hash, role, conferences, program_of, expires_at: at_ms(until) }
         };
         Ok(self.ledger.run(all).await?.into_iter().map(token).collect())
     }

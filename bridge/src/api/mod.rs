@@ -1,5 +1,6 @@
 //! HTTP and WebSocket. Errors are problem documents (RFC 9457).
 
+mod booking;
 mod controls;
 mod dial;
 mod keys;
@@ -7,11 +8,13 @@ mod legal;
 mod login;
 mod me;
 mod monitors;
+mod noting;
 mod portal;
 mod problem;
 mod server;
 mod web;
 
+pub use booking::take_bookings;
 pub use me::PAGE;
 pub use server::serve;
 
@@ -83,6 +86,10 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::OwnSession, get(login::session).delete(login::logout))
         .surface(Surface::Tokens, get(login::tokens).post(login::make_token))
         .surface(Surface::Token, delete(login::take_back))
+        .surface(Surface::Bookings, get(booking::list).post(booking::make))
+        .surface(Surface::Booking, put(booking::change).delete(booking::remove))
+        .surface(Surface::BookingPins, get(booking::pins).post(booking::make_pin))
+        .surface(Surface::BookingPin, delete(booking::remove_pin))
         .surface(Surface::Conferences, get(conferences))
         .surface(Surface::Roster, get(roster))
         .surface(Surface::Events, get(events))
@@ -92,6 +99,8 @@ pub fn router(api: Api) -> Router {
         .surface(Surface::Place, put(controls::place))
         .surface(Surface::Steer, post(controls::steer))
         .surface(Surface::Title, put(controls::title))
+        .surface(Surface::Fields, put(noting::fields))
+        .surface(Surface::Attendance, get(noting::attendance).delete(noting::forget))
         .surface(Surface::Invitations, post(web::invite))
         .surface(Surface::Trunks, get(dial::trunks))
         .surface(Surface::ViewerKeys, post(keys::register))
@@ -276,6 +285,8 @@ async fn carry_out(
         Err(Refused::NoParticipant) => Err(Problem::NO_PARTICIPANT),
         Err(Refused::Busy) => Err(Problem::BUSY),
         Err(Refused::TooSoon) => Err(Problem::TOO_SOON),
+        Err(Refused::Withheld) => Err(Problem::WITHHELD),
+        Err(Refused::NotFit) => Err(Problem::BAD_FIELDS),
     }
 }
 

@@ -11,11 +11,13 @@ pub(super) struct Problem {
     title: &'static str,
     /// Where a program has to tell it from others with its status.
     kind: &'static str,
+    /// What is wrong in particular.
+    detail: Option<&'static str>,
 }
 
 impl Problem {
     const fn new(status: StatusCode, title: &'static str) -> Self {
-        Self { status, title, kind: "about:blank" }
+        Self { status, title, kind: "about:blank", detail: None }
     }
 
     pub(super) const UNAUTHORIZED: Self =
@@ -32,6 +34,7 @@ impl Problem {
         status: StatusCode::UNAUTHORIZED,
         title: "A one-time password is needed",
         kind: "urn:sotto:problem:otp-needed",
+        detail: None,
     };
     pub(super) const TOO_MANY_LOGINS: Self =
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tries; wait as long as Retry-After says");
@@ -42,7 +45,7 @@ impl Problem {
     );
     pub(super) const NO_TOKEN: Self = Self::new(StatusCode::NOT_FOUND, "You have no such token");
     pub(super) const NO_ACCOUNT: Self =
-        Self::new(StatusCode::FORBIDDEN, "Only who has signed in with an account has tokens for programs");
+        Self::new(StatusCode::FORBIDDEN, "This is for who has signed in with an account of this bridge");
     pub(super) const NO_SESSION: Self = Self::new(
         StatusCode::CONFLICT,
         "This token is no session: one of the token file ends there, a program's is taken back by its account",
@@ -141,6 +144,30 @@ impl Problem {
         StatusCode::BAD_REQUEST,
         "Expected {\"title\": …}: 1 to 120 characters in one line, or null for none",
     );
+    pub(super) const BAD_FIELDS: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"fields\": […]}: for each of the conference's fields null or {\"jwe\": …}, 1 to 240 characters in one line, sealed under this viewer key's content key (dir, A256GCM)",
+    );
+    pub(super) const WITHHELD: Self =
+        Self::new(StatusCode::CONFLICT, "They withhold their profile: nothing can be noted of them");
+    pub(super) const NO_ATTENDANCE: Self =
+        Self::new(StatusCode::NOT_FOUND, "This conference keeps no list of who was there");
+    pub(super) const BAD_BOOKING: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected \"settings\" and, if you like, \"pin\" and \"host_pin\": 4 to 12 digits each",
+    );
+    pub(super) const BAD_SETTINGS: Self =
+        Self::new(StatusCode::BAD_REQUEST, "Expected a conference's settings, as /openapi.json tells");
+    pub(super) const BAD_PIN: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "Expected {\"kind\": \"guest\", \"host\", \"personal\" or \"once\"} and, if you like, \"role\" and \"pin\"",
+    );
+    pub(super) const NO_BOOKING: Self = Self::new(StatusCode::NOT_FOUND, "You have made no such conference");
+    pub(super) const NO_PIN: Self = Self::new(StatusCode::NOT_FOUND, "There is no such PIN");
+    pub(super) const TOO_MANY_BOOKINGS: Self =
+        Self::new(StatusCode::CONFLICT, "There are as many as may be; take one away first");
+    pub(super) const NO_LEDGER: Self =
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The ledger takes nothing now; nothing was changed");
     pub(super) const BAD_PLACE: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "Expected {\"place\": …}: \"meeting\", \"green\", \"breakout-1\" to \"breakout-50\", \"line-1\" to \"line-50\", or \"lobby\" for who waits",
@@ -171,11 +198,19 @@ impl Problem {
         Self::new(StatusCode::UPGRADE_REQUIRED, "The feed is a WebSocket (RFC 6455)");
     pub(super) const METHOD: Self =
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This resource has another method");
+
+    /// With what it is about: never with what was asked.
+    pub(super) const fn because(self, detail: &'static str) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({ "type": self.kind, "title": self.title, "status": self.status.as_u16() });
+        let mut body = json!({ "type": self.kind, "title": self.title, "status": self.status.as_u16() });
+        if let Some(detail) = self.detail {
+            body["detail"] = json!(detail);
+        }
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (self.status, kind, body.to_string()).into_response()
     }

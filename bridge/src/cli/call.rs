@@ -43,7 +43,10 @@ pub struct Options {
     /// The codec to offer.
     #[arg(long, value_parser = ["opus", "g722", "pcmu", "pcma", "l16"])]
     codec: Option<String>,
-    /// Keys to press: 0-9 * # A-D, and w for a pause of half a second.
+    /// Say it each time that s is among the keys, and not from the beginning on.
+    #[arg(long, requires = "wav", requires = "seconds")]
+    on_key: bool,
+    /// Keys to press: 0-9 * # A-D, w for a pause of half a second, and s with --on-key.
     #[arg(long, default_value = "")]
     dtmf: String,
     /// Press the keys that are typed into the standard input, too, as they come.
@@ -73,6 +76,8 @@ impl std::fmt::Debug for Options {
 struct Handset {
     clip: Option<Clip>,
     say: std::vec::IntoIter<i16>,
+    /// What is said when a key says so.
+    on_key: Option<Vec<i16>>,
     /// Ticks until hanging up.
     left: Option<u64>,
     file: Option<PathBuf>,
@@ -121,6 +126,10 @@ impl Handset {
                 self.wait = 25;
                 None
             }
+            's' => {
+                self.say = self.on_key.clone().unwrap_or_default().into_iter();
+                None
+            }
             key => "0123456789*#ABCD".find(key.to_ascii_uppercase()).map(|n| n as u8),
         }
     }
@@ -128,7 +137,11 @@ impl Handset {
 
 impl Talk for Handset {
     fn begin(&mut self, says: Rate, hears: Rate) {
-        self.say = self.clip.take().map(|clip| clip.at(says)).unwrap_or_default().into_iter();
+        let clip = self.clip.take().map(|clip| clip.at(says)).unwrap_or_default();
+        match &mut self.on_key {
+            Some(on_key) => *on_key = clip,
+            None => self.say = clip.into_iter(),
+        }
         match self.file.take().map(|path| Recorder::create(&path, hears)).transpose() {
             Ok(record) => self.record = record,
             Err(e) => self.failed = Some(e),
@@ -175,7 +188,7 @@ fn keypad() -> Receiver<char> {
     std::thread::spawn(move || {
         let keys =
             std::io::stdin().lock().bytes().map_while(Result::ok).map(|b| char::from(b).to_ascii_lowercase());
-        for key in keys.filter(|key| "0123456789*#abcdw".contains(*key)) {
+        for key in keys.filter(|key| "0123456789*#abcdws".contains(*key)) {
             if typed.send(key).is_err() {
                 return;
             }
@@ -199,8 +212,8 @@ fn security(setup: &LegSetup) -> &'static str {
 /// No answer, a bad file, or no such host.
 #[allow(clippy::print_stdout)]
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let keys_are_right = options.dtmf.chars().all(|c| "0123456789*#ABCDabcdwW".contains(c));
-    anyhow::ensure!(keys_are_right, "--dtmf takes 0-9 * # A-D and w");
+    let keys_are_right = options.dtmf.chars().all(|c| "0123456789*#ABCDabcdwWsS".contains(c));
+    anyhow::ensure!(keys_are_right, "--dtmf takes 0-9 * # A-D, w and s");
     let say = match &options.wav {
         Some(path) => Some(read_wav(path).with_context(|| path.display().to_string())?),
         None => None,
@@ -219,6 +232,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut handset = Handset {
         clip: say,
         say: Vec::new().into_iter(),
+        on_key: options.on_key.then(Vec::new),
         left: options.seconds.map(|s| (s.max(0.0) * 50.0) as u64),
         file: options.record.clone(),
         record: None,

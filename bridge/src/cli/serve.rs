@@ -5,6 +5,7 @@ use crate::access::{self, Access};
 use crate::account::Accounts;
 use crate::api::{self, Api};
 use crate::audit::Audit;
+use crate::booking::Bookings;
 use crate::config::{self, Config};
 use crate::control::{self, Registry};
 use crate::dial::Dialler;
@@ -206,8 +207,10 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         0 => (cores - 1).max(1),
         n => n,
     };
-    let doors = Doors::new(&vault)?;
+    let ledger = Ledger::open(&config.ledger()).context("ledger")?;
+    let doors = Doors::new(&vault, ledger.keys().pins())?;
     let routing = Arc::new(Routing::new(config, &doors));
+    let bookings = Bookings::new(ledger.clone(), routing.entries());
     let script = match &config.ivr.script {
         Some(file) => std::fs::read_to_string(file.get_ref()).context("ivr.script")?,
         None => prompt::SCRIPT.to_owned(),
@@ -289,15 +292,16 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         media_address: config.media.external_address,
         routing,
         doors,
+        bookings,
         script,
         runtime: tokio::runtime::Handle::current(),
         rooms: AtomicU64::new(0),
         browsers: watch::Sender::default(),
         hooks: Hooks::start(&config.webhook).context("webhook")?,
     });
-    let ledger = Ledger::open(&config.ledger()).context("ledger")?;
     let accounts = Arc::new(Accounts::new(ledger)?);
     access.set_api_tokens(accounts.tokens().await.context("ledger")?);
+    api::take_bookings(&house, &access).await.context("ledger")?;
     let registry = Arc::new(Registry::default());
     signalling.spawn(control::run(house.clone(), registry.clone(), events));
     for events in notices {
@@ -360,8 +364,8 @@ async fn housekeeping(house: Arc<House>, access: Arc<Access>, accounts: Arc<Acco
         now_and_then.tick().await;
         house.engine.settle();
         access.expire(Instant::now());
-        if access.has_sessions() {
-            match review(&access, &accounts).await {
+        if access.has_sessions() || house.routing.has_booked() {
+            match review(&house, &access, &accounts).await {
                 Ok(()) => {}
                 Err(e) => tracing::error!(error = %e, "accounts cannot be looked at"),
             }
@@ -378,10 +382,10 @@ async fn housekeeping(house: Arc<House>, access: Arc<Access>, accounts: Arc<Acco
 }
 
 /// Ends what accounts have open that may not any more.
-async fn review(access: &Access, accounts: &Accounts) -> Result<(), LedgerError> {
+async fn review(house: &House, access: &Access, accounts: &Accounts) -> Result<(), LedgerError> {
     access.review(&accounts.standing().await?);
     access.set_api_tokens(accounts.tokens().await?);
-    Ok(())
+    api::take_bookings(house, access).await
 }
 
 async fn serve(address: SocketAddr, router: axum::Router) -> anyhow::Result<SocketAddr> {

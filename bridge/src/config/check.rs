@@ -240,6 +240,14 @@ impl Check<'_> {
                 );
             }
             seen.push((id, digits));
+            for (place, label) in conference.fields.iter().enumerate() {
+                let text = label.get_ref();
+                let usable = (1..=60).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+                if place >= 10 || !usable || text.trim().is_empty() {
+                    let what = "one of `fields` is not usable, expected up to 10, each 1 to 60 characters in one line";
+                    self.wrong(label.span(), what);
+                }
+            }
             if let Some(capacity) = &conference.capacity {
                 self.range("capacity", capacity, 1..=10_000);
             }

@@ -13,6 +13,7 @@ pub use webhook::{BadWebhook, HookEvent, Webhook};
 
 use crate::disclosure::{Extent, Policy, Role, Sight};
 use crate::meeting::Lobby;
+use crate::prompt::Language;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -295,6 +296,10 @@ pub struct Conferences {
     pub lobby: Lobby,
     /// All hear a chime when somebody comes or goes, unless a conference says otherwise.
     pub chimes: bool,
+    /// Callers who are asked for a PIN or a conference are asked to say their name too, and all hear it when they come and go, unless a conference says otherwise.
+    pub announce_names: bool,
+    /// The language in which callers are spoken to, unless a conference says otherwise: `en` or `de`.
+    pub language: Language,
 }
 
 impl Default for Conferences {
@@ -307,6 +312,8 @@ impl Default for Conferences {
             refuse_anonymous: false,
             lobby: Lobby::Off,
             chimes: false,
+            announce_names: false,
+            language: Language::default(),
         }
     }
 }
@@ -449,7 +456,7 @@ pub struct Codes {
     pub louder: Spanned<String>,
     /// The caller hears the meeting softer.
     pub softer: Spanned<String>,
-    /// Says how many are in the meeting.
+    /// Says how many are in the meeting, and the names that were said.
     pub people: Spanned<String>,
     /// Says what can be dialled.
     pub help: Spanned<String>,
@@ -576,6 +583,13 @@ impl From<Vec<Attribute>> for Withhold {
     }
 }
 
+impl serde::Serialize for Withhold {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let all = [("name", self.name), ("number", self.number), ("profile", self.profile)];
+        to.collect_seq(all.into_iter().filter(|(_, withheld)| *withheld).map(|(attribute, _)| attribute))
+    }
+}
+
 impl From<Withhold> for sip_stack::Withhold {
     fn from(Withhold { name, number, profile }: Withhold) -> Self {
         Self { name, number, profile }
@@ -606,4 +620,14 @@ pub struct Conference {
     pub lobby: Option<Spanned<Lobby>>,
     /// Like `conferences.chimes`.
     pub chimes: Option<bool>,
+    /// Like `conferences.announce_names`.
+    pub announce_names: Option<bool>,
+    /// Like `conferences.language`.
+    pub language: Option<Language>,
+    /// What an operator notes of each participant, and nothing else: up to 10 labels of 1 to 60 characters.
+    #[serde(default)]
+    pub fields: Vec<Spanned<String>>,
+    /// Who has left stays in a list for the host, sealed, until an hour after the last has left.
+    #[serde(default)]
+    pub attendance: bool,
 }

@@ -8,7 +8,8 @@ use sip_stack::Shown;
 use std::sync::Arc;
 use tokio::sync::watch;
 use vault::{
-    CallerName, CallerNumber, CallerProfile, Context, Discloses, FromViewers, Keyring, Sealed, ViewerKey,
+    CallerName, CallerNumber, CallerProfile, Context, Discloses, FieldValue, FromViewers, Keyring, Sealed,
+    ViewerKey,
 };
 
 /// What a viewer is to a meeting.
@@ -220,6 +221,11 @@ impl Viewer {
         matches!(self.role, Role::Host | Role::Operator | Role::Guest)
     }
 
+    /// Whether they see what was noted of participants: who asked for it, and who notes it.
+    pub fn sees_fields(&self) -> bool {
+        matches!(self.role, Role::Host | Role::Operator)
+    }
+
     /// Takes a value that they sealed under their key; `None` without a key, or when it does not open.
     pub fn receive<T: FromViewers>(&self, jwe: &str, to: &Keyring, here: Context) -> Option<Sealed<T>> {
         self.key.as_ref().filter(|_| !self.is_over())?.receive(jwe, to, here).ok()
@@ -313,6 +319,8 @@ pub struct Identity {
     pub number: Value<CallerNumber>,
     /// Address of a page or card about them.
     pub profile: Value<CallerProfile>,
+    /// What an operator has noted, by the fields that the host asked for; empty: nothing. It goes with the profile when that is withheld.
+    pub fields: Vec<Value<FieldValue>>,
 }
 
 /// One value as a viewer sees it. Only [`see`] makes one with something in it.
@@ -337,6 +345,9 @@ pub struct Seen {
     pub number: Item,
     /// Profile.
     pub profile: Item,
+    /// What was noted, by field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Item>,
 }
 
 impl Seen {
@@ -346,7 +357,9 @@ impl Seen {
 
     /// What was disclosed, by attribute; empty when nothing was.
     pub fn disclosed(&self) -> impl Iterator<Item = &'static str> {
-        self.items().into_iter().filter(|(_, item)| item.jwe.is_some()).map(|(attribute, _)| attribute)
+        let fields = self.fields.iter().any(|item| item.jwe.is_some()).then_some("fields");
+        let all = self.items().into_iter().filter(|(_, item)| item.jwe.is_some());
+        all.map(|(attribute, _)| attribute).chain(fields)
     }
 
     /// What of it was disclosed only in part.
@@ -357,7 +370,8 @@ impl Seen {
     /// The same without what was disclosed.
     #[must_use]
     pub fn closed(mut self) -> Self {
-        for item in [&mut self.name, &mut self.number, &mut self.profile] {
+        for item in [&mut self.name, &mut self.number, &mut self.profile].into_iter().chain(&mut self.fields)
+        {
             (item.jwe, item.masked) = (None, false);
         }
         self
@@ -370,12 +384,21 @@ pub fn see(viewer: &Viewer, identity: &Identity, ring: &Keyring) -> Seen {
         name: identity.name.item(viewer, viewer.sight.name, ring),
         number: identity.number.item(viewer, viewer.sight.number, ring),
         profile: identity.profile.item(viewer, viewer.sight.profile, ring),
+        fields: {
+            let fields = identity.fields.iter().filter(|_| viewer.sees_fields());
+            fields.map(|value| value.item(viewer, Extent::Shown, ring)).collect()
+        },
     }
 }
 
 /// What a participant sees of themselves: what is shown, not to whom, and never the values.
 pub fn own(identity: &Identity) -> Seen {
-    Seen { name: identity.name.own(), number: identity.number.own(), profile: identity.profile.own() }
+    Seen {
+        name: identity.name.own(),
+        number: identity.number.own(),
+        profile: identity.profile.own(),
+        fields: identity.fields.iter().map(Value::own).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -405,6 +428,7 @@ pub(crate) mod tests {
             name: Value::new(name, Some(n), NAME, true),
             number: Value::new(number, Some(d), NUMBER, false),
             profile: Value::new(number, Some(p), PROFILE, false),
+            fields: Vec::new(),
         }
     }
 

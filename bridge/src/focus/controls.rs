@@ -201,7 +201,7 @@ impl Focus {
         }
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         by: &Who,
         control: &'static str,

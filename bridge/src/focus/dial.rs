@@ -64,6 +64,7 @@ impl Focus {
             name: Value::new(Shown::Absent, None, absent(vault::CallerName::FIELD), false),
             number: Value::new(Shown::Withheld, None, absent(vault::CallerNumber::FIELD), false),
             profile: Value::new(Shown::Absent, None, absent(vault::CallerProfile::FIELD), false),
+            fields: Vec::new(),
         };
         let participant = self.roster.join(identity);
         let event = audit::Event::Dialled {
@@ -123,6 +124,7 @@ impl Focus {
         let leg = Leg {
             participant: participant.to_owned(),
             own,
+            language: self.plan.language,
             offered: true,
             dialling: Some(Box::new(Dialling { callee: callee.clone(), way, ways, may_do_without, refer })),
             ..Leg::bare((self.room, pair), rtp, audio, srtp, callee.subject)

@@ -133,6 +133,7 @@ impl Focus {
         let mut leg = Leg {
             stance,
             monitor,
+            language: self.plan.language,
             offered: theirs.is_none(),
             ..Leg::bare((room, pair), rtp, audio, srtp, invite.subject)
         };
@@ -151,7 +152,8 @@ impl Focus {
     /// Gives a leg its row, and the caller's values pass to the conference. The row's id, unless nobody is to see it.
     pub(super) fn seat(&mut self, invite: &mut Invite, mut leg: Leg) -> Option<String> {
         let identity = self.adopt(invite);
-        leg.own = Owned::take(invite.caller.as_mut());
+        let spoken = leg.own.spoken.take();
+        leg.own = Owned { spoken, ..Owned::take(invite.caller.as_mut()) };
         leg.participant = match &leg.monitor {
             None => self.roster.join(identity),
             Some(_) => self.roster.listen(identity),
@@ -181,6 +183,7 @@ impl Leg {
             room,
             done: Done::default(),
             through: false,
+            announced: false,
             warned: None,
             waiting: Some(pair),
             rtp,

@@ -5,11 +5,13 @@ mod codes;
 mod controls;
 mod dial;
 mod joining;
+mod noting;
 mod own;
 mod places;
 mod quality;
 mod reception;
 mod session;
+mod spoken;
 mod subscribers;
 mod web;
 
@@ -19,6 +21,7 @@ pub use reception::{Arrival, receive};
 pub use web::{NotIn, WebJoin};
 
 use crate::audit::{self, Audit};
+use crate::booking::Bookings;
 use crate::dial::{DialError, Dialler};
 use crate::disclosure::{Choice, Viewer};
 use crate::ivr::Script;
@@ -38,7 +41,7 @@ use dial::Dialling;
 use media::ports::Pair;
 use media::room::Notice;
 use media::transport::{Remote, Transport};
-use media::{Engine, LegId, Prompt, Report, RoomId};
+use media::{Engine, LegId, Report, RoomId, Words};
 use own::Owned;
 use places::{Done, Places};
 use quality::Meter;
@@ -49,6 +52,7 @@ use sip_stack::message::{Callee, ReplyExtras};
 use sip_stack::sdp::{Audio, LocalAudio, Session, Srtp};
 use sip_stack::transport::{Command, Handle};
 use sip_stack::{CallId, Cause};
+use spoken::Announcing;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -63,6 +67,8 @@ const INBOX: usize = 4096;
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Who talks though muted hears no more often than this that nobody hears them.
 const WARN_AGAIN: Duration = Duration::from_secs(30);
+/// Who was there is forgotten so long after the last has left.
+const ATTENDANCE: Duration = Duration::from_secs(3600);
 /// A conference that nobody is in any more stays this long, so that a caller who dials again finds its roster's watchers.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -103,6 +109,8 @@ pub struct House {
     pub routing: Arc<Routing>,
     /// PINs.
     pub doors: Doors,
+    /// Conferences that accounts have made.
+    pub bookings: Bookings,
     /// How callers are led into conferences.
     pub script: Arc<Script>,
     /// Where work runs that is not signalling: RTCP here.
@@ -131,6 +139,10 @@ pub enum Refused {
     Busy,
     /// They were asked a moment ago.
     TooSoon,
+    /// They withhold it.
+    Withheld,
+    /// What was handed in does not fit.
+    NotFit,
 }
 
 /// What a focus is told.
@@ -178,6 +190,12 @@ pub enum ToFocus {
     Rename(Option<String>, Who, oneshot::Sender<Result<(), Refused>>),
     /// Somebody is to be in a breakout, or with all others again.
     Place(String, Place, Who, oneshot::Sender<Result<(), Refused>>),
+    /// What an operator has noted of a participant, each sealed under the viewer's key.
+    Note(String, Arc<Viewer>, Vec<Option<String>>, Who, oneshot::Sender<Result<(), Refused>>),
+    /// All who are and were there. `None`: no such list is kept.
+    Attendance(Arc<Viewer>, oneshot::Sender<Option<Text>>),
+    /// Who has left is in that list no more.
+    ForgetGone(Who, oneshot::Sender<Result<(), Refused>>),
     /// What a participant does to themselves. `None`: no such participant.
     Own(String, OwnAct, oneshot::Sender<Option<Text>>),
     /// A participant wants to know what is shown of them, and to whom it was. `None`: no such participant.
@@ -287,11 +305,14 @@ fn make(
     house.engine.open(room, plan.capacity, music)?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let usual = Sound { gain: 0, noise_suppression: house.taste.noise_suppression };
-    let roster = Roster::new(plan.id.clone(), plan.capacity, usual, keys, house.audit.clone());
+    let roster = Roster::new(plan.id.clone(), plan.capacity, usual, keys, house.audit.clone())
+        .keeping(plan.keeping.clone());
     let mut focus = Focus {
         meeting: Meeting::new(plan.lobby),
-        title: None,
+        title: plan.title.clone(),
         places: Places::default(),
+        announcing: Announcing::default(),
+        forget_at: None,
         ending: None,
         house,
         control,
@@ -337,6 +358,8 @@ struct Leg {
     done: Done,
     /// The call is established.
     through: bool,
+    /// All have heard that they came.
+    announced: bool,
     /// When they were last told that nobody hears them.
     warned: Option<tokio::time::Instant>,
     /// Sockets that wait for the answer to our own offer.
@@ -381,6 +404,9 @@ struct Focus {
     meeting: Meeting,
     title: Option<String>,
     places: Places,
+    announcing: Announcing,
+    /// When who was there is forgotten.
+    forget_at: Option<tokio::time::Instant>,
     /// When all calls end: a host has ended the meeting.
     ending: Option<tokio::time::Instant>,
 }
@@ -390,12 +416,14 @@ impl Focus {
         // Since when nobody is in it: who only looks does not keep it.
         let mut empty = tokio::time::Instant::now();
         loop {
-            let may_end = self.plan.adhoc && self.legs.is_empty() && self.is_left();
+            let may_end =
+                self.plan.adhoc && self.legs.is_empty() && self.is_left() && self.forget_at.is_none();
             if !may_end {
                 empty = tokio::time::Instant::now();
             }
             let telling = self.next_telling();
-            let due = self.places.due().into_iter().chain(self.ending).min();
+            let due = [self.places.due(), self.announcing.due(), self.ending, self.forget_at];
+            let due = due.into_iter().flatten().min();
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => {
@@ -468,6 +496,11 @@ impl Focus {
                 let control = Control::Act(meeting::Act::Move(place));
                 let _ = reply.send(self.control(&participant, control, &by));
             }
+            ToFocus::Note(participant, viewer, values, by, reply) => {
+                let _ = reply.send(self.note(&participant, &viewer, &values, &by));
+            }
+            ToFocus::Attendance(viewer, reply) => drop(reply.send(self.roster.attendance(&viewer))),
+            ToFocus::ForgetGone(by, reply) => drop(reply.send(self.forget_gone(&by))),
             ToFocus::Own(participant, act, reply) => {
                 let call = self.call_of(&participant);
                 // Who leaves is told how they were.
@@ -515,10 +548,10 @@ impl Focus {
         self.tell(Command::Reject(call, status, ReplyExtras { retry_after, warning, link: None }));
     }
 
-    fn say(&self, call: CallId, prompt: Prompt) {
+    fn say(&self, call: CallId, words: impl Into<Words>) {
         let room = self.legs.get(&call).map_or(self.room, |leg| leg.room);
         // A shard that takes nothing now has more to do than to speak.
-        let _ = self.house.engine.say(room, LegId(call.0), prompt);
+        let _ = self.house.engine.say(room, LegId(call.0), words);
     }
 
     fn call_of(&self, participant: &str) -> Option<CallId> {
@@ -544,14 +577,13 @@ impl Focus {
     fn forget(&mut self, call: CallId) -> Option<Leg> {
         let leg = self.legs.remove(&call)?;
         self.roster.leave(&leg.participant);
-        if leg.monitor.is_none() && leg.through && leg.stance.place() == Place::Main && self.ending.is_none()
-        {
-            self.chime(false);
-        }
+        self.goes(call, &leg);
         if self.legs.is_empty() {
             // The next who come find it as it was meant to be.
-            (self.meeting, self.title, self.ending) = (Meeting::new(self.plan.lobby), None, None);
+            (self.meeting, self.ending) = (Meeting::new(self.plan.lobby), None);
+            self.title.clone_from(&self.plan.title);
             self.show_course();
+            self.forget_at = self.roster.has_gone().then(|| tokio::time::Instant::now() + ATTENDANCE);
         }
         // Who came by their browser may come again.
         if leg.web.is_some() {

@@ -11,7 +11,7 @@ use crate::roster::now;
 use media::LegId;
 use sip_stack::endpoint::Invite;
 use sip_stack::{CallId, Caller, Own, Said, Shown};
-use vault::{Becomes, Context, Kind, OwnName, OwnNumber, OwnProfile, Sealed};
+use vault::{Becomes, Context, Kind, OwnName, OwnNumber, OwnProfile, Sealed, SpokenName};
 
 /// A caller's values, kept for their own act.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Owned {
     pub(super) name: Own<OwnName>,
     pub(super) number: Own<OwnNumber>,
     pub(super) profile: Own<OwnProfile>,
+    /// Their name as they said it.
+    pub(super) spoken: Option<Box<SpokenName>>,
 }
 
 impl Owned {
@@ -29,6 +31,7 @@ impl Owned {
             name: take(&mut c.name.own),
             number: take(&mut c.number.own),
             profile: take(&mut c.profile.own),
+            spoken: None,
         })
     }
 }
@@ -42,6 +45,7 @@ impl Focus {
             name: self.said(invite, caller.map(|c| &c.name), usual.name),
             number: self.said(invite, caller.map(|c| &c.number), usual.number),
             profile: self.said(invite, caller.map(|c| &c.profile), usual.profile),
+            fields: Vec::new(),
         }
     }
 
@@ -118,7 +122,7 @@ impl Focus {
             OwnKey::Deafen => meeting::Act::Deafen,
             OwnKey::Louder => meeting::Act::Louder,
             OwnKey::Softer => meeting::Act::Softer,
-            OwnKey::People => return self.say(call, prompt::people(language, self.roster.len())),
+            OwnKey::People => return self.roll_call(call, language),
             OwnKey::Help => {
                 let hosts = stance.role().leads();
                 return self.say(call, prompt::help(language, self.house.codes.to_dial(), hosts));
@@ -192,6 +196,9 @@ impl Focus {
                 identity.profile = value;
             }
         });
+        if choice.name == Some(Wish::Withhold) {
+            self.withhold_spoken(call);
+        }
         self.record_choice(&participant, status, by);
         self.say(call, prompt::chosen(language, status.map(|s| s.map(outcome))));
     }

@@ -3,7 +3,7 @@
 
 use super::{Focus, Leg, ToControl};
 use crate::meeting::Place;
-use crate::prompt::{self, Language};
+use crate::prompt::Language;
 use crate::roster::{Kind, State, now};
 use media::{LegId, Prompt, RoomId};
 use sip_stack::CallId;
@@ -14,8 +14,6 @@ use tokio::time::Instant;
 
 /// What a shard did not take is tried again after this.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Nobody wants to hear who comes and goes among so many.
-const CHIMES: usize = 50;
 
 /// A room beside the meeting's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,6 +131,7 @@ impl Focus {
             self.places.again.get_or_insert_with(|| Instant::now() + AGAIN);
         }
         self.show(call);
+        self.comes(call);
     }
 
     /// False: the shard does not take all of it now.
@@ -171,6 +170,10 @@ impl Focus {
     /// What was due is done.
     pub(super) fn on_time(&mut self) {
         let now = Instant::now();
+        self.announce_next();
+        if self.forget_at.take_if(|at| *at <= now).is_some() {
+            self.roster.forget_gone();
+        }
         if self.places.again.take_if(|at| *at <= now).is_some() {
             for call in std::mem::take(&mut self.places.unsettled) {
                 self.settle(call);
@@ -215,15 +218,6 @@ impl Focus {
                 p.hand_raised_at = p.hand.then(now);
             }
         });
-    }
-
-    /// All who are in the meeting hear that somebody comes or goes.
-    pub(super) fn chime(&self, comes: bool) {
-        if self.plan.chimes && self.roster.len() <= CHIMES {
-            let chime = if comes { prompt::comes() } else { prompt::goes() };
-            // A shard that takes nothing now has more to do than to ring.
-            let _ = self.house.engine.announce(self.room, chime);
-        }
     }
 
     /// Somebody is not in the meeting any more, hears why, and is hung up on.

@@ -11,16 +11,25 @@ use crate::prompt::{self, Language, Turned};
 use crate::roster::now;
 use crate::routing::Plan;
 use media::room::Notice;
+use media::tap::Tapped;
 use media::{LegId, RoomId};
 use sip_stack::endpoint::Invite;
 use sip_stack::transport::Command;
 use sip_stack::{CallId, Caller, Shown};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
+use vault::SpokenName;
 
 /// How many are on is asked for so long; then nobody is.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a leg says while its caller is asked for their name: so much is kept by the ring (ms), it is read so often, and so many samples are kept here, and
+/// before they speak.
+const TAP: usize = 2_000;
+const DRAIN: Duration = Duration::from_millis(500);
+const SAID: usize = 8_000 * 6;
+const BEFORE: usize = 8_000;
 
 /// A caller who comes out of the reception.
 pub struct Arrival {
@@ -67,8 +76,10 @@ pub fn receive(
     control: mpsc::UnboundedSender<ToControl>,
 ) -> Result<mpsc::Sender<ToFocus>, StartError> {
     let call = invite.call;
-    let alone = Plan { capacity: 1, ..house.routing.usual().clone() };
+    // Nobody is told here that somebody comes.
+    let alone = Plan { capacity: 1, chimes: false, ..house.routing.usual().clone() };
     let (focus, inbox, messages) = super::make(house, room, alone, control, false)?;
+    let language = plan.as_ref().unwrap_or(focus.house.routing.usual()).language;
     let trunk = focus.house.trunks.name(invite.source.ip()).unwrap_or_default().to_owned();
     let reception = Reception {
         focus,
@@ -78,7 +89,10 @@ pub fn receive(
         trunk,
         visit: None,
         way: None,
-        language: Language::default(),
+        language,
+        tapped: None,
+        said: Vec::new(),
+        speaks: false,
         on: 0,
         entrant: Entrant::Guest,
         until: None,
@@ -99,6 +113,10 @@ struct Reception {
     /// How keys come.
     way: Option<Way>,
     language: Language,
+    /// What they say, while they are asked for their name.
+    tapped: Option<Tapped>,
+    said: Vec<i16>,
+    speaks: bool,
     /// How many are in the meeting.
     on: usize,
     entrant: Entrant,
@@ -122,6 +140,7 @@ impl Reception {
                     Some(message) => self.take(message).await,
                     None => break,
                 },
+                () = tokio::time::sleep(DRAIN), if self.tapped.is_some() => self.drain(),
                 () = wait => match self.until {
                     Some(_) => self.hang_up(),
                     None => self.on(Input::Time).await,
@@ -149,6 +168,10 @@ impl Reception {
         match message {
             ToFocus::Digit(_, key) => self.key(Way::Info, key.key()).await,
             ToFocus::Notice(_, Notice::Digit(key)) => self.key(Way::Media, key.key()).await,
+            ToFocus::Notice(_, Notice::Speaking(speaks)) => {
+                self.speaks |= speaks;
+                self.on(Input::Voice(speaks)).await;
+            }
             // Who has not shown that they may come in has nobody called.
             ToFocus::Refer(call, refer, _) => self.focus.tell(Command::Referred(call, refer, Err(603))),
             ToFocus::Acked(..) => {
@@ -179,7 +202,9 @@ impl Reception {
 
     async fn on(&mut self, input: Input) {
         let (length, mut out) = (self.length(), Vec::new());
+        let names = self.plan.as_ref().is_some_and(|plan| plan.announce_names && !plan.withhold.name);
         if let Some(visit) = &mut self.visit {
+            visit.set_names(names);
             visit.on(input, Instant::now(), length, &mut out);
         }
         self.act(out).await;
@@ -204,9 +229,51 @@ impl Reception {
                     // What follows from it comes behind what was said before.
                     Box::pin(self.on(Input::Verdict(verdict))).await;
                 }
+                Output::Listen => self.listen(),
+                Output::Listened => self.listened(),
                 Output::Enter => self.enter().await,
                 Output::HangUp => self.hang_up(),
             }
+        }
+    }
+
+    /// What the caller says is kept from now on.
+    fn listen(&mut self) {
+        let (tap, tapped) = media::tap::tap(TAP);
+        (self.said, self.speaks) = (Vec::with_capacity(SAID), false);
+        // A shard that takes nothing now leaves them without a name.
+        if self.focus.house.engine.tap(self.focus.room, LegId(self.call.0), tap).is_ok() {
+            self.tapped = Some(tapped);
+        }
+    }
+
+    /// Takes what was said since. Before they speak, only the last of it is kept.
+    fn drain(&mut self) {
+        let Some(tapped) = &mut self.tapped else { return };
+        self.said.extend(tapped.take());
+        let most = if self.speaks { SAID } else { BEFORE };
+        if self.said.len() > most {
+            let over = self.said.len() - most;
+            self.said.copy_within(over.., 0);
+            self.said[most..].fill(0);
+            self.said.truncate(most);
+        }
+    }
+
+    /// They have said their name, or nothing.
+    fn listened(&mut self) {
+        self.drain();
+        if self.tapped.take().is_none() {
+            return;
+        }
+        // It ends with the leg otherwise.
+        let _ = self.focus.house.engine.untap(self.focus.room, LegId(self.call.0));
+        let name = super::spoken::name(&self.said);
+        self.said.fill(0);
+        let ring = self.focus.house.sip.reader().ring();
+        if let (Some(name), Some(leg)) = (name, self.focus.legs.get_mut(&self.call)) {
+            let context = super::spoken::context(leg.subject);
+            leg.own.spoken = Some(Box::new(SpokenName::seal(ring, context, name)));
         }
     }
 
@@ -226,7 +293,8 @@ impl Reception {
             Ask::Pin => self.pin(entered),
         };
         if let (Verdict::Right | Verdict::Open, Some(plan)) = (verdict, &self.plan) {
-            self.on = self.people(&plan.id).await;
+            let id = plan.id.clone();
+            self.on = self.people(&id).await;
         }
         verdict
     }
@@ -235,9 +303,22 @@ impl Reception {
         let (Some(plan), Some(invite)) = (&self.plan, &self.invite) else { return Verdict::Refused };
         let number = invite.caller.as_ref().and_then(|caller| caller.vouched);
         let of = Try { conference: &plan.id, trunk: &self.trunk, caller: number };
-        match self.focus.house.doors.enter(plan.pins, of, entered.digits(), Instant::now()) {
+        match self.focus.house.doors.enter(&plan.pins, of, entered.digits(), Instant::now()) {
             Tried::Right(entrant) => {
                 self.entrant = entrant;
+                Verdict::Right
+            }
+            Tried::Personal(entrant, used_up) => {
+                self.entrant = entrant;
+                if let Some(pin) = used_up {
+                    let (house, conference) = (self.focus.house.clone(), plan.id.clone());
+                    // The disk is not waited for; meanwhile the doors know that it is used up.
+                    self.focus.house.runtime.spawn(async move {
+                        if let Err(e) = house.bookings.remove_pin(&conference, &pin).await {
+                            tracing::error!(error = %e, "a PIN that is used up stays in the ledger");
+                        }
+                    });
+                }
                 Verdict::Right
             }
             Tried::Wrong { alarm } => {
@@ -259,7 +340,7 @@ impl Reception {
     }
 
     /// How many are in a conference.
-    async fn people(&self, id: &str) -> usize {
+    async fn people(&mut self, id: &str) -> usize {
         let asked = async {
             let (reply, found) = oneshot::channel();
             self.focus.control.send(ToControl::Find(id.to_owned(), reply)).ok()?;
@@ -322,6 +403,9 @@ impl Focus {
         if self.legs.len() >= self.plan.capacity {
             return arrival.turn_away(Turned::Full);
         }
+        if !self.plan.window.is_open(SystemTime::now()) {
+            return arrival.turn_away(Turned::NotOpen);
+        }
         if self.plan.refuse_anonymous && arrival.invite.caller.as_ref().is_some_and(withheld) {
             return arrival.turn_away(Turned::Anonymous);
         }
@@ -338,7 +422,10 @@ impl Focus {
             let _ = reply.send(Err((Turned::Busy, invite, leg)));
             return self.tidy(room);
         }
-        self.seat(&mut invite, Leg { stance: Stance::new(role, place), room, through: false, ..*leg });
+        self.seat(
+            &mut invite,
+            Leg { stance: Stance::new(role, place), room, through: false, announced: false, ..*leg },
+        );
         // They are through already.
         self.acked(call, None);
         self.begin_with_host(call);

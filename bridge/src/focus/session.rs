@@ -1,7 +1,7 @@
 //! A leg's session: its media as signalling agrees on it and changes it (RFC 3264).
 
 use super::{Focus, House, Leg};
-use crate::meeting::{Place, Told};
+use crate::meeting::Told;
 use crate::roster::{Kind, State};
 use crate::sound;
 use media::LegId;
@@ -109,7 +109,7 @@ impl Focus {
         }
         let Some(leg) = self.legs.get_mut(&call) else { return };
         let comes = !std::mem::replace(&mut leg.through, true) && leg.monitor.is_none();
-        let in_main = leg.stance.place() == Place::Main;
+        let waits = leg.stance.waits();
         let hidden = leg.monitor.is_some();
         let (row, held) = (leg.participant.clone(), !leg.audio.direction.sends());
         if hidden {
@@ -119,9 +119,7 @@ impl Focus {
             return;
         }
         self.settle(call);
-        if comes && in_main {
-            self.chime(true);
-        } else if comes {
+        if comes && waits {
             self.hears(call, Told::Waits);
         }
     }

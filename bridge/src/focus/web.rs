@@ -7,7 +7,7 @@ use crate::meeting::{Role, Shut, Stance};
 use sip_stack::sdp::{self, Audio, Direction, Local, LocalAudio, Session, Srtp};
 use sip_stack::{CallId, Own, Shown};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use vault::{CallerNumber, CallerProfile, Context, Kind, OwnName, Sealed};
 
@@ -80,6 +80,7 @@ impl Focus {
         let stance = match stance {
             Some(stance) => stance,
             None if self.legs.len() >= self.plan.capacity => return Err(NotIn::Full),
+            None if !self.plan.window.is_open(SystemTime::now()) => return Err(NotIn::Shut),
             None => match self.meeting.enter(Role::Speaker, self.is_hosted()) {
                 Ok(place) => Stance::new(Role::Speaker, place),
                 Err(Shut::Locked | Shut::Ended) => return Err(NotIn::Shut),
@@ -106,6 +107,7 @@ impl Focus {
             participant: participant.clone(),
             stance,
             own,
+            language: self.plan.language,
             web: Some(Box::new(theirs.clone())),
             ..Leg::bare((room, pair), rtp, audio, Some(Srtp::Required), subject)
         };
@@ -135,6 +137,7 @@ impl Focus {
             name: self.chosen(call, leg.subject, &leg.own.name, wish),
             number: Value::new(Shown::Absent, None, absent(CallerNumber::FIELD), false),
             profile: Value::new(Shown::Absent, None, absent(CallerProfile::FIELD), false),
+            fields: Vec::new(),
         }
     }
 

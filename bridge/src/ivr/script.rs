@@ -75,6 +75,17 @@ pub enum State {
         /// Where it goes on without an answer.
         failed: Place,
     },
+    /// The caller is asked to say their name, where their meeting wants to hear it; otherwise it goes on at once.
+    Record {
+        /// The question, and a tone.
+        say: Arc<[Part]>,
+        /// How long their voice is waited for behind it.
+        first: Duration,
+        /// How long they may speak.
+        longest: Duration,
+        /// Where it goes on, whatever they said.
+        then: Place,
+    },
     /// The caller enters the meeting.
     Enter,
     /// The call ends.
@@ -153,6 +164,8 @@ struct WrittenState {
     say: Vec<String>,
     language: Option<String>,
     ask: Option<Ask>,
+    record: Option<Asked>,
+    longest: Option<u64>,
     again: Option<Vec<String>>,
     silent: Option<Vec<String>>,
     digits: Option<usize>,
@@ -165,6 +178,16 @@ struct WrittenState {
     failed: Option<String>,
     then: Option<String>,
 }
+
+/// What a caller is asked to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Asked {
+    Name,
+}
+
+/// Seconds that a name may take where a script says nothing of it, and at most.
+const LONGEST_NAME: u64 = 4;
 
 /// Seconds that a first and a next digit are waited for where a script says nothing of it.
 const FIRST: u64 = 8;
@@ -227,7 +250,7 @@ impl Script {
             for _ in 0..=self.states.len() {
                 at = match self.state(at) {
                     State::Enter | State::HangUp => return false,
-                    State::Tell { then: next, .. } => *next,
+                    State::Tell { then: next, .. } | State::Record { then: next, .. } => *next,
                     State::Ask { failed: next, .. } | State::Menu { failed: next, .. } => *next,
                 };
             }
@@ -302,6 +325,17 @@ impl<R: Fn(&str) -> Option<u8>> Reader<'_, R> {
             }
         };
         match (state.ask, &state.menu, &state.then) {
+            (None, None, Some(_)) if state.record.is_some() => {
+                let longest = state.longest.unwrap_or(LONGEST_NAME);
+                if !(1..=LONGEST_NAME).contains(&longest) {
+                    return shape("`longest` is out of range, expected 1 to 4 (seconds)");
+                }
+                let longest = Duration::from_secs(longest);
+                Ok(State::Record { say, first, longest, then: to("then", &state.then)? })
+            }
+            _ if state.record.is_some() => {
+                shape("expected `then` beside `record`, and neither `ask` nor `menu`")
+            }
             (Some(ask), None, None) => {
                 let or_say = |field: &str, parts: &Option<Vec<String>>| match parts {
                     Some(parts) => self.parts(&at(field), parts),
@@ -430,6 +464,16 @@ mod tests {
                 "states.bye: expected exactly one of `ask`, `menu` and `then`",
             ),
             ("failed = \"number\"", "", "states.tongue.failed: is missing, expected the name of a state"),
+            (
+                "say = [\"bye\"]",
+                "say = [\"bye\"]\nrecord = \"name\"\nlongest = 5",
+                "states.bye: `longest` is out of range, expected 1 to 4 (seconds)",
+            ),
+            (
+                "ask = \"pin\"",
+                "ask = \"pin\"\nrecord = \"name\"",
+                "states.pin: expected `then` beside `record`, and neither `ask` nor `menu`",
+            ),
             (
                 "known = \"pin\"",
                 "known = \"pins\"",

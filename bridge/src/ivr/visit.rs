@@ -9,6 +9,8 @@ use zeroize::Zeroize;
 pub const LONGEST: usize = 16;
 /// A check that nobody answers has failed after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Who pauses for so long has said their name.
+const PAUSE: Duration = Duration::from_millis(700);
 
 /// Digits that somebody has entered. They may be a PIN: they are overwritten when they go, and nothing shows them.
 #[derive(Clone, Default)]
@@ -65,6 +67,8 @@ pub enum Input {
     Time,
     /// What became of the check.
     Verdict(Verdict),
+    /// The caller's voice begins or ends.
+    Voice(bool),
 }
 
 /// What became of a check.
@@ -89,6 +93,10 @@ pub enum Output {
     Hush,
     /// Go on in this language, by its place in the script.
     Speak(usize),
+    /// Listen to what the caller says from now on.
+    Listen,
+    /// They have said it, or nothing.
+    Listened,
     /// Find out whether this is right, and tell by [`Input::Verdict`].
     Check(Ask, Entered),
     /// The caller enters the meeting.
@@ -110,6 +118,11 @@ pub struct Visit {
     until: Option<Instant>,
     /// What is being said lasts until then.
     said: Instant,
+    /// Whether their meeting wants to hear their name.
+    names: bool,
+    /// They are listened to; since when they have been speaking.
+    listening: Option<Option<Instant>>,
+    speaks: bool,
 }
 
 impl Visit {
@@ -130,6 +143,9 @@ impl Visit {
             checking: false,
             until: None,
             said: now,
+            names: false,
+            listening: None,
+            speaks: false,
         };
         visit.go(at, now, &length, out);
         visit
@@ -138,6 +154,11 @@ impl Visit {
     /// When it wants to be told [`Input::Time`]; `None`: it is over.
     pub fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// Whether the meeting that they want, known by now, wants to hear their name.
+    pub fn set_names(&mut self, names: bool) {
+        self.names = names;
     }
 
     /// Takes what happens.
@@ -164,6 +185,7 @@ impl Visit {
             }
             // Of a check that was given up.
             Input::Verdict(_) => {}
+            Input::Voice(speaks) => self.voice(speaks, now),
         }
     }
 
@@ -180,6 +202,12 @@ impl Visit {
             }
             // What leads out of the script is heard to its end.
             State::Tell { .. } | State::Enter | State::HangUp => {}
+            // They have said it, or do not want to.
+            State::Record { then, .. } if key == '#' => {
+                self.hush(now, out);
+                self.heard_out(*then, now, length, out);
+            }
+            State::Record { .. } => {}
             State::Menu { keys, .. } => match keys.iter().find(|(k, _)| *k == key) {
                 Some((_, next)) => {
                     self.hush(now, out);
@@ -212,11 +240,50 @@ impl Visit {
         let script = self.script.clone();
         match script.state(self.at) {
             State::Tell { then, .. } => self.go(*then, now, length, out),
+            State::Record { first, .. } if self.listening.is_none() => {
+                self.listening = Some(None);
+                self.until = Some(now + *first);
+                out.push(Output::Listen);
+                if self.speaks {
+                    // They did not wait for the tone.
+                    self.voice(true, now);
+                }
+            }
+            State::Record { then, .. } => self.heard_out(*then, now, length, out),
             State::Enter | State::HangUp => self.until = None,
             State::Menu { .. } => self.again(now, length, out),
             State::Ask { ask, .. } if self.entered.count > 0 => self.check(*ask, now, out),
             State::Ask { silent, .. } => self.retry(silent, now, length, out),
         }
+    }
+
+    /// The caller's voice begins or ends while they are listened to.
+    fn voice(&mut self, speaks: bool, now: Instant) {
+        self.speaks = speaks;
+        let script = self.script.clone();
+        let (State::Record { longest, .. }, Some(since)) = (script.state(self.at), &mut self.listening)
+        else {
+            return;
+        };
+        let end = match (speaks, *since) {
+            (true, _) => *since.get_or_insert(now) + *longest,
+            (false, Some(since)) => (now + PAUSE).min(since + *longest),
+            (false, None) => return,
+        };
+        self.until = Some(end);
+    }
+
+    fn heard_out(
+        &mut self,
+        then: Place,
+        now: Instant,
+        length: &impl Fn(&[Part]) -> Duration,
+        out: &mut Vec<Output>,
+    ) {
+        if self.listening.take().is_some() {
+            out.push(Output::Listened);
+        }
+        self.go(then, now, length, out);
     }
 
     fn verdict(
@@ -290,6 +357,11 @@ impl Visit {
             State::Ask { say, first, .. } | State::Menu { say, first, .. } => {
                 self.say(say, now, length, out);
                 self.until = Some(self.said + *first);
+            }
+            State::Record { then, .. } if !self.names => self.go(*then, now, length, out),
+            State::Record { say, .. } => {
+                self.say(say, now, length, out);
+                self.until = Some(self.said);
             }
             State::Enter => {
                 self.until = None;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KEY: usize = 32;
 
 /// Each step of the ledger's shape, in their order; none is ever changed.
-const STEPS: &[M<'_>] = &[M::up(include_str!("1.sql"))];
+const STEPS: &[M<'_>] = &[M::up(include_str!("1.sql")), M::up(include_str!("2.sql"))];
 
 /// Why the ledger does not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,7 @@ pub struct Home {
 pub struct Keys {
     home: Home,
     index: hmac::Key,
+    pins: hmac::Key,
 }
 
 impl std::fmt::Debug for Keys {
@@ -85,7 +86,8 @@ impl KeyType for Length {
 
 impl Keys {
     fn new(home: &Home, root: &[u8; KEY]) -> Self {
-        Self { home: home.clone(), index: hmac::Key::new(hmac::HMAC_SHA256, &*derived(root, b"index")) }
+        let key = |of: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, &*derived(root, of));
+        Self { home: home.clone(), index: key(b"index"), pins: key(b"pin") }
     }
 
     /// Made for each use: who signs others in needs none.
@@ -94,6 +96,11 @@ impl Keys {
         // Octets of that number are always a key.
         let key = UnboundKey::new(&AES_256_GCM, &*derived(&root, b"seal")).map_err(|_| LedgerError::Busy)?;
         Ok(LessSafeKey::new(key))
+    }
+
+    /// The key under which PINs are kept.
+    pub fn pins(&self) -> hmac::Key {
+        self.pins.clone()
     }
 
     /// By what something is found again without being kept.

@@ -3,17 +3,19 @@
 use crate::ivr::{Part, Script, ScriptError};
 use crate::meeting::{Steer, Told};
 use media::prompt::Recordings;
-use media::{Codec, Prompt};
+use media::{Codec, Prompt, Words};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A language that the house speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Language {
     /// `en`
     #[default]
+    #[serde(rename = "en")]
     English,
     /// `de`
+    #[serde(rename = "de")]
     German,
 }
 
@@ -61,8 +63,13 @@ recordings! {
     EveryoneHeard "everyone-heard", LectureOn "lecture-on", LectureOff "lecture-off", LetIn "let-in",
     HelpMute "help-mute", HelpHand "help-hand", HelpWithhold "help-withhold", HelpLeave "help-leave", HelpMuteAll "help-mute-all", HelpLock "help-lock",
     HelpEnd "help-end",
+    SayName "say-name", Tone "tone", HasJoined "has-joined", HasLeft "has-left",
+    NotOpen "not-open",
     Full "full", NoAnonymous "no-anonymous", Later "later", Goodbye "goodbye",
 }
+
+/// All of them must have a number of one byte, and the last is no recording's.
+const _: () = assert!(ALL.len() * Language::ALL.len() < u8::MAX as usize);
 
 /// The recordings' samples. They are decoded once and last as long as the process.
 fn samples() -> &'static Recordings {
@@ -136,6 +143,8 @@ pub enum Turned {
     Locked,
     /// It is over.
     Ended,
+    /// Its time has not come, or is over.
+    NotOpen,
 }
 
 /// Says why somebody does not come in; how long that takes.
@@ -146,6 +155,7 @@ pub fn turned_away(language: Language, why: Turned) -> (Prompt, Duration) {
         Turned::Busy => Recording::Later,
         Turned::Locked => Recording::Locked,
         Turned::Ended => Recording::Ended,
+        Turned::NotOpen => Recording::NotOpen,
     };
     at_length(language, &[why, Recording::Goodbye])
 }
@@ -179,6 +189,26 @@ pub fn comes() -> Prompt {
 /// Somebody goes.
 pub fn goes() -> Prompt {
     prompt(Language::default(), [Recording::Goes])
+}
+
+/// Somebody who said their name comes or goes; `name` is what they said.
+pub fn named(language: Language, comes: bool, name: Box<[i16]>) -> Words {
+    let what = if comes { Recording::HasJoined } else { Recording::HasLeft };
+    Words { prompt: prompt(language, [what]).behind_words(), spoken: name }
+}
+
+/// How long it takes to hear that, with a name of so many samples.
+pub fn length_of_named(language: Language, comes: bool, name: usize) -> Duration {
+    let what = Part::Recording(if comes { Recording::HasJoined } else { Recording::HasLeft } as u8);
+    Duration::from_micros(name as u64 * 125) + length(language, &[what], 0)
+}
+
+/// How long a chime is not to be cut short by another.
+pub const CHIME: Duration = Duration::from_millis(400);
+
+/// How many are in the meeting, and the names that were said, one behind the other.
+pub fn roll_call(language: Language, count: usize, names: Box<[i16]>) -> Words {
+    Words { prompt: people(language, count).before_words(), spoken: names }
 }
 
 /// How many are in the meeting.

@@ -3,9 +3,12 @@
 //! A participant is a pseudonym; what is known of the caller lies sealed beside the row, and [`crate::disclosure`] alone says what
 //! of it a viewer sees. Each viewer has a feed of their own, which all their sockets share.
 
+mod attendance;
 mod package;
 mod view;
 
+pub use attendance::Keeping;
+use attendance::Register;
 pub use package::Package;
 pub use view::{Follow, Missed, Text};
 use view::{Me, Message, SeenRow, View, write};
@@ -230,6 +233,12 @@ pub struct Summary {
     /// When somebody was last found guessing its PINs (RFC 3339, UTC): for those alone who steer it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pins_guessed_at: Option<String>,
+    /// What is to be noted of participants: for those alone who ask for it and note it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub fields: Arc<[String]>,
+    /// There is a list of who was there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub attendance: bool,
 }
 
 /// See the module's text.
@@ -257,6 +266,7 @@ pub struct Roster {
     /// When somebody was last found guessing PINs.
     guessed_at: Option<String>,
     course: Course,
+    register: Register,
 }
 
 impl Roster {
@@ -279,6 +289,7 @@ impl Roster {
             told_roughly: None,
             guessed_at: None,
             course: Course::default(),
+            register: Register::default(),
         }
     }
 
@@ -334,7 +345,16 @@ impl Roster {
         let row = self.rows.iter().find(|r| r.public.id == id)?;
         let seen = disclosure::own(&row.identity);
         let participant = SeenRow { public: Cow::Borrowed(&row.public), seen: &seen };
-        let me = Me { conference: &self.conference, participant, seen_by: &row.receipts };
+        let Keeping { fields, attendance } = &self.register.keeping;
+        let noted = fields.iter().zip(&row.identity.fields);
+        let noted = noted.filter(|(_, value)| value.status() == sip_stack::Shown::Shared);
+        let me = Me {
+            conference: &self.conference,
+            participant,
+            seen_by: &row.receipts,
+            noted: noted.map(|(label, _)| label.as_str()).collect(),
+            attendance: *attendance,
+        };
         // Strings, numbers and enums always serialise.
         Some(serde_json::to_string(&me).unwrap_or_default().into())
     }
@@ -350,6 +370,8 @@ impl Roster {
             state,
             started_at: self.started_at.clone(),
             pins_guessed_at: None,
+            fields: Arc::default(),
+            attendance: self.register.keeping.attendance,
         }
     }
 
@@ -357,6 +379,9 @@ impl Roster {
     fn summary_for(&self, view: &View) -> Summary {
         let pins_guessed_at = self.guessed_at.clone().filter(|_| view.viewer.steers());
         let mut summary = Summary { pins_guessed_at, ..self.summary("open") };
+        if view.viewer.sees_fields() {
+            summary.fields = self.register.keeping.fields.clone();
+        }
         summary.course.title = self.course.title.clone().filter(|_| view.viewer.takes_part());
         summary
     }
@@ -471,6 +496,7 @@ impl Roster {
     pub fn choose(&mut self, id: &str, change: impl FnOnce(&mut Identity)) -> bool {
         let Some(place) = self.rows.iter().position(|r| r.public.id == id) else { return false };
         change(&mut self.rows[place].identity);
+        Self::withhold_fields(&mut self.rows[place].identity);
         for view in &mut self.views {
             view.seen.remove(id);
         }
@@ -522,6 +548,7 @@ impl Roster {
             view.seen.remove(id);
             view.speaking.remove(id);
         }
+        self.register.keep(row);
     }
 
     /// The last event of all.

@@ -47,6 +47,12 @@ pub(super) struct Me<'a> {
     pub(super) participant: SeenRow<'a>,
     /// Newest last.
     pub(super) seen_by: &'a VecDeque<Receipt>,
+    /// Which fields an operator has noted of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) noted: Vec<&'a str>,
+    /// They stay in a list for the host when they have left.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) attendance: bool,
 }
 
 #[derive(Serialize)]

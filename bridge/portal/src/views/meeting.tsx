@@ -2,10 +2,12 @@
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Conference, Participant, Session } from "../api";
+import { save } from "../attendance";
 import { Feed } from "../feed";
 import { Bar, Dialog, since, useNow, words } from "./parts";
 import { People } from "./people";
 import { Who, type Do } from "./person";
+import type { Row } from "../roster";
 
 const LINK = {
   connecting: "Connecting …",
@@ -87,6 +89,13 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
           <p class="alarm">Somebody is guessing this meeting’s PINs. Look at who comes in, or lock the meeting.</p>
         )}
         {steers && conference && <Controls feed={feed} conference={conference} attempt={attempt} ask={setAsking} hands={hands.length} />}
+        {session.steers && conference?.attendance && link !== "over" && (
+          <p class="row">
+            <button type="button" onClick={() => attempt(async () => save(`attendance-${id}.csv`, await feed.attendance()))}>
+              Attendance list
+            </button>
+          </p>
+        )}
         {waiting.length > 0 && (
           <section aria-labelledby="waiting">
             <h2 id="waiting">Waiting to be let in</h2>
@@ -104,6 +113,11 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
                       {operator && !row.told.peek().line && (
                         <button type="button" onClick={() => attempt(() => feed.talk(operator.id, row.told.peek().id))}>
                           Talk in private
+                        </button>
+                      )}
+                      {(conference?.fields?.length ?? 0) > 0 && (
+                        <button type="button" onClick={() => setMore(row.told.peek().id)} aria-haspopup="dialog">
+                          Details
                         </button>
                       )}
                       <button type="button" onClick={() => attempt(() => letIn(row.told.peek()))}>
@@ -238,12 +252,14 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
     attempt(() => feed.place(id, place));
     close();
   };
+  const fields = feed.roster.conference.value?.fields ?? [];
   const place = told.green ? "green" : told.breakout ? `breakout-${told.breakout}` : "meeting";
   return (
     <Dialog label={`Controls for ${feed.roster.called(id)}`} close={close}>
       <h2>
         <Who row={row} />
       </h2>
+      {fields.length > 0 && <Note feed={feed} row={row} fields={fields} attempt={attempt} close={close} />}
       <div class="menu">
         <button type="button" onClick={act(told.role === "host" ? "make-speaker" : "make-host")}>
           {told.role === "host" ? "Take the host’s role" : "Make a host"}
@@ -283,6 +299,35 @@ function More({ feed, id, close, attempt }: { feed: Feed; id: string; close: () 
         </button>
       </div>
     </Dialog>
+  );
+}
+
+/** What the host wants to know of each. */
+function Note({ feed, row, fields, attempt, close }: { feed: Feed; row: Row; fields: string[]; attempt: Do; close: () => void }) {
+  const told = row.told.value;
+  const values = row.fields.value;
+  if (told.profile.status === "withheld") return <p class="muted-text">They withhold their profile: nothing is noted of them.</p>;
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const data = new FormData(event.currentTarget as HTMLFormElement);
+    attempt(() => feed.note(told.id, fields.map((_, n) => String(data.get(`field-${n}`) ?? ""))));
+    close();
+  };
+  return (
+    <form class="note" onSubmit={submit}>
+      {fields.map((label, n) => (
+        // Drawn anew when what is noted has changed, and not while somebody writes.
+        <label key={`${n} ${values[n] ?? ""}`}>
+          {label}
+          <input name={`field-${n}`} defaultValue={values[n] ?? ""} maxLength={240} autocomplete="off" />
+        </label>
+      ))}
+      <p class="row">
+        <button type="submit" class="main">
+          Save
+        </button>
+      </p>
+    </form>
   );
 }
 

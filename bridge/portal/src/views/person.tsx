@@ -28,6 +28,7 @@ export function Who({ row }: { row: Row }) {
       </span>
       <span class="number">
         {number || (told.number.status === "withheld" ? "number withheld" : "")}
+        {row.fields.value.filter(Boolean).length > 0 && <span class="noted">{row.fields.value.filter(Boolean).join(" · ")}</span>}
         {number && verified && (
           <span class={`verified ${told.verified}`} title={verified[1]}>
             <span aria-hidden="true">{verified[0]}</span>

@@ -1,6 +1,6 @@
 use super::*;
 
-const RECORDINGS: [&str; 7] = ["welcome", "number", "unknown", "pin", "wrong", "count", "bye"];
+const RECORDINGS: [&str; 8] = ["welcome", "number", "unknown", "pin", "wrong", "count", "bye", "name"];
 
 const SCRIPT: &str = r##"
     start = "welcome"
@@ -21,8 +21,14 @@ const SCRIPT: &str = r##"
     say = ["pin"]
     again = ["wrong"]
     digits = 6
-    right = "on"
+    right = "name"
     failed = "bye"
+    [states.name]
+    record = "name"
+    say = ["name"]
+    first = 3
+    longest = 4
+    then = "on"
     [states.on]
     say = ["count", "{count}"]
     then = "enter"
@@ -83,6 +89,8 @@ impl Rig {
             Output::Check(ask, entered) => {
                 format!("{ask:?} {}", std::str::from_utf8(entered.digits()).unwrap())
             }
+            Output::Listen => "listen".into(),
+            Output::Listened => "listened".into(),
             Output::Enter => "enter".into(),
             Output::HangUp => "hang up".into(),
         };
@@ -198,6 +206,58 @@ fn a_menu_leads_on_in_a_language() {
     assert_eq!(rig.told(), "welcome, welcome", "no such choice: asked again");
     rig.keys("2");
     assert_eq!(rig.told(), "hush, speak 1, pin");
+}
+
+/// A caller who is asked for their name.
+fn asked() -> Rig {
+    let mut rig = Rig::new(true);
+    rig.visit.set_names(true);
+    rig.keys("123456");
+    rig.on(Input::Verdict(Verdict::Right));
+    assert_eq!(rig.told(), "pin, hush, Pin 123456, name");
+    rig
+}
+
+#[test]
+fn a_name_is_listened_to_behind_the_tone_until_a_pause() {
+    let mut rig = asked();
+    assert_eq!(rig.wait(), Duration::from_secs(1));
+    assert_eq!(rig.told(), "listen");
+    rig.now += Duration::from_millis(1500);
+    rig.on(Input::Voice(true));
+    rig.now += Duration::from_millis(800);
+    rig.on(Input::Voice(false));
+    rig.now += Duration::from_millis(300);
+    rig.on(Input::Voice(true));
+    rig.now += Duration::from_millis(500);
+    rig.on(Input::Voice(false));
+    assert_eq!((rig.wait(), rig.told().as_str()), (PAUSE, "listened, count+#"));
+    // Of a name that was said it is nothing any more.
+    rig.on(Input::Voice(true));
+    assert_eq!(rig.wait(), Duration::from_secs(2));
+    assert_eq!(rig.told(), "enter");
+}
+
+#[test]
+fn a_name_ends_with_the_hash_key_with_its_longest_time_or_without_a_word() {
+    let mut rig = asked();
+    rig.keys("12#");
+    assert_eq!(rig.told(), "hush, count+#", "skipped before the tone");
+    let mut rig = asked();
+    rig.wait();
+    rig.keys("7#");
+    assert_eq!(rig.told(), "listen, listened, count+#", "and behind it");
+    let mut rig = asked();
+    rig.wait();
+    rig.told();
+    assert_eq!(rig.wait(), Duration::from_secs(3));
+    assert_eq!(rig.told(), "listened, count+#", "silence is an answer too");
+    let mut rig = asked();
+    rig.on(Input::Voice(true));
+    rig.wait();
+    assert_eq!(rig.told(), "listen");
+    assert_eq!(rig.wait(), Duration::from_secs(4), "who speaks already is heard at once, and not for ever");
+    assert_eq!(rig.told(), "listened, count+#");
 }
 
 #[test]
