@@ -4,13 +4,19 @@ use crate::harness::{Bridge, Setup, curl_with, sotto, until};
 use crate::portal::{PASSWORD, add_user};
 use serde_json::{Value, json};
 
-fn ask(bridge: &Bridge, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> (u16, Value) {
+pub fn ask(
+    bridge: &Bridge,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<Value>,
+) -> (u16, Value) {
     let body = body.map(|body| body.to_string());
     let (status, text) = curl_with(method, &format!("http://{}{path}", bridge.http), token, body.as_deref());
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-fn user(bridge: &Bridge, words: &[&str]) -> String {
+pub fn user(bridge: &Bridge, words: &[&str]) -> String {
     let output = sotto()
         .arg("user")
         .args(words)
@@ -22,7 +28,7 @@ fn user(bridge: &Bridge, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn sign_in(bridge: &Bridge, login: &str, password: &str) -> (u16, Value) {
+pub fn sign_in(bridge: &Bridge, login: &str, password: &str) -> (u16, Value) {
     ask(bridge, "POST", "/v1/login", None, Some(json!({ "user": login, "password": password })))
 }
 

@@ -1,6 +1,6 @@
 //! The host's side: roster, feed and controls over HTTP; health; the drain.
 
-use crate::harness::{Bridge, PATIENCE, TOKEN, clip, curl, curl_with, heard, samples, speech};
+use crate::harness::{Bridge, PATIENCE, TOKEN, clip, curl, curl_with, heard, samples, speech, until_within};
 use serde_json::Value;
 
 #[test]
@@ -225,4 +225,75 @@ fn sigterm_hangs_up_what_is_left_after_the_drain() {
     bridge.process.signal("-TERM");
     assert_eq!(bridge.process.wait(), 0);
     assert_eq!(caller.wait(), 0, "it was said BYE");
+}
+
+#[test]
+fn who_watches_and_floods_or_does_not_read_is_sent_away_and_the_others_see_everything() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    const CHANGES: usize = 4000;
+    let bridge = Bridge::start();
+    let _callers: Vec<_> = (0..2).map(|_| bridge.caller("confx", 120.0, &[])).collect();
+    let rows = bridge.await_live("confx", 2);
+    let id = rows[0]["id"].as_str().unwrap();
+    // One that never reads, with little room for what comes.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&bridge.http.into()).unwrap();
+    let mut slow = TcpStream::from(socket);
+    write!(
+        slow,
+        "GET /v1/conferences/confx/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        crate::harness::TOKEN
+    )
+    .unwrap();
+    let mut feed = bridge.watch("confx");
+    feed.next();
+    // One that says something all the time.
+    let mut loud = bridge.watch("confx");
+    let flooded = std::thread::spawn(move || {
+        let mut said = 0;
+        while loud.say("more").is_ok() {
+            said += 1;
+        }
+        (said, loud.closed_with())
+    });
+    // Changes, as fast as one after the other can be asked for.
+    let mut steering = TcpStream::connect(bridge.http).unwrap();
+    steering.set_nodelay(true).unwrap();
+    let mut answers = BufReader::new(steering.try_clone().unwrap());
+    for n in 0..CHANGES {
+        let action = if n % 2 == 0 { "mute" } else { "unmute" };
+        let token = crate::harness::TOKEN;
+        let path = format!("/v1/conferences/confx/participants/{id}/{action}");
+        let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        steering.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 204"), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            answers.read_line(&mut line).unwrap();
+        }
+        // Whoever reads sees each of them, in order and at once.
+        let muted = n % 2 == 0;
+        feed.up_to("the change", |e| e["participant"]["id"] == id && e["participant"]["muted"] == muted);
+    }
+    let (said, code) = flooded.join().unwrap();
+    assert_eq!(code, Some(1008), "after {said} messages");
+    // The bridge gives up on who does not read, and keeps little for them meanwhile.
+    let own = slow.local_addr().unwrap().port();
+    until_within(std::time::Duration::from_secs(50), "the slow one is sent away", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let (from, to) = (format!(":{:04X}", bridge.http.port()), format!(":{own:04X}"));
+        let entry = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut open = entry.filter(|e| e[1].ends_with(&from) && e[2].ends_with(&to) && e[9] != "0");
+        open.next().is_none().then_some(())
+    });
+    let mut rest = Vec::new();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    // What the kernels still had; the end is a reset, as not all of it was read.
+    let _ = slow.read_to_end(&mut rest);
+    assert!(rest.len() < CHANGES * 200, "{} octets were kept for who does not read", rest.len());
 }

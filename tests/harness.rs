@@ -2,6 +2,7 @@
 
 use media::Rate;
 use serde_json::Value;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -73,7 +74,7 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, look)
 }
 
-fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -125,6 +126,8 @@ pub struct Setup<'a> {
     pub sip: &'a str,
     /// Lines of `[http]`.
     pub http: &'a str,
+    /// Where the API listens; 0: anywhere.
+    pub http_port: u16,
     pub more: &'a str,
     /// Lines of the token file besides the usual one.
     pub tokens: &'a str,
@@ -145,6 +148,7 @@ impl Default for Setup<'_> {
             media: "",
             sip: "",
             http: "",
+            http_port: 0,
             more: "",
             tokens: "",
             denied: &[],
@@ -162,12 +166,12 @@ impl Bridge {
     pub fn with(setup: &Setup<'_>) -> Self {
         let folder = Folder::new();
         let token = folder.file("token", format!("{TOKEN}\n{}", setup.tokens));
-        let Setup { listen, also, trunk, media, sip, http, more, .. } = setup;
+        let Setup { listen, also, trunk, media, sip, http, http_port, more, .. } = setup;
         let config = folder.file(
             "bridge.toml",
             format!(
                 "[node]\ndata_dir = \"{}\"\n[sip]\nlisten = [\"udp://{listen}:0\", \"tcp://{listen}:0\"{also}]\n{sip}\n[media]\naddress = \"{listen}\"\n{media}\n\
-                 [http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n{http}\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
+                 [http]\nlisten = \"127.0.0.1:{http_port}\"\nadmin_listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n{http}\n[conferences]\nadhoc_prefix = \"conf\"\ncapacity = 5000\n\
                  [[trunk]]\nname = \"test\"\nfrom = [\"{trunk}\"]\n{more}\n",
                 folder.0.display(),
                 token.display()
@@ -347,6 +351,22 @@ impl Feed {
         }
     }
 
+    /// Says something to the bridge, which is not what it is there for.
+    #[allow(dead_code, reason = "not every target needs it")]
+    pub fn say(&mut self, text: &'static str) -> tungstenite::Result<()> {
+        self.0.send(tungstenite::Message::text(text))
+    }
+
+    /// The code with which the bridge has closed it.
+    #[allow(dead_code, reason = "not every target needs it")]
+    pub fn closed_with(&mut self) -> Option<u16> {
+        loop {
+            if let tungstenite::Message::Close(frame) = self.0.read().ok()? {
+                return frame.map(|frame| frame.code.into());
+            }
+        }
+    }
+
     /// Reads until the bridge closes or goes, as a host does who looks on.
     #[allow(dead_code, reason = "only the proof needs it")]
     pub fn look_on(mut self) {
@@ -390,6 +410,18 @@ pub fn curl_with(method: &str, url: &str, token: Option<&str>, body: Option<&str
 /// The folder of this file.
 pub fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+}
+
+/// An account, made by the command that makes the first admin too.
+pub fn add_user_as(config: &Path, login: &str, password: &str, more: &[&str]) -> Value {
+    let mut command = sotto();
+    command.args(["user", "add", login, "--json", "--config"]).arg(config).args(more);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// A script of `page`, and what all of them import, beside the modules that they need: node looks for those from where a script lies.

@@ -43,7 +43,7 @@ pub fn fit(words: &[f32], heard: &[f32], range: Range<usize>) -> (f32, usize) {
 }
 
 /// Where words begin in what was heard, if they are there from `from` on.
-fn place(words: &[f32], heard: &[f32], from: usize) -> Option<usize> {
+pub fn place(words: &[f32], heard: &[f32], from: usize) -> Option<usize> {
     let (score, at) = fit(words, heard, from..heard.len());
     // What is played is heard as it is: a vowel elsewhere is only nearly the same.
     (score > 0.995).then_some(at)

@@ -1,6 +1,9 @@
 //! The portal in a real browser, with real calls: a host's whole story, and what axe says of it.
 
-use crate::harness::{Bridge, Folder, Process, Setup, endless, heard, page, samples, sotto, speech, until};
+use crate::harness::{
+    Bridge, Folder, Process, Setup, add_user_as, curl, endless, free_port, heard, page, samples, sotto,
+    speech, until,
+};
 use crate::listener::{Listener, prompt};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -15,14 +18,7 @@ pub const PASSWORD: &str = "four random words here";
 
 /// An account, made by the command that makes the first admin too.
 pub fn add_user(config: &Path, login: &str, more: &[&str]) -> Value {
-    let mut command = sotto();
-    command.args(["user", "add", login, "--json", "--config"]).arg(config).args(more);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    add_user_as(config, login, PASSWORD, more)
 }
 
 /// Has a browser go through a story, and sees to each line that it says; what it found in the end.
@@ -132,6 +128,16 @@ fn who_is_invited_comes_in_by_their_browser_and_decides_what_is_shown() {
         }
         "hidden" => zoe("her name is hidden", &|e| e["participant"]["name"]["status"] == "withheld"),
         "muted" => zoe("she is muted", &|e| e["participant"]["muted_by"] == "own"),
+        "hold" | "resume" => {
+            let id = invitation["participant"].as_str().unwrap();
+            let path = format!("/v1/conferences/confx/participants/{id}/{line}");
+            assert_eq!(bridge.ask("POST", &path).0, 204);
+            let state = if line == "hold" { "held" } else { "live" };
+            zoe("she is on hold or not", &|e| e["participant"]["state"] == state);
+            if line == "resume" {
+                zoe("she is heard again", &|e| e["participant"]["speaking"] == true);
+            }
+        }
         "hand" => zoe("her hand is up", &|e| e["participant"]["hand"] == true),
         "left" => zoe("she has left", &|e| e["kind"] == "left"),
         "again" => zoe("she is in again", &|e| {
@@ -232,4 +238,101 @@ fn an_operator_runs_an_event_in_a_browser() {
             "after": list("Guest 3,withheld,withheld,withheld,,")
         })
     );
+}
+
+#[test]
+fn a_host_makes_a_meeting_of_their_own_in_a_browser() {
+    const ACCESS: &str = "+12025550170";
+    let more =
+        format!("[ivr]\nnumbers = [\"{ACCESS}\"]\n[[conference]]\nid = \"board\"\nnumber = \"{BOARD}\"\n");
+    let bridge = Bridge::with(&Setup { more: &more, ..Setup::default() });
+    add_user(
+        &bridge.folder.0.join("bridge.toml"),
+        "ada@example.com",
+        &["--role", "host", "--conferences", "board"],
+    );
+    let mut phones = Vec::new();
+    let found =
+        story("booking.mjs", &[&format!("http://{}", bridge.http), "ada@example.com", PASSWORD], |line| {
+            let (entry, pin) = line.strip_prefix("call ").unwrap().split_once(' ').unwrap();
+            let name = format!("{}.wav", phones.len());
+            phones.push(Listener::call(&bridge, ACCESS, &name, &["--dtmf", &format!("{entry}#{pin}#")]));
+            let conference = until("the meeting is there", || {
+                let (_, all) = bridge.ask("GET", "/v1/conferences");
+                let all: Value = serde_json::from_str(&all).unwrap();
+                let all = all["conferences"].as_array().unwrap().clone();
+                all.iter().find_map(|c| c["id"].as_str().filter(|id| id.starts_with("m_")).map(str::to_owned))
+            });
+            bridge.await_live(&conference, phones.len());
+        });
+    assert_eq!(
+        found,
+        json!({
+            "elsewhere": [], "errors": [], "faults": [], "overflow": false,
+            "told": ["Number to call", "Meeting number", "PIN of guests", "PIN of hosts"],
+            "own": ["Figures of June"], "in": ["number withheld"],
+            "before": {
+                "title": "Figures of June", "opens": "2020-01-31T09:00", "closes": "", "lobby": "off", "coming": "", "language": "",
+                "hides": "these", "fields": "Company\nQuestion", "capacity": ""
+            },
+            "hidden": ["name", "number"],
+            "wrong": "\"closes_at\": expected a time after \"opens_at\""
+        })
+    );
+}
+
+#[test]
+fn who_has_an_account_signs_in_by_the_sites_own_provider() {
+    let (port, own) = (free_port(), free_port());
+    let (provider, portal) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{own}"));
+    let folder = Folder::new();
+    let secret = folder.file("secret", "secret of the test's own\n");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let more = format!(
+        "[oidc]\nissuer = \"{provider}\"\nclient_id = \"sotto\"\nclient_secret_file = \"{}\"\nname = \"Example Ltd\"\n",
+        secret.display()
+    );
+    let http = format!("public_url = \"{portal}\"\n");
+    let bridge = Bridge::with(&Setup { http: &http, http_port: own, more: &more, ..Setup::default() });
+    let config = bridge.folder.0.join("bridge.toml");
+    // Before the provider is there, and while it is.
+    let (status, text) = curl("POST", &format!("{portal}/v1/oidc"), None);
+    assert_eq!(status, 503, "{text}");
+    let output = sotto()
+        .args(["user", "add", "ada@example.com", "--role", "host", "--no-password", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut process = Command::new("timeout")
+        .args(["200", "node"])
+        .arg(page("provider.mjs"))
+        .args([&port.to_string(), &portal])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    // Kept to the end: it ends where nobody reads what it says.
+    let mut said = BufReader::new(process.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let _provider = Process(process);
+    assert_eq!(line, "ready\n");
+    let found = story("oidc.mjs", &[&portal, &provider], |line| panic!("{line}"));
+    assert_eq!(
+        found,
+        json!({
+            "elsewhere": [], "errors": [], "faults": [],
+            "address": format!("{portal}/"), "kept": [null, 0, ""],
+            "eve@example.com": "You have signed in there, but have no account here",
+            "nobody@example.com": "The provider does not tell the name of your account, or has not verified it",
+            "forged": "This sign-in was not begun in this tab",
+            "unknown": "This sign-in was not begun here, was used before, or took too long: begin again",
+            "denied": "The provider did not sign you in"
+        })
+    );
+    // Nobody's name is in the log or the audit.
+    let audit = std::fs::read_to_string(bridge.folder.0.join("audit.jsonl")).unwrap();
+    assert!(audit.contains("signed_in"));
+    assert!(!(audit + &bridge.log()).to_lowercase().contains("ada@"));
 }

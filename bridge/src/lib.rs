@@ -14,6 +14,7 @@
 //! | [`pin`] | PINs, and how often they may be guessed |
 //! | [`meeting`] | a meeting's rules: who may do what, and what follows from it |
 //! | [`prompt`] | what is said to one caller alone |
+//! | [`outward`] | HTTP to servers of others |
 //! | [`config`] | the configuration file: reading it, and faults by line |
 //! | [`trunk`] | which source addresses are carriers of ours |
 //! | [`audit`] | what was disclosed to whom |
@@ -28,6 +29,7 @@
 //! | [`focus`] | one conference: the only owner of its roster (RFC 4353) |
 //! | [`control`] | calls and conferences: who gets which event |
 //! | [`account`] | who may sign in |
+//! | [`oidc`] | who somebody is, by a provider of the site's |
 //! | [`access`] | tokens, sessions, their roles and their viewers' keys |
 //! | [`surface`] | the list of everything that shows or writes something |
 //! | [`telemetry`] | log, metrics, health |
@@ -48,6 +50,8 @@ pub mod disclosure;
 
 pub mod place;
 
+pub mod ledger;
+
 pub mod ivr;
 
 pub mod pin;
@@ -56,18 +60,21 @@ pub mod meeting;
 
 pub mod prompt;
 
+pub mod outward;
+
 pub mod config;
+
 pub mod trunk;
 
-pub mod routing;
-
 pub mod audit;
-
-pub mod booking;
 
 pub mod dial;
 
 pub mod roster;
+
+pub mod booking;
+
+pub mod routing;
 
 pub mod link;
 
@@ -81,9 +88,9 @@ pub mod focus;
 
 pub mod control;
 
-pub mod ledger;
-
 pub mod account;
+
+pub mod oidc;
 
 pub mod access;
 

@@ -8,6 +8,10 @@
 pub enum Surface {
     /// Signing in.
     Login,
+    /// Signing in by the site's provider: what it is called, and going there.
+    Oidc,
+    /// Coming back from there.
+    OidcSession,
     /// What a token is good for, and signing out.
     OwnSession,
     /// Tokens of an account for programs.
@@ -108,8 +112,10 @@ pub enum Surface {
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::Login,
+        Self::Oidc,
+        Self::OidcSession,
         Self::OwnSession,
         Self::Tokens,
         Self::Token,
@@ -164,6 +170,8 @@ impl Surface {
     pub const fn path(self) -> Option<&'static str> {
         Some(match self {
             Self::Login => "/v1/login",
+            Self::Oidc => "/v1/oidc",
+            Self::OidcSession => "/v1/oidc/session",
             Self::OwnSession => "/v1/session",
             Self::Tokens => "/v1/tokens",
             Self::Token => "/v1/tokens/{id}",

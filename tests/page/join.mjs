@@ -40,6 +40,13 @@ await say("hidden");
 await button("Mute").click();
 await button("Unmute").waitFor();
 await say("muted");
+await button("Unmute").click();
+await button("Mute").waitFor();
+// A host puts her on hold, and takes her off it.
+await say("hold");
+await until(() => document.getElementById("status").textContent === "Your call is on hold.");
+await say("resume");
+await until(() => document.getElementById("status").textContent === "You are in the meeting.");
 await button("Raise hand").click();
 await button("Lower hand").waitFor();
 await say("hand");

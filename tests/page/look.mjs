@@ -7,15 +7,22 @@ import { createInterface } from "node:readline";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
-/** Opens a browser with one page. `origin` is the bridge's, `folder` for pictures. */
-export async function look({ origin, folder, viewport = { width: 1100, height: 760 }, args = [], permissions = [] }) {
+/** Opens a browser with one page. `origin` is the bridge's, `others` are where it may go besides, `folder` is for pictures. */
+export async function look({ origin, folder, others = [], viewport = { width: 1100, height: 760 }, args = [], permissions = [] }) {
   const found = { elsewhere: [], errors: [], faults: [] };
   const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: [...QUIET, ...args] });
   const context = await browser.newContext({ viewport, permissions });
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
-  page.on("request", (request) => new URL(request.url()).origin.replace(/^ws/, "http") === origin || found.elsewhere.push(request.url()));
+  const of = (url) => new URL(url).origin.replace(/^ws/, "http");
+  page.on("request", (request) => {
+    // What pages of others ask for is theirs.
+    const [from, to] = [of(request.frame().url() || "about:blank"), of(request.url())];
+    if (to !== origin && !others.includes(from) && !others.includes(to)) found.elsewhere.push(request.url());
+  });
+  // And not had: nobody waits for it.
+  if (others.length > 0) await page.route((url) => ![origin, ...others].includes(of(url.href)), (route) => route.abort());
   page.on("pageerror", (error) => found.errors.push(String(error)));
   page.on("console", (message) => message.text().includes("Content Security Policy") && found.errors.push(message.text()));
   const picture = (name) => page.screenshot({ path: `${folder}/${name}.png` });
@@ -35,10 +42,10 @@ export async function look({ origin, folder, viewport = { width: 1100, height: 7
     await page.emulateMedia({ colorScheme: "light" });
   }
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-  /** Says how far it is, or wishes something, and waits until whoever started it has seen to that. */
+  /** Says how far it is, or wishes something, and waits until whoever started it has seen to that: what they answer. */
   async function say(line) {
     console.log(line);
-    await lines.next();
+    return (await lines.next()).value;
   }
   /** The last word: what was found. */
   async function end() {
@@ -55,5 +62,5 @@ export async function look({ origin, folder, viewport = { width: 1100, height: 7
     await page.fill("[name=password]", password);
     await page.keyboard.press("Enter");
   }
-  return { page, found, picture, check, say, end, until, button, row, signIn };
+  return { page, context, found, picture, check, say, end, until, button, row, signIn };
 }

@@ -16,6 +16,8 @@ use vault::opener::ContentKey;
 /// One caller, with a socket of their own.
 pub struct Caller {
     pub identity: Identity,
+    /// Whom they call.
+    to: &'static str,
     socket: Socket,
     local: SocketAddr,
     bridge: SocketAddr,
@@ -265,6 +267,7 @@ impl Caller {
     fn of(socket: Socket, local: SocketAddr, bridge: SocketAddr, privacy: Option<&'static str>) -> Self {
         Self {
             identity: Identity::new(),
+            to: "confproof",
             socket,
             local,
             bridge,
@@ -276,6 +279,11 @@ impl Caller {
             link: None,
             round: 0,
         }
+    }
+
+    /// They call somebody else.
+    pub fn to(self, to: &'static str) -> Self {
+        Self { to, ..self }
     }
 
     fn send(&mut self, text: &str) {
@@ -342,7 +350,7 @@ impl Caller {
 
     fn message(&self, method: &str, branch: &str, cseq: u32, body: &str) -> String {
         let Identity { name, number, email, profile, call_id } = &self.identity;
-        let (local, bridge, round) = (self.local, self.bridge, self.round);
+        let (local, bridge, round, to) = (self.local, self.bridge, self.round, self.to);
         let transport = match self.socket {
             Socket::Udp(_) => "UDP",
             Socket::Tcp(_) => "TCP",
@@ -353,8 +361,8 @@ impl Caller {
         let privacy = self.privacy.map_or(String::new(), |p| format!("Privacy: {p}\r\n"));
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
-            "{method} sip:confproof@{bridge} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch}{round}{call_id};rport\r\n\
-             Max-Forwards: 70\r\nFrom: \"{name}\" <sip:+999{number}@example.com>;tag=f{round}\r\nTo: <sip:confproof@{bridge}>{}\r\n\
+            "{method} sip:{to}@{bridge} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch}{round}{call_id};rport\r\n\
+             Max-Forwards: 70\r\nFrom: \"{name}\" <sip:+999{number}@example.com>;tag=f{round}\r\nTo: <sip:{to}@{bridge}>{}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:{email}@{local}>\r\n\
              P-Asserted-Identity: \"{name}\" <sip:+999{number}@example.com>\r\nRemote-Party-ID: <sip:{number}@example.com>\r\n\
              Diversion: <sip:{number}@example.com>\r\nHistory-Info: <sip:{email}@example.com>;index=1\r\n\

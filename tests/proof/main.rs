@@ -17,6 +17,7 @@
 mod authority;
 mod callers;
 mod canary;
+mod event;
 #[path = "../harness.rs"]
 mod harness;
 mod image;
@@ -25,6 +26,7 @@ mod surfaces;
 
 use callers::{Caller, Ways, host};
 use canary::{FRAGMENT, Identity, Needles, forms, key_forms};
+use event::Event;
 use harness::{Bridge, Process, Setup, curl_with, status_of};
 use image::{Image, aes_schedules};
 use keyed::Keyed;
@@ -226,8 +228,10 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     let guardian = protected == Protected::Whole;
     let ways = Ways::new();
     let more = format!(
-        "trusted = true\npersonal_link = true\n{}[vault]\nallow_weaker = {weaker}\nguardian = {guardian}\n{}",
-        ways.trunk, ways.dial
+        "trusted = true\npersonal_link = true\n{}[vault]\nallow_weaker = {weaker}\nguardian = {guardian}\n{}{}",
+        ways.trunk,
+        ways.dial,
+        event::CONFERENCE
     );
     let bridge = Bridge::with(&Setup {
         http: "public_url = \"https://meet.example.com\"",
@@ -257,6 +261,8 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     bridge.await_metric("sotto_calls", (calls + dialled + secured) as u64);
     bridge.await_live("confproof", calls + dialled + secured);
     assert!(bridge.metric("sotto_sip_subscriptions") > 0);
+    // An event is on, with the portal open in a browser.
+    let event = Event::open(&bridge, &ways);
     // Every tenth withholds only now, by a code.
     for caller in callers.iter_mut().step_by(10) {
         for key in ["*", "6", "7"] {
@@ -283,11 +289,11 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
     let called = ways.carrier.people();
     assert_eq!(called.len(), dialled);
     let identities: Vec<&Identity> =
-        callers.iter().chain(&late).map(|c| &c.identity).chain(&called).collect();
+        callers.iter().chain(&late).map(|c| &c.identity).chain(&called).chain(event.identities()).collect();
     let mut needles = Needles::new(identities.iter().copied());
     needles.keys(&keyed.keys);
     control(&identities[..calls.min(100)], &keyed.keys, &needles);
-    let mut reports = vec![moment("during the calls, hosts watching", pid, 1, &needles)];
+    let mut reports = vec![moment("during the calls, hosts watching, an event on", pid, 1, &needles)];
     drop(identities);
 
     // Under load: INVITEs, answers and hang-ups without a pause; some answers are not acknowledged and so repeated.
@@ -330,6 +336,7 @@ fn prove(calls: usize, under_load: usize, after: Duration, protected: Protected)
         (keyed.heard.load(std::sync::atomic::Ordering::Relaxed) > before + 10).then_some(())
     });
     drop(keyed);
+    let _known = event.close();
     for caller in late.iter_mut().chain(&mut callers) {
         caller.ack();
         caller.bye();

@@ -257,6 +257,14 @@ impl House {
                 assert_eq!(answers.each_ref().map(|(status, _)| *status), [404, 200, 200, 403]);
                 shown(answers.map(|(_, text)| text).concat().into_bytes(), "\"hand\":true")
             }
+            Surface::Oidc | Surface::OidcSession => {
+                let Identity { name, number, .. } = &self.stranger;
+                let body = format!(r#"{{"code":"{name}","state":"{number}"}}"#);
+                let path = surface.path().unwrap();
+                let answers = ["GET", "POST"].map(|method| self.ask(method, path, None, Some(&body)));
+                assert!(answers.iter().all(|(status, _)| [404, 405].contains(status)), "{answers:?}");
+                shown(answers.map(|(_, text)| text).concat().into_bytes(), "signs people in here")
+            }
             Surface::Tokens | Surface::Token => {
                 let Identity { name, number, .. } = &self.stranger;
                 let body = format!(r#"{{"{name}":"{number}"}}"#);

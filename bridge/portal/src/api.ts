@@ -40,7 +40,7 @@ export async function ask<T = void>(method: string, path: string, body?: unknown
   const said = text ? JSON.parse(text) : undefined;
   if (answer.ok) return said as T;
   const wait = Number(answer.headers.get("Retry-After")) || undefined;
-  throw new Refused(answer.status, said?.title ?? answer.statusText, said?.type ?? "about:blank", wait);
+  throw new Refused(answer.status, said?.detail ?? said?.title ?? answer.statusText, said?.type ?? "about:blank", wait);
 }
 
 /** What a token is good for. */
@@ -49,6 +49,8 @@ export interface Session {
   conferences: string[] | null;
   steers: boolean;
   sees_names: boolean;
+  /** Whether meetings can be made with it. */
+  books: boolean;
 }
 
 /** A conference in short. */

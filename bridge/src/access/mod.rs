@@ -139,6 +139,11 @@ impl Grant {
         self.account.as_deref()
     }
 
+    /// The account that may make conferences with it.
+    pub fn books(&self) -> Option<&str> {
+        self.account().filter(|_| self.controls() || self.role() == Role::Admin)
+    }
+
     /// How the audit names the token.
     pub fn id(&self) -> &str {
         self.keyless.id()

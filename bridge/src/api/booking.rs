@@ -1,7 +1,7 @@
 //! Conferences that accounts make for themselves. PINs are told once, to who makes them.
 
 use super::problem::Problem;
-use super::{Api, Segments};
+use super::{Api, NO_STORE, Segments};
 use crate::access::{Access, Grant};
 use crate::audit;
 use crate::booking::{Booking, BookingError, Settings, Which};
@@ -11,13 +11,12 @@ use crate::roster::now;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+use std::time::Instant;
 
 /// Has the house know what accounts have made by now.
 ///
@@ -26,6 +25,8 @@ const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-s
 pub async fn take_bookings(house: &House, access: &Access) -> Result<(), LedgerError> {
     let all = house.bookings.all().await?;
     house.routing.book(&all, &house.doors);
+    let is_kept = |id: &str| all.iter().any(|b| b.personal.iter().any(|pin| &*pin.id == id));
+    house.doors.forget_used(Instant::now(), is_kept);
     access.set_owners(all.into_iter().map(|b| (b.id, b.owner)).collect());
     Ok(())
 }
@@ -164,9 +165,8 @@ pub(super) async fn remove_pin(
 
 /// The account of somebody who may make conferences.
 fn maker(grant: &Grant) -> Result<&str, Problem> {
-    let account = grant.account().ok_or(Problem::NO_ACCOUNT)?;
-    let may = grant.controls() || grant.role() == crate::disclosure::Role::Admin;
-    if may { Ok(account) } else { Err(Problem::FORBIDDEN) }
+    grant.account().ok_or(Problem::NO_ACCOUNT)?;
+    grant.books().ok_or(Problem::FORBIDDEN)
 }
 
 /// A conference of one's own; for who asks for another's, there is none.

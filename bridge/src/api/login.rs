@@ -2,9 +2,9 @@
 
 use super::problem::Problem;
 use super::server::Peer;
-use super::{Api, Segments, token_of};
+use super::{Api, NO_STORE, Segments, token_of};
 use crate::access::{Grant, SESSION, hashed};
-use crate::account::{Accounts, Credentials, LOGIN, PASSWORD, SignInError};
+use crate::account::{Account, Accounts, Credentials, LOGIN, PASSWORD, SignInError};
 use crate::audit;
 use crate::ledger::LedgerError;
 use crate::roster::{now, time_of};
@@ -55,6 +55,11 @@ pub(super) async fn login(
             return Err(Problem::NO_ACCOUNTS);
         }
     };
+    opened(&api, account)
+}
+
+/// A session for an account.
+pub(super) fn opened(api: &Api, account: Account) -> Result<Response, Problem> {
     let (id, role) = (account.id.clone(), account.role);
     let (token, grant) = api.access.open(account, Instant::now());
     let event =
@@ -66,12 +71,12 @@ pub(super) async fn login(
     let mut about = about(&grant);
     about["token"] = json!(token);
     about["expires_at"] = json!(time_of(SystemTime::now() + SESSION));
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(about)).into_response())
+    Ok((StatusCode::CREATED, NO_STORE, Json(about)).into_response())
 }
 
 /// `GET /v1/session`: what the token is good for.
 pub(super) async fn session(Extension(grant): Extension<Arc<Grant>>) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "no-store")], Json(about(&grant)))
+    (NO_STORE, Json(about(&grant)))
 }
 
 fn about(grant: &Grant) -> serde_json::Value {
@@ -80,6 +85,7 @@ fn about(grant: &Grant) -> serde_json::Value {
         "conferences": grant.conferences(),
         "steers": grant.controls(),
         "sees_names": grant.sees_names(),
+        "books": grant.books().is_some(),
     })
 }
 
@@ -116,7 +122,7 @@ pub(super) async fn make_token(
     };
     let id = made.await.map_err(unavailable)?;
     let body = json!({ "id": id, "token": token, "expires_at": time_of(SystemTime::now() + lifetime) });
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
+    Ok((StatusCode::CREATED, NO_STORE, Json(body)))
 }
 
 /// `GET /v1/tokens`
@@ -126,7 +132,7 @@ pub(super) async fn tokens(
 ) -> Result<impl IntoResponse, Problem> {
     let (accounts, account) = signed_in(&api, &grant)?;
     let tokens = accounts.tokens_of(account).await.map_err(unavailable)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "tokens": tokens }))))
+    Ok((NO_STORE, Json(json!({ "tokens": tokens }))))
 }
 
 /// `DELETE /v1/tokens/{id}`: what it has open ends.

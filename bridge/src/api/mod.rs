@@ -9,6 +9,7 @@ mod login;
 mod me;
 mod monitors;
 mod noting;
+mod oidc;
 mod portal;
 mod problem;
 mod server;
@@ -24,6 +25,7 @@ use crate::control::Registry;
 use crate::disclosure::Viewer;
 use crate::focus::{Control, House, Refused, SoundWish, ToFocus, Who};
 use crate::link::LinkError;
+use crate::oidc::Provider;
 use crate::roster::{Missed, Text};
 use crate::surface::Surface;
 use crate::telemetry;
@@ -44,11 +46,15 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A watcher that answers no ping for this long is gone.
 const PING: Duration = Duration::from_secs(20);
+/// A watcher has nothing to say but pongs. So many messages in that time, and it is sent away.
+const TALK: u32 = 200;
 /// A request's body, bytes.
 const LARGEST_BODY: usize = 16 * 1024;
 /// The WebSocket's own protocol, and the beginning of the one that is a token.
 const PROTOCOL: &str = "sotto";
 const BEARER: &str = "bearer.";
+/// For answers that are for who asks alone.
+const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 /// The description of the API.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -63,6 +69,8 @@ pub struct Api {
     pub access: Arc<Access>,
     /// Accounts, where there is a ledger.
     pub accounts: Option<Arc<Accounts>>,
+    /// Who signs people in besides, if somebody does.
+    pub provider: Option<Arc<Provider>>,
 }
 
 /// Routes come from the list of surfaces only.
@@ -116,6 +124,8 @@ pub fn router(api: Api) -> Router {
         .merge(me::router(&api))
         .merge(portal::router())
         .surface(Surface::Login, post(login::login).layer(DefaultBodyLimit::max(LARGEST_BODY)))
+        .surface(Surface::Oidc, get(oidc::about).post(oidc::begin))
+        .surface(Surface::OidcSession, post(oidc::finish).layer(DefaultBodyLimit::max(LARGEST_BODY)))
         .surface(
             Surface::Description,
             get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }),
@@ -224,10 +234,10 @@ fn find(api: &Api, grant: &Grant, id: &str) -> Result<mpsc::Sender<ToFocus>, Pro
 }
 
 async fn conferences(State(api): State<Api>, Extension(grant): Extension<Arc<Grant>>) -> impl IntoResponse {
-    let mut list = Vec::new();
+    let (mut list, viewer) = (Vec::new(), grant.viewer(None));
     for inbox in api.registry.all() {
         // One that ends meanwhile is left out.
-        if let Ok(summary) = ask(&inbox, ToFocus::Summary).await
+        if let Ok(summary) = ask(&inbox, |reply| ToFocus::Summary(viewer.clone(), reply)).await
             && grant.covers(&summary.id)
         {
             list.push(summary);
@@ -328,7 +338,7 @@ async fn follow(socket: &mut WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: &A
         return;
     }
     let mut ping = tokio::time::interval(PING);
-    let mut alive = true;
+    let mut heard = 1;
     loop {
         tokio::select! {
             message = feed.next() => {
@@ -350,12 +360,19 @@ async fn follow(socket: &mut WebSocket, inbox: mpsc::Sender<ToFocus>, viewer: &A
                     return;
                 }
             }
-            heard = socket.recv() => match heard {
-                Some(Ok(_)) => alive = true,
+            said = socket.recv() => match said {
+                Some(Ok(_)) if heard < TALK => heard += 1,
+                Some(Ok(_)) => {
+                    let reason = "a watcher has nothing to say".into();
+                    let frame = ws::CloseFrame { code: ws::close_code::POLICY, reason };
+                    // The peer may be gone already.
+                    let _ = send(socket, ws::Message::Close(Some(frame))).await;
+                    return;
+                }
                 Some(Err(_)) | None => return,
             },
             _ = ping.tick() => {
-                if !std::mem::replace(&mut alive, false) || send(socket, ws::Message::Ping("".into())).await.is_err() {
+                if std::mem::take(&mut heard) == 0 || send(socket, ws::Message::Ping("".into())).await.is_err() {
                     return;
                 }
             }

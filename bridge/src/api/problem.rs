@@ -50,6 +50,24 @@ impl Problem {
         StatusCode::CONFLICT,
         "This token is no session: one of the token file ends there, a program's is taken back by its account",
     );
+    pub(super) const NO_PROVIDER: Self =
+        Self::new(StatusCode::NOT_FOUND, "Nobody but this bridge itself signs people in here");
+    pub(super) const BAD_BACK: Self =
+        Self::new(StatusCode::BAD_REQUEST, "Expected {\"code\": …, \"state\": …}, as the provider gave them");
+    pub(super) const NOT_BEGUN: Self = Self::new(
+        StatusCode::UNAUTHORIZED,
+        "This sign-in was not begun here, was used before, or took too long: begin again",
+    );
+    pub(super) const NOT_SIGNED_IN: Self =
+        Self::new(StatusCode::UNAUTHORIZED, "The provider does not say that you have signed in");
+    pub(super) const NAMELESS: Self = Self::new(
+        StatusCode::UNAUTHORIZED,
+        "The provider does not tell the name of your account, or has not verified it",
+    );
+    pub(super) const NO_SUCH_ACCOUNT: Self =
+        Self::new(StatusCode::UNAUTHORIZED, "You have signed in there, but have no account here");
+    pub(super) const NO_ANSWER: Self =
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The provider does not answer; try again in a minute");
     pub(super) const NO_LINK: Self =
         Self::new(StatusCode::UNAUTHORIZED, "No such personal link, code or session");
     pub(super) const LINK_USED: Self =

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 const CONNECTIONS: usize = 1024;
 /// A request's head must be there this long after the connection is open or its last answer was sent.
 const HEAD: Duration = Duration::from_secs(10);
+/// The kernel keeps about twice as much for a peer that does not read, octets; left to itself, megabytes.
+const UNREAD: usize = 128 * 1024;
 
 /// From where a request comes, and to which address of ours.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         // An event must not wait for the acknowledgement of the one before (Nagle). A socket that is gone already shows it when it is read.
         let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(UNREAD);
         let local = stream.local_addr().map_or(peer.ip(), |a| a.ip());
         let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {

@@ -322,15 +322,20 @@ impl Bookings {
                 let row = id.clone();
                 let now = now_ms();
                 let insert = move |db: &mut Connection| {
+                    let clashes = "SELECT 1 FROM booking WHERE id = ?1 AND (guest_pin = ?2 OR host_pin = ?2)";
+                    if db.prepare(clashes)?.exists(params![of, hash.as_slice()])? {
+                        return Ok(None);
+                    }
                     let sql = "INSERT INTO booking_pin (id, booking, hash, host, once, created_at)
                                SELECT ?1, id, ?3, ?4, ?5, ?6 FROM booking
-                               WHERE id = ?2 AND (SELECT count(*) FROM booking_pin WHERE booking = ?2) < ?7
-                               AND guest_pin <> ?3 AND host_pin <> ?3";
+                               WHERE id = ?2 AND (SELECT count(*) FROM booking_pin WHERE booking = ?2) < ?7";
                     db.execute(sql, params![row, of, hash.as_slice(), as_host, once, now, MOST_PINS])
+                        .map(Some)
                 };
                 return match self.ledger.run(insert).await {
-                    Ok(0) => Err(BookingError::TooMany),
-                    Ok(_) => Ok((Some(id), pin)),
+                    Ok(Some(0)) => Err(BookingError::TooMany),
+                    Ok(Some(_)) => Ok((Some(id), pin)),
+                    Ok(None) => Err(TAKEN),
                     Err(LedgerError::Sql(e)) if is_taken(&e) => Err(TAKEN),
                     Err(e) => Err(e.into()),
                 };

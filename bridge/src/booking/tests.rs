@@ -26,7 +26,8 @@ async fn house() -> House {
     let vault = vault::Vault::open(vault::Policy::AllowWeaker).unwrap();
     let doors = Doors::new(&vault, ledger.keys().pins()).unwrap();
     let accounts = Accounts::new(ledger.clone()).unwrap();
-    let ada = accounts.add("ada", "four random words here", Role::Host, Some(Vec::new())).await.unwrap();
+    let ada =
+        accounts.add("ada", Some("four random words here"), Role::Host, Some(Vec::new())).await.unwrap();
     House { bookings: Bookings::new(ledger, vec!["000000".into()]), doors, accounts, ada, folder }
 }
 

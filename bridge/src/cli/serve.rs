@@ -15,6 +15,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::legal::Legal;
 use crate::link::Links;
 use crate::monitor::Monitors;
+use crate::oidc::Provider;
 use crate::pin::Doors;
 use crate::prompt;
 use crate::routing::Routing;
@@ -313,11 +314,18 @@ pub async fn start(config: &Config, tokens: &str) -> anyhow::Result<Running> {
         house: house.clone(),
         access: access.clone(),
         accounts: Some(accounts),
+        provider: provider(config)?.map(Arc::new),
     };
     let http = serve(config.http.listen, api::router(api.clone())).await.context("http.listen")?;
     let admin = serve(config.http.admin_listen, api::admin_router(api)).await.context("http.admin_listen")?;
     tracing::info!(node = config.node.name, region = config.node.region, shards, "taking calls");
     Ok(Running { house, registry, access, http, admin })
+}
+
+/// Who signs people in besides this bridge.
+fn provider(config: &Config) -> anyhow::Result<Option<Provider>> {
+    let (Some(oidc), Some(page)) = (&config.oidc, &config.http.public_url) else { return Ok(None) };
+    Ok(Some(Provider::new(oidc, page.get_ref())?))
 }
 
 /// What each configured code does.

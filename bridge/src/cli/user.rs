@@ -40,6 +40,9 @@ enum Act {
         /// Set up one-time passwords as well.
         #[arg(long)]
         totp: bool,
+        /// Without a password: only the configured provider (`[oidc]`) signs its owner in.
+        #[arg(long, conflicts_with = "totp")]
+        no_password: bool,
     },
     /// List all accounts.
     List,
@@ -120,8 +123,10 @@ impl Said {
 
 async fn act(act: &Act, accounts: &Accounts, issuer: &str) -> anyhow::Result<Said> {
     Ok(match act {
-        Act::Add { login, role, conferences, totp } => {
-            let id = accounts.add(login, &password()?, *role, conferences.clone()).await?;
+        Act::Add { login, role, conferences, totp, no_password } => {
+            let password = if *no_password { None } else { Some(password()?) };
+            let password = password.as_ref().map(|password| password.as_str());
+            let id = accounts.add(login, password, *role, conferences.clone()).await?;
             let uri = if *totp { Some(accounts.set_totp(login, issuer).await?) } else { None };
             let uri = uri.as_ref().map(|uri| uri.as_str());
             let app = uri.map_or_else(String::new, |uri| format!("\nfor the authenticator app: {uri}"));

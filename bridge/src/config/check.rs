@@ -178,6 +178,14 @@ impl Check<'_> {
                 self.wrong(webhook.secret_file.span(), e.to_string());
             }
         }
+        if let Some(oidc) = &config.oidc {
+            oidc.faults().into_iter().for_each(|(span, what)| self.wrong(span, what));
+            if config.http.public_url.is_none() {
+                let what =
+                    "people who sign in there come back to the portal, expected `http.public_url` for that";
+                self.wrong(oidc.issuer.span(), what);
+            }
+        }
         self.codes(&config.conferences.codes);
         self.disclosure(&config.disclosure);
         if let Some(url) = &config.http.public_url

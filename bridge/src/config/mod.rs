@@ -1,13 +1,19 @@
 //! The configuration file (TOML): its shape, and every fault with its line.
 
 mod check;
+mod codes;
+mod conference;
 mod media;
+mod oidc;
 mod trunk;
 mod webhook;
 
 pub use check::{Faults, load, parse};
 pub(crate) use check::{digits, listener, ports};
+pub use codes::Codes;
+pub use conference::{Conference, Withhold};
 pub use media::{Media, MusicError, Srtp, encoding, music};
+pub use oidc::{Claim, Oidc};
 pub use trunk::{Limits, Login, Numbers, Transport, Trunk};
 pub use webhook::{BadWebhook, HookEvent, Webhook};
 
@@ -41,6 +47,8 @@ pub struct Config {
     /// What lasts, encrypted.
     #[serde(default)]
     pub ledger: Ledger,
+    /// Who signs people in, besides their passwords.
+    pub oidc: Option<Oidc>,
     /// Who may see what.
     #[serde(default)]
     pub disclosure: Disclosure,
@@ -424,120 +432,6 @@ impl Dial {
     }
 }
 
-/// `conferences.codes`: each 2 to 8 of `0-9*#`, the first `*` or `#`; an empty one is off.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Codes {
-    /// Withholds everything.
-    pub withhold: Spanned<String>,
-    /// Shares everything.
-    pub share: Spanned<String>,
-    /// Withholds the name.
-    pub withhold_name: Spanned<String>,
-    /// Shares the name.
-    pub share_name: Spanned<String>,
-    /// Withholds the number; by default as telephones do it for a call (3GPP TS 22.030).
-    pub withhold_number: Spanned<String>,
-    /// Shares the number.
-    pub share_number: Spanned<String>,
-    /// Withholds the profile.
-    pub withhold_profile: Spanned<String>,
-    /// Shares the profile.
-    pub share_profile: Spanned<String>,
-    /// Speaks a code with which the caller opens their own page.
-    pub link: Spanned<String>,
-    /// Mutes the caller, or has them heard again.
-    pub mute: Spanned<String>,
-    /// Raises the caller's hand, or lowers it.
-    pub hand: Spanned<String>,
-    /// The caller hears nothing of the meeting, or hears it again.
-    pub deafen: Spanned<String>,
-    /// The caller hears the meeting louder.
-    pub louder: Spanned<String>,
-    /// The caller hears the meeting softer.
-    pub softer: Spanned<String>,
-    /// Says how many are in the meeting, and the names that were said.
-    pub people: Spanned<String>,
-    /// Says what can be dialled.
-    pub help: Spanned<String>,
-    /// The caller leaves.
-    pub leave: Spanned<String>,
-    /// Of hosts: everybody else is muted.
-    pub mute_all: Spanned<String>,
-    /// Of hosts: what hosts have muted is heard again.
-    pub unmute_all: Spanned<String>,
-    /// Of hosts: nobody comes in any more, or they do again.
-    pub lock: Spanned<String>,
-    /// Of hosts: only who has the floor is heard, or everybody again.
-    pub lecture: Spanned<String>,
-    /// Of hosts: all who wait come in.
-    pub admit_all: Spanned<String>,
-    /// Of hosts: the meeting is over.
-    pub end: Spanned<String>,
-}
-
-impl Default for Codes {
-    fn default() -> Self {
-        let code = |text: &str| Spanned::new(0..0, text.to_owned());
-        Self {
-            withhold: code("*67"),
-            share: code("*82"),
-            withhold_name: code(""),
-            share_name: code(""),
-            withhold_number: code("#31#"),
-            share_number: code("*31#"),
-            withhold_profile: code(""),
-            share_profile: code(""),
-            link: code("*83"),
-            mute: code("*1"),
-            hand: code("*2"),
-            deafen: code(""),
-            louder: code("*9"),
-            softer: code("*7"),
-            people: code("*4"),
-            help: code("*0"),
-            leave: code("*5"),
-            mute_all: code("#1"),
-            unmute_all: code("#2"),
-            lock: code("#5"),
-            lecture: code("#4"),
-            admit_all: code("#6"),
-            end: code("#99"),
-        }
-    }
-}
-
-impl Codes {
-    /// By name.
-    pub fn all(&self) -> [(&'static str, &Spanned<String>); 23] {
-        [
-            ("withhold", &self.withhold),
-            ("share", &self.share),
-            ("withhold_name", &self.withhold_name),
-            ("share_name", &self.share_name),
-            ("withhold_number", &self.withhold_number),
-            ("share_number", &self.share_number),
-            ("withhold_profile", &self.withhold_profile),
-            ("share_profile", &self.share_profile),
-            ("link", &self.link),
-            ("mute", &self.mute),
-            ("hand", &self.hand),
-            ("deafen", &self.deafen),
-            ("louder", &self.louder),
-            ("softer", &self.softer),
-            ("people", &self.people),
-            ("help", &self.help),
-            ("leave", &self.leave),
-            ("mute_all", &self.mute_all),
-            ("unmute_all", &self.unmute_all),
-            ("lock", &self.lock),
-            ("lecture", &self.lecture),
-            ("admit_all", &self.admit_all),
-            ("end", &self.end),
-        ]
-    }
-}
-
 /// A network, as `192.0.2.0/24`, or one address.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
@@ -553,81 +447,4 @@ impl TryFrom<String> for Network {
             .map(Self)
             .map_err(|_| format!("`{text}` is no network, expected ADDRESS/LENGTH as 192.0.2.0/24"))
     }
-}
-
-/// Values that are withheld: `["name", "number", "profile"]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Vec<Attribute>")]
-pub struct Withhold {
-    /// The display name.
-    pub name: bool,
-    /// The number.
-    pub number: bool,
-    /// The profile.
-    pub profile: bool,
-}
-
-/// A value of a caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Attribute {
-    Name,
-    Number,
-    Profile,
-}
-
-impl From<Vec<Attribute>> for Withhold {
-    fn from(list: Vec<Attribute>) -> Self {
-        let has = |attribute| list.contains(&attribute);
-        Self { name: has(Attribute::Name), number: has(Attribute::Number), profile: has(Attribute::Profile) }
-    }
-}
-
-impl serde::Serialize for Withhold {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let all = [("name", self.name), ("number", self.number), ("profile", self.profile)];
-        to.collect_seq(all.into_iter().filter(|(_, withheld)| *withheld).map(|(attribute, _)| attribute))
-    }
-}
-
-impl From<Withhold> for sip_stack::Withhold {
-    fn from(Withhold { name, number, profile }: Withhold) -> Self {
-        Self { name, number, profile }
-    }
-}
-
-/// `[[conference]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Conference {
-    /// Its id in URLs: letters, digits and `-._~`.
-    pub id: Spanned<String>,
-    /// The number that is dialled for it: digits, with an optional `+`.
-    pub number: Spanned<String>,
-    /// Participants, 1 to 10,000.
-    pub capacity: Option<Spanned<usize>>,
-    /// Like `conferences.withhold`.
-    pub withhold: Option<Withhold>,
-    /// Like `conferences.refuse_anonymous`.
-    pub refuse_anonymous: Option<bool>,
-    /// What callers enter for it at `ivr.numbers`: 3 to 12 digits. Absent: it is not to be had there.
-    pub entry: Option<Spanned<String>>,
-    /// PIN of its guests, 4 to 12 digits. Absent: none is asked for.
-    pub pin: Option<Spanned<String>>,
-    /// PIN of its hosts, 4 to 12 digits.
-    pub host_pin: Option<Spanned<String>>,
-    /// Like `conferences.lobby`.
-    pub lobby: Option<Spanned<Lobby>>,
-    /// Like `conferences.chimes`.
-    pub chimes: Option<bool>,
-    /// Like `conferences.announce_names`.
-    pub announce_names: Option<bool>,
-    /// Like `conferences.language`.
-    pub language: Option<Language>,
-    /// What an operator notes of each participant, and nothing else: up to 10 labels of 1 to 60 characters.
-    #[serde(default)]
-    pub fields: Vec<Spanned<String>>,
-    /// Who has left stays in a list for the host, sealed, until an hour after the last has left.
-    #[serde(default)]
-    pub attendance: bool,
 }

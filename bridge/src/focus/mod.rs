@@ -4,7 +4,9 @@
 mod codes;
 mod controls;
 mod dial;
+mod house;
 mod joining;
+mod message;
 mod noting;
 mod own;
 mod places;
@@ -17,49 +19,38 @@ mod web;
 
 pub use codes::{Act, Codes, HostKey, OwnKey};
 pub use controls::{Control, SoundWish, Who};
+pub use house::House;
+pub use message::{Idle, LegalValues, OwnAct, Refused, ToControl, ToFocus};
 pub use reception::{Arrival, receive};
 pub use web::{NotIn, WebJoin};
 
-use crate::audit::{self, Audit};
-use crate::booking::Bookings;
-use crate::dial::{DialError, Dialler};
-use crate::disclosure::{Choice, Viewer};
-use crate::ivr::Script;
-use crate::legal::{self, Legal, LegalError};
-use crate::link::Links;
-use crate::meeting::{self, By, Meeting, Place, Role, Stance, Steer};
-use crate::monitor::{Monitor, Monitors};
-use crate::pin::Doors;
+use crate::audit::{self};
+use crate::meeting::{self, By, Meeting, Role, Stance, Steer};
+use crate::monitor::Monitor;
 use crate::prompt::Language;
-use crate::roster::{Follow, Kind, Roster, Sound, Text, now};
-use crate::routing::{Plan, Routing};
-use crate::sound::{Abilities, Taste};
-use crate::trunk::Trunks;
-use crate::webhook::Hooks;
+use crate::roster::{Kind, Roster, Sound, now};
+use crate::routing::Plan;
 use codes::{Keys, Way};
 use dial::Dialling;
 use media::ports::Pair;
 use media::room::Notice;
 use media::transport::{Remote, Transport};
-use media::{Engine, LegId, Report, RoomId, Words};
+use media::{LegId, Report, RoomId, Words};
 use own::Owned;
 use places::{Done, Places};
 use quality::Meter;
 pub use quality::Scores;
-use sip_stack::dialog::Flow;
-use sip_stack::endpoint::{Invite, SubscriptionId};
-use sip_stack::message::{Callee, ReplyExtras};
-use sip_stack::sdp::{Audio, LocalAudio, Session, Srtp};
-use sip_stack::transport::{Command, Handle};
-use sip_stack::{CallId, Cause};
+use sip_stack::CallId;
+use sip_stack::message::ReplyExtras;
+use sip_stack::sdp::{Audio, LocalAudio, Srtp};
+use sip_stack::transport::Command;
 use spoken::Announcing;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use subscribers::Subscriber;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 
 /// Messages waiting for a focus at most.
 const INBOX: usize = 4096;
@@ -71,206 +62,6 @@ const WARN_AGAIN: Duration = Duration::from_secs(30);
 const ATTENDANCE: Duration = Duration::from_secs(3600);
 /// A conference that nobody is in any more stays this long, so that a caller who dials again finds its roster's watchers.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// What every focus works with.
-#[derive(Debug)]
-pub struct House {
-    /// SIP.
-    pub sip: Handle,
-    /// Media.
-    pub engine: Engine,
-    /// Encrypted memory.
-    pub vault: vault::Vault,
-    /// What was disclosed.
-    pub audit: Audit,
-    /// Codes that callers may dial.
-    pub codes: Codes,
-    /// Callers' ways to their own pages.
-    pub links: Links,
-    /// Who may listen without being seen.
-    pub monitors: Monitors,
-    /// Requests to read what is withheld.
-    pub legal: Legal,
-    /// Carriers.
-    pub trunks: Arc<Trunks>,
-    /// Calls that hosts ask for.
-    pub dialler: Dialler,
-    /// What we can do.
-    pub abilities: Abilities,
-    /// What its legs' sound is like.
-    pub taste: Taste,
-    /// How well all are heard.
-    pub scores: Scores,
-    /// A call from which nothing comes for so long ends; `None`: it does not.
-    pub media_timeout: Option<Duration>,
-    /// Address that SDP names, if it is not the one on which the call came.
-    pub media_address: Option<IpAddr>,
-    /// Which conference a number belongs to.
-    pub routing: Arc<Routing>,
-    /// PINs.
-    pub doors: Doors,
-    /// Conferences that accounts have made.
-    pub bookings: Bookings,
-    /// How callers are led into conferences.
-    pub script: Arc<Script>,
-    /// Where work runs that is not signalling: RTCP here.
-    pub runtime: tokio::runtime::Handle,
-    /// Rooms that were opened.
-    pub rooms: AtomicU64,
-    /// The site's own programs that are told of what happens.
-    pub hooks: Hooks,
-    /// Browsers that are in meetings: calls of which the SIP worker does not know.
-    pub browsers: watch::Sender<usize>,
-}
-
-impl House {
-    /// An id for a new room.
-    pub fn new_room(&self) -> RoomId {
-        RoomId(1 + self.rooms.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// Why a control was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No such participant.
-    NoParticipant,
-    /// The media shard or the audit takes nothing now.
-    Busy,
-    /// They were asked a moment ago.
-    TooSoon,
-    /// They withhold it.
-    Withheld,
-    /// What was handed in does not fit.
-    NotFit,
-}
-
-/// What a focus is told.
-#[derive(Debug)]
-pub enum ToFocus {
-    /// A call for this conference; of somebody who listens without being seen, if it is one.
-    Join(Box<Invite>, Option<Monitor>),
-    /// Somebody comes out of the reception.
-    Arrive(Box<Arrival>),
-    /// Somebody comes by their browser.
-    Web(Box<WebJoin>),
-    /// Somebody guesses the conference's PINs.
-    Guessed,
-    /// A call wants to change its session.
-    Reinvite(CallId, Option<Session>),
-    /// A call's ACK came.
-    Acked(CallId, Option<Session>),
-    /// A caller pressed a key, told by signalling.
-    Digit(CallId, sip_stack::Digit),
-    /// A call is over; when a peer that refused may be tried again, s.
-    Ended(CallId, Cause, Option<u32>),
-    /// A call of ours rings or progresses.
-    Rings(CallId, u16),
-    /// A call of ours was answered.
-    Answered(CallId, Session),
-    /// A peer answered to a change of ours; `None`: it refused.
-    Modified(CallId, Option<Session>),
-    /// A caller wants somebody called in their place; `None`: nobody that may be called.
-    Refer(CallId, u32, Option<Callee>),
-    /// Somebody is to be called. Tells the participant.
-    Dial(Arc<Callee>, String, oneshot::Sender<Result<String, DialError>>),
-    /// The shard tells something of a leg.
-    Notice(LegId, Notice),
-    /// A watcher comes.
-    Watch(Arc<Viewer>, oneshot::Sender<(Text, Follow)>),
-    /// Somebody wants the list once.
-    Snapshot(Arc<Viewer>, oneshot::Sender<Text>),
-    /// Somebody wants the conference in short.
-    Summary(oneshot::Sender<crate::roster::Summary>),
-    /// A host's control over a participant, and what became of it.
-    Control(String, Control, Who, oneshot::Sender<Result<(), Refused>>),
-    /// A host's control over the meeting, and what became of it.
-    Steer(Steer, Who, oneshot::Sender<Result<(), Refused>>),
-    /// What hosts call the meeting from now on.
-    Rename(Option<String>, Who, oneshot::Sender<Result<(), Refused>>),
-    /// Somebody is to be in a breakout, or with all others again.
-    Place(String, Place, Who, oneshot::Sender<Result<(), Refused>>),
-    /// What an operator has noted of a participant, each sealed under the viewer's key.
-    Note(String, Arc<Viewer>, Vec<Option<String>>, Who, oneshot::Sender<Result<(), Refused>>),
-    /// All who are and were there. `None`: no such list is kept.
-    Attendance(Arc<Viewer>, oneshot::Sender<Option<Text>>),
-    /// Who has left is in that list no more.
-    ForgetGone(Who, oneshot::Sender<Result<(), Refused>>),
-    /// What a participant does to themselves. `None`: no such participant.
-    Own(String, OwnAct, oneshot::Sender<Option<Text>>),
-    /// A participant wants to know what is shown of them, and to whom it was. `None`: no such participant.
-    Me(String, oneshot::Sender<Option<Text>>),
-    /// A participant chooses on their own page. `None`: no such participant.
-    Choose(String, Choice, oneshot::Sender<Option<Text>>),
-    /// What a participant withholds is read for a legal reason.
-    Legal {
-        /// The request.
-        request: String,
-        /// Who asked.
-        by: legal::Person,
-        /// Whose values.
-        participant: String,
-        /// The values, sealed for the key outside.
-        reply: oneshot::Sender<Result<LegalValues, LegalError>>,
-    },
-    /// Somebody subscribes to the conference's state by SIP, or does so anew.
-    Subscribe(SubscriptionId, Flow),
-    /// A subscriber took what it was told.
-    Notified(SubscriptionId),
-    /// A subscription is over.
-    Unsubscribed(SubscriptionId),
-    /// All calls end: the house is being closed.
-    HangUp,
-}
-
-/// What a participant does on their own page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnAct {
-    /// Takes part in another way.
-    Act(meeting::Act),
-    /// Leaves.
-    Leave,
-}
-
-/// A participant's values, each as a JWE for the key outside; `None`: there is none.
-#[derive(Debug, Default, serde::Serialize)]
-pub struct LegalValues {
-    name: Option<String>,
-    number: Option<String>,
-    profile: Option<String>,
-}
-
-/// A focus says that nobody has been in it for a while, having seen so many [`ToFocus::Join`]s and [`ToFocus::Dial`]s.
-#[derive(Debug, Clone, Copy)]
-pub struct Idle {
-    /// Its room.
-    pub room: RoomId,
-    /// Joins that it saw.
-    pub joins: u64,
-}
-
-/// What a focus, or the API, tells control.
-#[derive(Debug)]
-pub enum ToControl {
-    /// Nobody has been in it for a while.
-    Idle(Idle),
-    /// A call of ours is this room's.
-    Dialled(CallId, RoomId),
-    /// The conference with this id is to be there, and a [`ToFocus::Dial`] follows. Tells its inbox.
-    Begin(String, oneshot::Sender<mpsc::Sender<ToFocus>>),
-    /// The inbox of the conference with this id is wanted, if there is one now.
-    Find(String, oneshot::Sender<mpsc::Sender<ToFocus>>),
-    /// Somebody comes out of the reception, into this conference.
-    Enter(Plan, Box<Arrival>),
-    /// A reception's room is closed.
-    Received(RoomId),
-    /// This room is one more of the conference that has that one.
-    Opened(RoomId, RoomId),
-    /// This one is no more.
-    Closed(RoomId),
-    /// Somebody guesses PINs of the conference with this id.
-    Guessed(String),
-}
 
 /// Starts a conference's task.
 ///
@@ -486,7 +277,11 @@ impl Focus {
                 self.look();
             }
             ToFocus::Snapshot(viewer, reply) => drop(reply.send(self.roster.snapshot(&viewer))),
-            ToFocus::Summary(reply) => drop(reply.send(self.roster.summary("open"))),
+            ToFocus::Summary(viewer, reply) => {
+                let summary =
+                    viewer.map_or_else(|| self.roster.summary("open"), |v| self.roster.summary_for(&v));
+                drop(reply.send(summary));
+            }
             ToFocus::Control(participant, control, by, reply) => {
                 let _ = reply.send(self.control(&participant, control, &by));
             }

@@ -95,6 +95,7 @@ pub fn receive(
         speaks: false,
         on: 0,
         entrant: Entrant::Guest,
+        used_up: None,
         until: None,
     };
     tokio::spawn(reception.run(messages));
@@ -120,6 +121,8 @@ struct Reception {
     /// How many are in the meeting.
     on: usize,
     entrant: Entrant,
+    /// The PIN for one time that they entered, until they are in.
+    used_up: Option<Arc<str>>,
     /// When a call ends that was turned away.
     until: Option<Instant>,
 }
@@ -146,6 +149,9 @@ impl Reception {
                     None => self.on(Input::Time).await,
                 },
             }
+        }
+        if let Some(pin) = &self.used_up {
+            self.focus.house.doors.give_back(pin);
         }
         self.focus.legs.keys().for_each(|call| self.focus.tell(Command::Hangup(*call)));
         self.focus.house.engine.close(self.focus.room);
@@ -310,15 +316,7 @@ impl Reception {
             }
             Tried::Personal(entrant, used_up) => {
                 self.entrant = entrant;
-                if let Some(pin) = used_up {
-                    let (house, conference) = (self.focus.house.clone(), plan.id.clone());
-                    // The disk is not waited for; meanwhile the doors know that it is used up.
-                    self.focus.house.runtime.spawn(async move {
-                        if let Err(e) = house.bookings.remove_pin(&conference, &pin).await {
-                            tracing::error!(error = %e, "a PIN that is used up stays in the ledger");
-                        }
-                    });
-                }
+                self.used_up = used_up;
                 Verdict::Right
             }
             Tried::Wrong { alarm } => {
@@ -346,7 +344,7 @@ impl Reception {
             self.focus.control.send(ToControl::Find(id.to_owned(), reply)).ok()?;
             let focus = found.await.ok()?;
             let (reply, told) = oneshot::channel();
-            focus.send(ToFocus::Summary(reply)).await.ok()?;
+            focus.send(ToFocus::Summary(None, reply)).await.ok()?;
             told.await.ok()
         };
         let told = tokio::time::timeout(PATIENCE, asked).await;
@@ -374,7 +372,7 @@ impl Reception {
             return;
         }
         match became.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.use_up(),
             Ok(Err((why, invite, leg))) => {
                 // The call's events are for this one again.
                 let _ = self.focus.control.send(ToControl::Dialled(call, from));
@@ -387,6 +385,18 @@ impl Reception {
             // The house is being closed.
             Err(_) => self.focus.tell(Command::Hangup(call)),
         }
+    }
+
+    /// They are in: their PIN for one time is none any more.
+    fn use_up(&mut self) {
+        let (Some(pin), Some(plan)) = (self.used_up.take(), &self.plan) else { return };
+        let (house, conference) = (self.focus.house.clone(), plan.id.clone());
+        // The disk is not waited for; meanwhile the doors know that it is used up.
+        self.focus.house.runtime.spawn(async move {
+            if let Err(e) = house.bookings.remove_pin(&conference, &pin).await {
+                tracing::error!(error = %e, "a PIN that is used up stays in the ledger");
+            }
+        });
     }
 
     fn hang_up(&mut self) {

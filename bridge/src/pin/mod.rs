@@ -8,9 +8,9 @@ mod guesses;
 pub use guesses::{Allowed, Guesses, Try};
 
 use ring::hmac;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use vault::{Index, IndexKey, VaultError};
 
@@ -18,6 +18,8 @@ use vault::{Index, IndexKey, VaultError};
 pub const SHORTEST: usize = 4;
 /// See [`SHORTEST`].
 pub const LONGEST: usize = 12;
+/// Nobody is led in for longer.
+const LED_IN: Duration = Duration::from_secs(3600);
 
 /// As what somebody enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +98,8 @@ pub struct Doors {
     key: IndexKey,
     at_rest: hmac::Key,
     guesses: Mutex<Guesses>,
-    /// PINs that are used up.
-    used: Mutex<HashSet<Arc<str>>>,
+    /// PINs that are used up, and since when.
+    used: Mutex<HashMap<Arc<str>, Instant>>,
 }
 
 impl Doors {
@@ -164,7 +166,7 @@ impl Doors {
             }
         }
         if let Some(own) = personal {
-            let is_new = !own.once || self.used().insert(own.id.clone());
+            let is_new = !own.once || self.used().insert(own.id.clone(), now).is_none();
             if is_new {
                 return Tried::Personal(own.entrant, own.once.then(|| own.id.clone()));
             }
@@ -177,7 +179,17 @@ impl Doors {
         }
     }
 
-    fn used(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+    /// Who had used it up did not come in: it is good again.
+    pub fn give_back(&self, id: &str) {
+        self.used().remove(id);
+    }
+
+    /// Forgets what was used up long ago and is kept nowhere any more: who is being led in just now may still have been told of it.
+    pub fn forget_used(&self, now: Instant, is_kept: impl Fn(&str) -> bool) {
+        self.used().retain(|id, since| now.saturating_duration_since(*since) < LED_IN || is_kept(id));
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,6 +256,14 @@ mod tests {
         }
         assert_eq!(enter(b"222222"), Tried::Personal(Entrant::Guest, Some("n_once".into())));
         assert!(matches!(enter(b"222222"), Tried::Wrong { .. }), "used up");
+        doors.give_back("n_once");
+        assert!(matches!(enter(b"222222"), Tried::Personal(..)), "who had it did not come in");
+        doors.forget_used(now, |_| false);
+        assert!(matches!(enter(b"222222"), Tried::Wrong { .. }), "somebody may still be on their way in");
+        doors.forget_used(now + LED_IN, |id| id == "n_once");
+        assert!(matches!(enter(b"222222"), Tried::Wrong { .. }), "it was not taken away");
+        doors.forget_used(now + LED_IN, |_| false);
+        assert!(doors.used().is_empty());
         assert!(pins.are_asked_for() && !format!("{pins:?} {:?}", kept("111111")).contains("111111"));
     }
 

@@ -7,16 +7,13 @@
 
 use crate::config;
 use crate::disclosure::{Role, Viewer};
+use crate::outward::{self, Client};
 use crate::roster::{Follow, Text, random_id};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -100,7 +97,11 @@ impl Hooks {
         for webhook in configured {
             let url: Uri = webhook.url.get_ref().parse().map_err(|_| config::BadWebhook::Url)?;
             let (queue, waiting) = mpsc::channel(WAITING);
-            let sender = Sender { client: client()?, url, key: webhook.secret()? };
+            let sender = Sender {
+                client: outward::client().map_err(HookError::Authorities)?,
+                url,
+                key: webhook.secret()?,
+            };
             tokio::spawn(deliver(sender, waiting, counters.clone()));
             let sight = Role::Admin.sight();
             all.push(Arc::new(Hook {
@@ -148,17 +149,9 @@ impl Hook {
 }
 
 struct Sender {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     url: Uri,
     key: hmac::Key,
-}
-
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, HookError> {
-    let provider = rustls::crypto::ring::default_provider();
-    let https = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(provider)
-        .map_err(HookError::Authorities)?;
-    Ok(Client::builder(TokioExecutor::new()).build(https.https_or_http().enable_http1().build()))
 }
 
 /// The signature of a message (Standard Webhooks, version 1).

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ask, type Conference, type Session } from "../api";
+import { Bookings } from "./bookings";
 import { Bar, since, useNow, words } from "./parts";
 
 const AGAIN = 4;
@@ -61,6 +62,7 @@ export function Meetings({ session, leave }: { session: Session; leave: () => vo
               </li>
             ))}
         </ul>
+        {session.books && <Bookings />}
       </main>
     </>
   );

@@ -2,18 +2,21 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, Refused, type Session, signedIn } from "../api";
+import { go, provider } from "../oidc";
 import { words } from "./parts";
 
 const OTP_NEEDED = "urn:sotto:problem:otp-needed";
 
-export function SignIn({ entered }: { entered: () => Promise<void> }) {
+export function SignIn({ entered, refused }: { entered: () => Promise<void>; refused: string }) {
   const [needsOtp, setNeedsOtp] = useState(false);
   const [byToken, setByToken] = useState(false);
-  const [wrong, setWrong] = useState("");
+  const [wrong, setWrong] = useState(refused);
+  const [by, setBy] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
   const first = useRef<HTMLInputElement>(null);
   const otp = useRef<HTMLInputElement>(null);
   useEffect(() => first.current?.focus(), [byToken]);
+  useEffect(() => void provider().then(setBy, () => {}), []);
   useEffect(() => {
     if (needsOtp) otp.current?.focus();
   }, [needsOtp]);
@@ -76,6 +79,11 @@ export function SignIn({ entered }: { entered: () => Promise<void> }) {
         <button type="submit" class="main" disabled={busy}>
           Sign in
         </button>
+        {by && (
+          <button type="button" onClick={() => go().catch((e) => setWrong(words(e)))}>
+            Sign in with {by}
+          </button>
+        )}
         <button type="button" class="quiet" onClick={() => setByToken(!byToken)}>
           {byToken ? "Use name and password" : "Use an access token"}
         </button>
