@@ -188,16 +188,14 @@ function Form({ booking, close, made }: { booking?: Booking; close: () => void; 
           Name
           <input name="title" defaultValue={now.title ?? ""} maxLength={120} autocomplete="off" />
         </label>
-        <div class="pair">
-          <label>
-            Opens
-            <input name="opens" type="datetime-local" defaultValue={local(now.opens_at)} />
-          </label>
-          <label>
-            Closes
-            <input name="closes" type="datetime-local" defaultValue={local(now.closes_at)} />
-          </label>
-        </div>
+        <label>
+          Opens
+          <input name="opens" type="datetime-local" defaultValue={local(now.opens_at)} />
+        </label>
+        <label>
+          Closes
+          <input name="closes" type="datetime-local" defaultValue={local(now.closes_at)} />
+        </label>
         <Choice label="Who comes" name="lobby" value={now.lobby ?? ""} options={[["", "as usual here"], ["off", "is in at once"], ["until-host", "waits for a host"], ["admit", "waits to be let in"]]} />
         <Choice label="When somebody comes or goes" name="coming" value={coming} options={[["", "as usual here"], ["quiet", "nothing is heard"], ["chime", "a chime is heard"], ["names", "their name is heard, as they said it"]]} />
         <Choice label="Callers are spoken to in" name="language" value={now.language ?? ""} options={[["", "the usual language"], ["en", "English"], ["de", "German"]]} />
