@@ -281,7 +281,8 @@ fn who_watches_and_floods_or_does_not_read_is_sent_away_and_the_others_see_every
         feed.up_to("the change", |e| e["participant"]["id"] == id && e["participant"]["muted"] == muted);
     }
     let (said, code) = flooded.join().unwrap();
-    assert_eq!(code, Some(1008), "after {said} messages");
+    // Its last words may be lost with what it had sent and nobody read.
+    assert!(matches!(code, None | Some(1008)), "{code:?} after {said} messages");
     // The bridge gives up on who does not read, and keeps little for them meanwhile.
     let own = slow.local_addr().unwrap().port();
     until_within(std::time::Duration::from_secs(50), "the slow one is sent away", || {
