@@ -54,12 +54,16 @@ const heard = [];
 let asked = 0;
 let target = "";
 let wished = "";
+let change = 0;
 const viewers = Array.from({ length: VIEWERS }, () => {
   const socket = new WebSocket(`${origin.replace("http", "ws")}/v1/conferences/${id}/events`, ["sotto", "bearer.bench"]);
+  let seen = 0;
   socket.onmessage = ({ data }) => {
     if (data.length > 20_000) return;
     const { participant } = JSON.parse(data);
-    if (participant?.id === target && (participant.muted_by ?? "") === wished) heard.push(now() - asked);
+    if (participant?.id !== target || (participant.muted_by ?? "") !== wished || seen === change) return;
+    seen = change;
+    heard.push(now() - asked);
   };
   return socket;
 });
@@ -124,6 +128,7 @@ const answers = [];
 let missed = 0;
 for (let n = 0; n < CHANGES; n += 1) {
   wished = n % 2 === 0 ? "host" : "";
+  change += 1;
   asked = now();
   const { status } = await act(target, n % 2 === 0 ? "mute" : "unmute");
   answers.push(now() - asked);

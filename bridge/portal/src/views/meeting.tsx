@@ -16,6 +16,8 @@ const LINK = {
   over: "You are signed out; sign in again.",
   gone: "Nobody is in this meeting now.",
 };
+/** Of a longer queue, so many are shown. */
+const QUEUE = 50;
 const PLACES = [
   ["meeting", "In the meeting"],
   ["green", "Green room"],
@@ -105,7 +107,7 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
               </button>
             )}
             <ul class="queue">
-              {waiting.map((row) => (
+              {waiting.slice(0, QUEUE).map((row) => (
                 <li key={row.told.peek().id}>
                   <Who row={row} />
                   {steers && (
@@ -131,13 +133,14 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
                 </li>
               ))}
             </ul>
+            <Rest of={waiting.length - QUEUE} />
           </section>
         )}
         {hands.length > 0 && (
           <section aria-labelledby="hands">
             <h2 id="hands">Hands up</h2>
             <ol class="queue">
-              {hands.map((row, n) => (
+              {hands.slice(0, QUEUE).map((row, n) => (
                 <li key={row.told.peek().id}>
                   <Who row={row} />
                   {steers && (
@@ -158,6 +161,7 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
                 </li>
               ))}
             </ol>
+            <Rest of={hands.length - QUEUE} />
           </section>
         )}
         <h2 class={waiting.length + hands.length > 0 ? "" : "sr"}>In the meeting</h2>
@@ -187,6 +191,11 @@ export function Meeting({ id, session, leave }: { id: string; session: Session; 
       )}
     </>
   );
+}
+
+/** What is not shown of a queue. */
+function Rest({ of }: { of: number }) {
+  return of > 0 ? <p class="muted-text">and {of} more</p> : null;
 }
 
 function Controls({ feed, conference, attempt, ask, hands }: {

@@ -5,7 +5,9 @@ import type { Feed } from "../feed";
 import { Person, type Do } from "./person";
 
 /** Up to so many are all drawn. */
-const SHORT = 80;
+const SHORT = 40;
+/** So many at first, until it is known how many are seen. */
+const FIRST = 12;
 /** Rows drawn beyond what is seen, each way. */
 const BEYOND = 8;
 
@@ -18,7 +20,7 @@ export function People({ feed, ids, now, steers, attempt, more }: {
   more: (id: string) => void;
 }) {
   const list = useRef<HTMLUListElement>(null);
-  const [seen, setSeen] = useState<[number, number]>([0, SHORT]);
+  const [seen, setSeen] = useState<[number, number]>([0, FIRST]);
   const long = ids.length > SHORT;
   useEffect(() => {
     if (!long) return;
@@ -26,7 +28,8 @@ export function People({ feed, ids, now, steers, attempt, more }: {
       const top = list.current?.getBoundingClientRect().top ?? 0;
       const height = rowHeight(list.current);
       const first = Math.max(0, Math.floor(-top / height) - BEYOND);
-      const last = Math.ceil((innerHeight - top) / height) + BEYOND;
+      // The list may begin far below what is seen.
+      const last = Math.max(first, Math.ceil((innerHeight - top) / height) + BEYOND);
       setSeen(([a, b]) => (a === first && b === last ? [a, b] : [first, last]));
     };
     look();
