@@ -139,6 +139,14 @@ impl Words {
     }
 }
 
+/// Somebody's own words do not stay in memory, said or not.
+impl Drop for Words {
+    fn drop(&mut self) {
+        self.spoken.fill(0);
+        std::hint::black_box(&self.spoken);
+    }
+}
+
 impl std::fmt::Debug for Words {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Words({:?})", self.prompt)

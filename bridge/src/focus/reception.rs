@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use vault::SpokenName;
+use zeroize::Zeroizing;
 
 /// How many are on is asked for so long; then nobody is.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ pub fn receive(
         way: None,
         language,
         tapped: None,
-        said: Vec::new(),
+        said: Zeroizing::default(),
         speaks: false,
         on: 0,
         entrant: Entrant::Guest,
@@ -116,7 +117,7 @@ struct Reception {
     language: Language,
     /// What they say, while they are asked for their name.
     tapped: Option<Tapped>,
-    said: Vec<i16>,
+    said: Zeroizing<Vec<i16>>,
     speaks: bool,
     /// How many are in the meeting.
     on: usize,
@@ -246,7 +247,7 @@ impl Reception {
     /// What the caller says is kept from now on.
     fn listen(&mut self) {
         let (tap, tapped) = media::tap::tap(TAP);
-        (self.said, self.speaks) = (Vec::with_capacity(SAID), false);
+        (self.said, self.speaks) = (Zeroizing::new(Vec::with_capacity(SAID + TAP * 8)), false);
         // A shard that takes nothing now leaves them without a name.
         if self.focus.house.engine.tap(self.focus.room, LegId(self.call.0), tap).is_ok() {
             self.tapped = Some(tapped);
@@ -256,7 +257,8 @@ impl Reception {
     /// Takes what was said since. Before they speak, only the last of it is kept.
     fn drain(&mut self) {
         let Some(tapped) = &mut self.tapped else { return };
-        self.said.extend(tapped.take());
+        let heard = Zeroizing::new(tapped.take());
+        self.said.extend_from_slice(&heard);
         let most = if self.speaks { SAID } else { BEFORE };
         if self.said.len() > most {
             let over = self.said.len() - most;
@@ -275,7 +277,7 @@ impl Reception {
         // It ends with the leg otherwise.
         let _ = self.focus.house.engine.untap(self.focus.room, LegId(self.call.0));
         let name = super::spoken::name(&self.said);
-        self.said.fill(0);
+        self.said = Zeroizing::default();
         let ring = self.focus.house.sip.reader().ring();
         if let (Some(name), Some(leg)) = (name, self.focus.legs.get_mut(&self.call)) {
             let context = super::spoken::context(leg.subject);

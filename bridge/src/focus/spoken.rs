@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 use vault::{Context, Field};
+use zeroize::Zeroizing;
 
 /// Samples in a second, and in what loudness is measured by.
 const SECOND: usize = 8_000;
@@ -57,8 +58,9 @@ pub(super) fn name(said: &[i16]) -> Option<Vec<i16>> {
 pub(super) struct Announcing {
     /// Whose coming or going, and how long it takes to say.
     waiting: VecDeque<(CallId, Words, Duration)>,
-    /// When what is said now is over.
+    /// When what is said now is over, and whose coming or going it is.
     until: Option<Instant>,
+    of: Option<CallId>,
 }
 
 impl Announcing {
@@ -102,6 +104,12 @@ impl Focus {
         if let Some(leg) = self.legs.get_mut(&call) {
             leg.own.spoken = None;
         }
+        // Nor is it said to its end; what waits behind it comes now.
+        let now = Instant::now();
+        if self.announcing.of == Some(call) && self.announcing.until.is_some_and(|until| until > now) {
+            self.announcing.until = Some(now);
+            let _ = self.house.engine.announce(self.room, prompt::nothing());
+        }
     }
 
     /// Somebody's name as they said it, if they did.
@@ -133,7 +141,7 @@ impl Focus {
             }
             return;
         }
-        self.announcing.until = Some(Instant::now() + length);
+        (self.announcing.until, self.announcing.of) = (Some(Instant::now() + length), Some(call));
         // A shard that takes nothing now has more to do than to announce.
         let _ = self.house.engine.announce(self.room, words);
     }
@@ -153,17 +161,22 @@ impl Focus {
         let Some(leg) = self.legs.get(&call) else { return };
         let by = Who { id: leg.participant.clone(), role: "guest" };
         let on = self.roster.len();
-        let mut names: Vec<i16> = Vec::new();
+        let mut spoken: Vec<Zeroizing<Box<[i16]>>> = Vec::new();
         // Who waits does not hear yet who is in.
         if !leg.stance.waits() {
-            let spoken = self.legs.values().filter_map(|leg| self.opened(leg));
-            spoken.take(ROLL).for_each(|name| names.extend_from_slice(&name));
+            let opened = self.legs.values().filter_map(|leg| self.opened(leg));
+            spoken.extend(opened.take(ROLL).map(Zeroizing::new));
         }
+        // Room for all at once: what grows leaves copies behind.
+        let mut names: Vec<i16> = Vec::with_capacity(spoken.iter().map(|name| name.len()).sum());
+        spoken.iter().for_each(|name| names.extend_from_slice(name));
+        let nobody = names.is_empty();
+        let words = prompt::roll_call(language, on, names.into_boxed_slice());
         // What the audit does not take is not told.
-        if names.is_empty() || self.record(&by, "roll-call", None).is_err() {
+        if nobody || self.record(&by, "roll-call", None).is_err() {
             return self.say(call, prompt::people(language, on));
         }
-        self.say(call, prompt::roll_call(language, on, names.into_boxed_slice()));
+        self.say(call, words);
     }
 }
 
